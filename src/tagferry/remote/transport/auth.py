@@ -11,8 +11,8 @@ from typing import NamedTuple
 from tagferry.errors import Refused, TagferryError, Unavailable
 from tagferry.remote.transport.challenges import Challenge, supported_challenge
 from tagferry.remote.transport.endpoint import Credentials, Endpoint
-from tagferry.remote.transport.flight import Flight
 from tagferry.remote.transport.scopes import actions_of, missing_scopes, repository_of
+from tagferry.remote.transport.shared_attempt import SharedAttempt
 from tagferry.remote.transport.tokens import TokenRequest, Tokens, basic
 
 _BASIC = Challenge("basic")
@@ -66,12 +66,12 @@ class Authenticator:
         self._source = endpoint.credential_source
         self._tokens = Tokens(endpoint, exchange, clock)
         self._probe = probe
-        self._probing = Flight()
+        self._probing = SharedAttempt()
         self._is_probed = False
         self._is_presumed = False
         self._is_repository_probed = False
         self._clock = clock
-        self._rechallenging = Flight()
+        self._rechallenging = SharedAttempt()
         self._rechallenged_at = -math.inf
         self._challenge: Challenge | None = None
         self._last_challenge: Challenge | None = None

@@ -19,7 +19,7 @@ from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsup
 from tagferry.http.urls import LONGEST_HOST, PORTS, host_of, origin_of, redacted
 from tagferry.remote.transport.challenges import Challenge
 from tagferry.remote.transport.endpoint import Credentials, Endpoint
-from tagferry.remote.transport.flight import Flight
+from tagferry.remote.transport.shared_attempt import SharedAttempt
 
 DEFAULT_LIFETIME = 60.0
 """Lifetime in seconds of a token whose server does not state one (Token Authentication, "expires_in")."""
@@ -89,7 +89,7 @@ class Tokens:
         self._clock = clock
         self._tokens: dict[_Key, _Token] = {}
         self._refusals: dict[_Key, tuple[float, Refused]] = {}
-        self._flights: WeakValueDictionary[_Key, Flight] = WeakValueDictionary()
+        self._attempts: WeakValueDictionary[_Key, SharedAttempt] = WeakValueDictionary()
         self._rotated: dict[tuple[str, Credentials], str] = {}
 
     async def get(self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None) -> str:
@@ -100,10 +100,10 @@ class Tokens:
             Refused: it refuses the credentials, or they would be sent in clear.
         """
         key = _Key(challenge.realm, challenge.service, scopes, credentials)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = Flight()
-        return await flight.run(lambda: self._current(key), lambda: self._renew(key))
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            attempt = self._attempts[key] = SharedAttempt()
+        return await attempt.run(lambda: self._current(key), lambda: self._renew(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
         """Return whether a token was issued for these credentials and is still current."""

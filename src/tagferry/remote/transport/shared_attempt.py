@@ -1,4 +1,8 @@
-"""Work that several requests wait for at the same time."""
+"""An attempt that concurrent requests share.
+
+Unlike `concurrency.SingleFlight`, the work runs in the task of one request, under its deadline, and each waiting request
+decides afterwards whether it still needs work of its own.
+"""
 
 import asyncio
 import copy
@@ -10,7 +14,7 @@ from tagferry.errors import TagferryError
 T = TypeVar("T")
 
 
-class Flight:
+class SharedAttempt:
     """Lets one of several concurrent requests do some work; they share its failure.
 
     Each request raises its own copy of the error, because their attempts are counted separately. If the request that

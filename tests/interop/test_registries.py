@@ -203,14 +203,14 @@ async def digest(store: ImageStore, repository: RepositoryName, tag: str) -> Dig
 def counted(store: Any) -> Iterator[list[str]]:
     """The requests that a remote store sends meanwhile, to its registry and for tokens."""
     asked: list[str] = []
-    send = store._transport._send
+    send = store._transport._exchange.send
 
     async def noting(call: Any, url: str, *arguments: Any, **options: Any) -> Any:
         asked.append(f"{call.method} {url}")
         return await send(call, url, *arguments, **options)
 
-    store._transport._send = noting
+    store._transport._exchange.send = noting
     try:
         yield asked
     finally:
-        store._transport._send = send
+        store._transport._exchange.send = send

@@ -18,7 +18,8 @@ from tagferry.remote.blobs.digest_check import DigestCheck
 from tagferry.remote.blobs.session import Session, cancel, commit_url, session_location
 from tagferry.remote.blobs.stagger import LARGE, UploadStagger
 from tagferry.remote.transport.authorization import MAX_REDIRECTS
-from tagferry.remote.transport.requests import Call, StreamRedirected, Transport
+from tagferry.remote.transport.exchange import StreamRedirected
+from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer, RateLimited
 from tagferry.remote.transport.scopes import push_scope
 from tagferry.streams import Flow, Spliceable

@@ -1,7 +1,7 @@
 """An attempt that concurrent requests share.
 
-Unlike `concurrency.SingleFlight`, the work runs in the task of one request, under its deadline, and each waiting request
-decides afterwards whether it still needs work of its own.
+Unlike in `concurrency.SingleFlight`, the work runs in the task of one request, under its deadline. Each waiting request
+then decides whether it still needs work of its own.
 """
 
 import asyncio

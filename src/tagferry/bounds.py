@@ -1,6 +1,6 @@
-"""Fixed bounds on what clients and registries send: on its size, count, depth and time.
+"""Fixed limits on the size, count, depth and duration of what clients and registries send.
 
-Bounds that operators may want to change are settings instead (`[limits]`). `docs/limits.md` lists both.
+Limits that operators may want to change are settings (`[limits]`). `docs/limits.md` lists both.
 """
 
 HEAD_BYTES = 64 * 1024
@@ -8,47 +8,47 @@ HEAD_BYTES = 64 * 1024
 HEADERS = 100
 """Headers of a request, and fields of its trailer."""
 PIPELINED_REQUESTS = 8
-"""Pipelined requests: those that a connection may send before the first of them is answered. Further ones are not read,
-and the connection is closed after the last answer."""
+"""Pipelined requests: those that a connection may send before the first response. Further ones are not read, and the
+connection is closed after the last response."""
 FRAMING_BYTES = 64 * 1024
 """Bytes of a chunked body that are not content (sizes and extensions of chunks, the trailer), in addition to an eighth
 of the content."""
 UNREAD_BODY_BYTES = 1024 * 1024
-"""Bytes of a body that are read and dropped after its request was answered, so that the connection can be used again.
-If there are more, the connection is closed."""
+"""Bytes of a body that are read and dropped after the response to its request, so that the connection can be reused. If
+there are more, the connection is closed."""
 BODY_PIECES = 4000
 """Chunks of a body, in addition to one for every 64 bytes of content."""
 LINGER_SECONDS = 5.0
-"""Time for which a connection stays open after its last answer, so that the client can read it."""
+"""Time for which a connection stays open after its last response, so that the client can read it."""
 LINGER_BYTES = 16 * 1024 * 1024
-"""Bytes that are read and dropped within that time, from clients that send all of their request before they read the
-answer. If there are more, the connection is reset."""
+"""Bytes that are read and dropped within that time, from clients that send their whole request before they read the
+response. If there are more, the connection is reset."""
 TRANSFER_RATE = 256
-"""Minimum rate, in bytes a second averaged over `stall_seconds`, at which a client sends a body or reads an answer."""
+"""Minimum rate, in bytes per second over `stall_seconds`, at which a client must send a body or read a response."""
 ACCEPTS_AT_ONCE = 8
 """Connections that a listener accepts in one iteration of the event loop."""
 DESCRIPTOR_RESERVE = 64
 """File descriptors reserved for the disk, the database and registries. Half of the others are for connections."""
 ANONYMOUS_BODIES_BYTES = 64 * 1024 * 1024
 """Bytes of the bodies of all requests whose callers are not authenticated yet, to the management API and for tokens of
-embedded registries; one address may use a quarter of them. Further requests are answered with 503."""
+embedded registries. One address may use a quarter of them. Further requests get 503."""
 ANONYMOUS_BODY_SECONDS = 60.0
 """Time in which such a body must arrive."""
 LOOP_LAG_SECONDS = 0.1
-"""Delay of the event loop from which, if it lasts for half a second, new requests are answered with 503."""
+"""Delay of the event loop above which, if it lasts for half a second, new requests get 503."""
 SHED_SECONDS = 2.0
 """Time for which a connection is not read after a request on it was refused because of overload."""
 SHED_PER_ADDRESS = 32
-"""Requests from one address that are refused within that time because of overload, or as too many logins. After that,
-its new connections are refused, too, until the time has passed."""
+"""Requests from one address that are refused within that time because of overload or too many logins. After that, its
+new connections are refused, too, until the time has passed."""
 SHARES_RESERVE = 64
 """Further requests that are admitted after `requests` is reached, and in each tenth of a second while the event loop is
-late. They are only for addresses that have had less than an equal share so far."""
+late, only from addresses that have had less than an equal share."""
 MANAGEMENT_RESERVE = 32
-"""Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
+"""Further requests that are admitted if they have credentials of the management API."""
 CHANGES_GOING_ON = 256
-"""Requests to a region that were answered 504 because its registry did not answer, and whose change goes on. Further
-changes are answered with 503."""
+"""Changes in a region that continue after their requests got 504 because the registry did not answer. Further changes
+get 503."""
 READINESS_SECONDS = 5.0
 """Time for which `/readyz` waits for the database."""
 
@@ -75,19 +75,19 @@ CONFIG_BYTES = MANIFEST_BYTES
 IMAGE_MANIFESTS = 1000
 """Manifests that one image may refer to, at any depth."""
 IMAGE_MANIFEST_BYTES = 16 * 1024 * 1024
-"""Bytes of all manifests of one image, and as many again of everything attached to it. They take about five times as
+"""Bytes of all manifests of one image, and the same again for everything attached to it. They take about five times as
 much memory."""
 MANIFESTS_HELD_BYTES = 64 * 1024 * 1024
-"""Bytes of manifests that all copies of a process hold at once. A copy that needs more is tried again later."""
+"""Bytes of manifests that all copies of a process hold at once. A copy that needs more is retried later."""
 GUARANTEED_MANIFEST_BYTES = 1024 * 1024
 """Bytes of manifests, of one image and of everything attached to it, that `MANIFESTS_HELD_BYTES` does not limit."""
 INDEX_DEPTH = 8
 """Nesting depth of indexes."""
 QUESTION_TAGS = 100_000
-"""Tags that one request for a list looks at, over all repositories. Further repositories are listed without size and
+"""Tags that one request for a list inspects, over all repositories. Further repositories are listed without size and
 dates."""
 QUESTION_MANIFESTS = 5000
-"""Manifests that one request for a list reads. Those that are still cached do not count."""
+"""Manifests that one request for a list reads. Cached ones do not count."""
 QUESTION_BYTES = 64 * 1024 * 1024
 """Bytes of manifests and configurations that one request for a list reads."""
 LISTED_IMAGE_DESCRIPTORS = 20_000
@@ -101,24 +101,24 @@ NESTED_INDEX_BYTES = 16 * 1024 * 1024
 OPEN_UPLOADS = 4096
 """Upload sessions of an embedded registry that are kept in memory. Others are read from their files to continue."""
 UPLOAD_WAIT_SECONDS = 75.0
-"""Time for which a request waits for another one that writes to the same upload."""
+"""Time for which a request waits for another that writes to the same upload."""
 LISTED_NAMES = 10_000
-"""Tags or repositories on one page of an embedded registry's lists. A link leads to the next page."""
+"""Tags or repositories on one page of an embedded registry's lists, which link to the next page."""
 REMEMBERED_TAGS = 200_000
-"""Names of tags that an embedded registry caches, so that each page need not read the directory again."""
+"""Tags that an embedded registry caches, so that each page need not read the directory again."""
 REFERRER_PAGE_BYTES = 4 * 1024 * 1024
-"""Bytes after which an embedded registry ends a page of referrers. A link leads to the next page."""
+"""Bytes after which an embedded registry ends a page of referrers and links to the next page."""
 REFERRERS_READ_BYTES = 32 * 1024 * 1024
 """Bytes of one manifest's referrers that are read at once from an embedded registry's disk."""
 REFERRERS = 1000
-"""Referrers of one manifest that are copied. Further ones are left out and named in the job's reason."""
+"""Referrers of one manifest that are copied. Further ones are omitted and named in the job's reason."""
 ATTACHMENTS = 5000
 """Attached artifacts of one image that are copied, including those attached to attached artifacts."""
 
 AUTHORIZATION_BYTES = 16 * 1024
 """Bytes of the Authorization header of a signed request."""
 SIGNED_HEADERS = 100
-"""Names in `SignedHeaders`. Each header is named once."""
+"""Names in `SignedHeaders`, which must be unique."""
 PATH_BYTES = 8 * 1024
 """Bytes of the path of a request, still percent-encoded."""
 QUERY_PARAMETERS = 200
@@ -132,12 +132,12 @@ SEALED_BYTES = 16 * 1024
 BODY_MARKS = 50_000
 """Brackets, braces, commas and quotation marks in the JSON body of a request to the management API."""
 ERRORS_REPORTED = 20
-"""Errors of one request that its answer lists."""
+"""Errors of one request that its response lists."""
 
 PASSWORDS_WAITING = 128
 """Logins, from all addresses, that may wait for their password to be verified."""
 PASSWORDS_WAITING_OF_ADDRESS = 16
-"""Such logins from one address. The first 64 bits of an IPv6 address count."""
+"""Such logins from one address, or one IPv6 /64 network."""
 LOCKED_NAMES = 20
 """Names or access keys whose failed authentications are counted for one address."""
 LOCKOUT_ADDRESSES = 10_000
@@ -147,26 +147,26 @@ AUDITED_PATH_CHARACTERS = 1000
 FORWARDED_HOPS = 16
 """Addresses in `X-Forwarded-For` that are read, from the right."""
 SIGNATURES_OF_USER = 100_000
-"""Signed requests for changes that one user may send within 15 minutes, for which each signature is remembered."""
+"""Signed requests for changes that one user may send within 15 minutes, while their signatures are remembered."""
 
 ANSWER_HEAD_BYTES = 64 * 1024
-"""Bytes of a registry's answer before its body, and between two chunks of the body."""
+"""Bytes of a registry's response before its body, and between two chunks of the body."""
 LARGE_ANSWER_BYTES = 256 * 1024
-"""Bytes from which on an answer of a registry counts as large."""
+"""Bytes from which a registry's response counts as large."""
 LARGE_ANSWERS = 4
-"""Large answers of one registry that are held until they are parsed. Further ones wait."""
+"""Large responses of one registry that are held until they are parsed. Further ones wait."""
 LISTS_AT_ONCE = 4
 """Lists of tags or repositories of one registry that are read at once. Further ones wait."""
 TOKEN_ANSWER_BYTES = 256 * 1024
-"""Bytes of a token server's answer."""
+"""Bytes of a token server's response."""
 REGISTRY_TOKEN_CHARACTERS = 32 * 1024
 """Characters of a token from a token server. Hardly any registry accepts a header as long as this."""
 ADDRESS_CHARACTERS = 16 * 1024
 """Characters of a URL from a registry, such as a signed one of its storage."""
 PROGRESS_BYTES = 64 * 1024
-"""Bytes that an attempt at a transfer must move for earlier failures not to count any more."""
+"""Bytes that an attempt of a transfer must move to reset the count of failures."""
 ERROR_BODY_BYTES = 16 * 1024
-"""Bytes of a registry's error answer that are read."""
+"""Bytes of a registry's error response that are read."""
 TAG_LIST_BYTES = 16 * 1024 * 1024
 """Bytes of a registry's list of tags or repositories, over all of its pages."""
 TAG_LIST_NAMES = 200_000
@@ -183,7 +183,7 @@ REFERRER_PAGES = 100
 RECORDED_TEXT = 4000
 """Characters of a text with quotations, such as the reason of a job, that the database keeps."""
 JOB_LOSSES = 5
-"""Lost workers after which a job that they were running fails."""
+"""Lost workers after which the job that they were running fails."""
 
 RECORDS_PRUNED = 100_000
 """Old records of one kind (jobs, deletions, calls) that are deleted in one hour."""

@@ -210,8 +210,8 @@ class SyncService:
     async def retry(self, caller: Caller, selection: JobSelection, *, request_id: str) -> list[StartedSync]:
         """Repeat the selected jobs that failed, timed out or were cancelled.
 
-        Jobs that wait for their next attempt are retried immediately. There is one request for each target and
-        override, and none if there is nothing to repeat.
+        Jobs that wait for their next attempt are retried immediately. There is one request for each target,
+        override and rule, and none if there is nothing to repeat.
 
         Raises:
             TagferryError: any error of `start`. Missing permissions are reported before any request is started.
@@ -399,10 +399,16 @@ def _new_job(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
 def _by_target(
     caller: Caller, selection: JobSelection, request_id: str, jobs: Sequence[SyncJob]
 ) -> dict[SyncRequest, list[SyncJob]]:
-    """Group jobs into the requests that would repeat them: one for each target and override."""
-    groups: dict[tuple[RegionId, Namespace, bool], list[SyncJob]] = {}
+    """Group jobs into the requests that would repeat them: one for each target, override and rule.
+
+    All jobs of a tag are retried by one request. It keeps the rule that started one of them: the rules at the target
+    need it to know which organizations the content has passed through.
+    """
+    ways = {job.id: (job.target_region, job.target_namespace, job.override) for job in jobs}
+    rules = {(ways[job.id], job.tag): job.rule_id for job in jobs if job.rule_id is not None}
+    groups: dict[tuple[tuple[RegionId, Namespace, bool], int | None], list[SyncJob]] = {}
     for job in jobs:
-        groups.setdefault((job.target_region, job.target_namespace, job.override), []).append(job)
+        groups.setdefault((ways[job.id], rules.get((ways[job.id], job.tag))), []).append(job)
     return {
         SyncRequest(
             id=request_id,
@@ -414,8 +420,9 @@ def _by_target(
             target_region=target_region,
             target_namespace=target_namespace,
             override=override,
+            rule_id=rule_id,
         ): group
-        for (target_region, target_namespace, override), group in groups.items()
+        for ((target_region, target_namespace, override), rule_id), group in groups.items()
     }
 
 

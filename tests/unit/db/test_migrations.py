@@ -14,7 +14,7 @@ from tagferry import __version__
 from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
-from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
+from tagferry.db.tables import AccessKeyRow, Base, DomainRow, SyncJobRow, UserRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
@@ -25,6 +25,7 @@ from tests.support.schemas import (
     JOBS,
     MIGRATIONS,
     REVISIONS,
+    OldJob,
     add_accounts,
     add_jobs,
     inspected,
@@ -153,6 +154,36 @@ async def test_users_and_keys_from_before_they_could_be_disabled_are_enabled(url
         (key,) = await session.scalars(select(AccessKeyRow))
     assert (user.name, user.enabled, user.description) == ("carol", True, None)
     assert (key.user_id, key.enabled, key.last_used_at) == (user.id, True, None)
+    await database.close()
+
+
+async def test_the_rule_of_a_job_is_taken_from_its_request_id(url: str):
+    requests = {
+        "rule-7-0123456789abcdef": 7,
+        "rule-1234567890123-ff": 1234567890123,
+        "rule-7-": None,
+        "rule-7-xyz": None,
+        "rule-7x-ff": None,
+        "rule--ff": None,
+        "my-rule-7-ff": None,
+        "0123456789abcdef0123456789abcdef": None,
+    }
+
+    def prepare(connection: Connection) -> None:
+        migrate_to(connection, "0022")
+        add_jobs(connection, (OldJob("v1", "success"),) * len(requests))
+        for number, request_id in enumerate(requests, start=1):
+            change = text("UPDATE sync_jobs SET request_id = :request_id WHERE id = :id")
+            connection.execute(change, {"request_id": request_id, "id": number})
+
+    inspected(url, prepare)
+    database = Database(url)
+
+    await database.migrate()
+
+    async with database.read() as session:
+        rows = (await session.execute(select(SyncJobRow.request_id, SyncJobRow.rule_id))).all()
+    assert {row.request_id: row.rule_id for row in rows} == requests
     await database.close()
 
 

@@ -80,6 +80,7 @@ class Courier:
             return StartedSync(request=request, jobs={})
         row = SyncJobRow(
             request_id=request.id,
+            rule_id=request.rule_id,
             created_at=datetime.now(UTC),
             updated_at=datetime.now(UTC),
             domain_id=request.caller.domain_id,

@@ -47,6 +47,7 @@ async def test_a_request_of_a_rule_tells_all_that_the_rule_says(circle: Circle):
 
     (request,) = circle.courier.requests
     assert request.id.startswith(f"rule-{rule.id}-")
+    assert request.rule_id == rule.id
     assert request.caller == circle.admin
     assert (request.source_region, request.namespace, request.repository, request.tags) == (A, TEAM, REPO, (V1,))
     assert (request.target_region, request.target_namespace, request.override) == (B, TEAM, False)

@@ -6,13 +6,15 @@ import pytest
 
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.errors import Denied, Throttled
+from tagferry.names import RepositoryRef
+from tagferry.sync.jobs.history import CopyRecord, SyncHistory
 from tagferry.sync.jobs.model import JobSelection
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.service import SyncService
 from tests.support.deployment import eventually
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY
-from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, World
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, V2, World
 
 
 @pytest.fixture
@@ -94,6 +96,33 @@ async def test_trying_again_counts_as_one_request_and_is_bounded_as_any(held: Wo
     ]
     held.source.reading.set()
     assert [await service.wait(one, seconds=60) for one in retried] == [[], []]
+
+
+async def test_a_retry_keeps_the_rule_that_started_the_job(held: World, service: SyncService):
+    started = await service.start(held.request(V1, rule_id=7, is_automatic=True))
+    await service.cancel(held.caller, selected(started.job_ids[V1]))
+
+    (retried,) = await service.retry(held.caller, selected(started.job_ids[V1]), request_id="retry")
+
+    held.source.reading.set()
+    assert await service.wait(retried, seconds=60) == []
+    target = RepositoryRef(SOUTH, RELEASE, REPO)
+    history = await SyncHistory(held.database).of_tag(target, V1, image(seed=V1).digest)
+    assert history.copied_by == CopyRecord(job_id=retried.job_ids[V1], source=f"{NORTH}/{TEAM}", rule_id=7)
+
+
+async def test_a_retry_of_a_tag_is_one_request_even_if_only_one_of_its_jobs_was_started_by_a_rule(
+    held: World, service: SyncService
+):
+    by_rule = await service.start(held.request(V1, rule_id=7, is_automatic=True))
+    await service.cancel(held.caller, selected(by_rule.job_ids[V1]))
+    by_user = await service.start(held.request(V1, V2))
+    await service.cancel(held.caller, selected(*by_user.job_ids.values()))
+    every = selected(*by_rule.job_ids.values(), *by_user.job_ids.values())
+
+    retried = await service.retry(held.caller, every, request_id="retry")
+
+    assert [(one.request.rule_id, tuple(one.jobs)) for one in retried] == [(7, (V1,)), (None, (V2,))]
 
 
 async def test_who_is_no_longer_let_in_neither_stops_nor_repeats_anything(held: World, service: SyncService):

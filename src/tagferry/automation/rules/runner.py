@@ -206,6 +206,7 @@ class RuleRunner:
                 target_namespace=rule.target_namespace,
                 override=rule.override,
                 is_automatic=True,
+                rule_id=rule.id,
             )
         )
         if any(place.is_joined and not place.status.has_ended for place in started.jobs.values()):

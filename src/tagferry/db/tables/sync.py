@@ -19,6 +19,7 @@ class SyncJobRow(Base):
     it has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and
     not for its turn. `losses` is how often its worker was lost while it ran. `unsearched` is why not all signatures
     and other referrers of the image could be found or read, where another search may succeed.
+    `rule_id` names the rule that asked for it, which may have been deleted since; a person's retry keeps it.
     The ids of its organizations are empty where tagferry does not manage them, and once they, or the source's
     repository, were deleted: a job belongs to those, not to their names.
     """
@@ -63,6 +64,7 @@ class SyncJobRow(Base):
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(String(64), index=True)
+    rule_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     domain_id: Mapped[str] = mapped_column(String(32))

@@ -1,6 +1,5 @@
 """The history of the sync jobs that copied to a repository."""
 
-import re
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -90,16 +89,15 @@ def latest_job_id(source: RepositoryRef) -> Select[int | None]:
 
 
 def rule_request_id(rule_id: int) -> str:
-    """Return a new request id that identifies this rule as the origin of its jobs."""
+    """Return a new id for a request of a rule, which shows users the rule that started its jobs."""
     return f"rule-{rule_id}-{uuid.uuid4().hex[:16]}"
 
 
 def _copy_record(job: SyncJobRow) -> CopyRecord:
-    asked = re.fullmatch(r"rule-(\d+)-[0-9a-f]+", job.request_id)
     return CopyRecord(
         job_id=job.id,
         source=organization_of(job.source_region, job.namespace),
-        rule_id=int(asked[1]) if asked else None,
+        rule_id=job.rule_id,
     )
 
 

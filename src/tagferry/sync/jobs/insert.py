@@ -81,6 +81,7 @@ async def insert_jobs(
     now = datetime.now(UTC)
     parameters = {
         "given_request_id": request.id,
+        "given_rule_id": request.rule_id,
         "given_created_at": now,
         "given_updated_at": now,
         "given_domain_id": request.caller.domain_id,
@@ -159,6 +160,7 @@ def _insert(dialect: str) -> Insert:
         name: bindparam(f"given_{name}", type_=columns[name].type)
         for name in (
             "request_id",
+            "rule_id",
             "created_at",
             "updated_at",
             "domain_id",

@@ -61,6 +61,7 @@ class SyncRequest:
     Attributes:
         id: the id of the API request that started it.
         is_automatic: a rule started it. Requests of users run first, and tags that are up to date are not recorded.
+        rule_id: the rule that started it, also if a user retries the rule's job; None if no rule did.
         seconds: how long its tags may take from now on, queue time included; None means no limit.
         source_organization_id: the organization the caller may read; None if it exists only in its registry.
         target_organization_id: the organization the caller may write; None as above.
@@ -76,6 +77,7 @@ class SyncRequest:
     target_namespace: Namespace
     override: bool = False
     is_automatic: bool = False
+    rule_id: int | None = None
     seconds: float | None = None
     source_organization_id: int | None = None
     target_organization_id: int | None = None
@@ -97,6 +99,7 @@ class SyncJob:
         next_attempt_at: when it is retried; None unless it waits for that time.
         last_error: why the last of these attempts failed.
         is_automatic: whether a rule started it.
+        rule_id: the rule that started it or the job that it retries; None if no rule did.
         deadline_at: when it times out.
         started_at: when a worker last started it.
         ended_at: when it ended.
@@ -130,6 +133,7 @@ class SyncJob:
     next_attempt_at: datetime | None = None
     last_error: str | None = None
     is_automatic: bool = False
+    rule_id: int | None = None
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

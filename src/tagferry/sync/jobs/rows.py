@@ -135,6 +135,7 @@ def to_job(row: SyncJobRow) -> SyncJob:
         next_attempt_at=row.next_attempt_at,
         last_error=row.last_error,
         is_automatic=row.priority > 0,
+        rule_id=row.rule_id,
         deadline_at=row.deadline_at,
         started_at=row.started_at,
         ended_at=row.ended_at,

@@ -86,7 +86,7 @@ class Restorer:
 async def _copy(
     damage: Damage, to: RepositoryName, target: DiskStore, source: ImageStore, repository: RepositoryName
 ) -> bool:
-    """Copy a blob, or a manifest with its blobs, from another store; return False if it is not there."""
+    """Copy a blob, or a manifest with its blobs, from another store; return False if that does not hold it."""
     digest = Digest(damage.name)
     if damage.kind == "blob":
         size = await source.stat_blob(repository, digest)

@@ -29,14 +29,14 @@ LAYER = bytes(range(256)) * 12_000
 DAYS = 30.0
 
 
-class Seen:
+class KnownLocations:
     """Known locations of blobs."""
 
     def __init__(self) -> None:
-        self.places: dict[Digest, list[RepositoryName]] = {}
+        self.repositories: dict[Digest, list[RepositoryName]] = {}
 
     async def find(self, store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
-        return {digest: self.places[digest] for digest in digests if digest in self.places}
+        return {digest: self.repositories[digest] for digest in digests if digest in self.repositories}
 
 
 def damage(path: Path) -> None:
@@ -52,7 +52,7 @@ def manifest_file(root: Path, repository: str, digest: Digest) -> Path:
     return root / "repositories" / repository / "_manifests" / digest.algorithm / digest.encoded
 
 
-class Two:
+class RegionPair:
     """Two embedded regions; the first one has the damage."""
 
     def __init__(self, here: DiskStore, there: DiskStore, root: Path) -> None:
@@ -60,8 +60,8 @@ class Two:
         self.here = Region(id=RegionId("cn-north-4"), url="http://here", store=here)
         self.there = Region(id=RegionId("cn-north-208"), url="http://there", store=there)
         self.store, self.other = here, there
-        self.seen = Seen()
-        self.restorer = Restorer(Regions([self.here, self.there]), self.seen)
+        self.locations = KnownLocations()
+        self.restorer = Restorer(Regions([self.here, self.there]), self.locations)
 
     async def verify(self, *, repair: bool) -> dict[str, str | None]:
         scrub = self.store.repair.scrub()
@@ -73,115 +73,115 @@ class Two:
 
 
 @pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
+async def pair(tmp_path: Path) -> AsyncIterator[RegionPair]:
     here = await DiskStore.open(tmp_path / "here", name="cn-north-4")
     there = await DiskStore.open(tmp_path / "there", name="cn-north-208")
-    yield Two(here, there, tmp_path / "here")
+    yield RegionPair(here, there, tmp_path / "here")
     await here.close()
     await there.close()
 
 
-async def both(two: Two, sample: SampleImage, *, there: RepositoryName = APP) -> None:
+async def push_to_both(pair: RegionPair, sample: SampleImage, *, there: RepositoryName = APP) -> None:
     for repository in (APP, MIRROR):
-        await push(two.store, repository, sample, Tag("v1"))
-    await push(two.other, there, sample, Tag("v1"))
+        await push(pair.store, repository, sample, Tag("v1"))
+    await push(pair.other, there, sample, Tag("v1"))
 
 
-async def test_intact_content_is_not_reported(two: Two) -> None:
+async def test_intact_content_is_not_reported(pair: RegionPair) -> None:
     subject = index()
-    await both(two, subject)
-    await push(two.store, APP, artifact(subject=subject.manifest))
-    assert await two.verify(repair=True) == {}
+    await push_to_both(pair, subject)
+    await push(pair.store, APP, artifact(subject=subject.manifest))
+    assert await pair.verify(repair=True) == {}
 
 
-async def test_a_flipped_bit_is_found_in_every_repository_and_restored(two: Two) -> None:
+async def test_a_flipped_bit_is_found_in_every_repository_and_restored(pair: RegionPair) -> None:
     sample = image(LAYER)
-    await both(two, sample)
+    await push_to_both(pair, sample)
     digest = Digest.of(LAYER)
-    damage(pooled(two.root, digest))
+    damage(pooled(pair.root, digest))
 
-    found = await two.verify(repair=False)
+    found = await pair.verify(repair=False)
     assert found == {f"blob {repository} {digest}": None for repository in (APP, MIRROR)}
-    assert await two.store.stat_blob(APP, digest) is None
-    assert set((await two.verify(repair=True)).values()) == {"cn-north-208"}
+    assert await pair.store.stat_blob(APP, digest) is None
+    assert set((await pair.verify(repair=True)).values()) == {"cn-north-208"}
     for repository in (APP, MIRROR):
-        assert await read(two.store, repository, blob(LAYER)) == LAYER
-    assert await two.verify(repair=False) == {}
+        assert await read(pair.store, repository, blob(LAYER)) == LAYER
+    assert await pair.verify(repair=False) == {}
 
 
-async def test_lost_content_is_restored_with_its_manifests(two: Two) -> None:
+async def test_lost_content_is_restored_with_its_manifests(pair: RegionPair) -> None:
     sample = index()
-    await both(two, sample)
+    await push_to_both(pair, sample)
     lost = next(iter(sample.all_blobs))
-    pooled(two.root, lost).unlink()
+    pooled(pair.root, lost).unlink()
     for repository in (APP, MIRROR):
-        (two.root / "repositories" / repository / "_blobs" / lost.algorithm / lost.encoded).unlink()
+        (pair.root / "repositories" / repository / "_blobs" / lost.algorithm / lost.encoded).unlink()
     for manifest in sample.all_manifests:
-        damage(manifest_file(two.root, APP, manifest.digest))
-    found = await two.verify(repair=True)
+        damage(manifest_file(pair.root, APP, manifest.digest))
+    found = await pair.verify(repair=True)
     # The references of a damaged manifest are known after its restoration.
-    found |= await two.verify(repair=True)
+    found |= await pair.verify(repair=True)
     assert found
     assert None not in {source for name, source in found.items() if MIRROR not in name}
-    assert (await two.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw
-    assert await two.store.stat_blob(MIRROR, lost) is not None
-    assert await two.verify(repair=False) == {}
+    assert (await pair.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw
+    assert await pair.store.stat_blob(MIRROR, lost) is not None
+    assert await pair.verify(repair=False) == {}
 
 
-async def test_a_blob_is_restored_from_a_known_location(two: Two) -> None:
+async def test_a_blob_is_restored_from_a_known_location(pair: RegionPair) -> None:
     sample, elsewhere = image(LAYER), RepositoryName("other/name")
-    await both(two, sample, there=elsewhere)
+    await push_to_both(pair, sample, there=elsewhere)
     digest = Digest.of(LAYER)
-    damage(pooled(two.root, digest))
-    assert set((await two.verify(repair=True)).values()) == {None}
-    two.seen.places[digest] = [elsewhere]
-    assert set((await two.verify(repair=True)).values()) == {"cn-north-208"}
+    damage(pooled(pair.root, digest))
+    assert set((await pair.verify(repair=True)).values()) == {None}
+    pair.locations.repositories[digest] = [elsewhere]
+    assert set((await pair.verify(repair=True)).values()) == {"cn-north-208"}
 
 
-async def test_content_that_no_region_holds_stays_damaged_and_is_reported(two: Two) -> None:
+async def test_content_that_no_region_holds_stays_damaged_and_is_reported(pair: RegionPair) -> None:
     sample = image(LAYER)
-    await push(two.store, APP, sample, Tag("v1"))
-    damage(pooled(two.root, Digest.of(LAYER)))
-    (two.root / "repositories/team/app/_tags/v1").write_bytes(b"")
-    found = await two.verify(repair=True)
+    await push(pair.store, APP, sample, Tag("v1"))
+    damage(pooled(pair.root, Digest.of(LAYER)))
+    (pair.root / "repositories/team/app/_tags/v1").write_bytes(b"")
+    found = await pair.verify(repair=True)
     assert found == {f"blob {APP} {Digest.of(LAYER)}": None, f"tag {APP} v1": None}
 
 
-async def test_a_damaged_source_restores_nothing(two: Two, tmp_path: Path) -> None:
-    await both(two, image(LAYER))
-    for root in (two.root, tmp_path / "there"):
+async def test_a_damaged_source_restores_nothing(pair: RegionPair, tmp_path: Path) -> None:
+    await push_to_both(pair, image(LAYER))
+    for root in (pair.root, tmp_path / "there"):
         damage(pooled(root, Digest.of(LAYER)))
-    assert set((await two.verify(repair=True)).values()) == {None}
-    assert await two.store.stat_blob(APP, Digest.of(LAYER)) is None
+    assert set((await pair.verify(repair=True)).values()) == {None}
+    assert await pair.store.stat_blob(APP, Digest.of(LAYER)) is None
 
 
-async def test_a_mark_on_intact_content_is_removed(two: Two) -> None:
-    await both(two, image(LAYER))
-    path = pooled(two.root, Digest.of(LAYER))
+async def test_a_mark_on_intact_content_is_removed(pair: RegionPair) -> None:
+    await push_to_both(pair, image(LAYER))
+    path = pooled(pair.root, Digest.of(LAYER))
     path.chmod(0o1600)
-    assert await two.verify(repair=False) == {}
+    assert await pair.verify(repair=False) == {}
     assert not is_marked(path.stat())
-    assert await two.store.stat_blob(APP, Digest.of(LAYER)) == len(LAYER)
+    assert await pair.store.stat_blob(APP, Digest.of(LAYER)) == len(LAYER)
 
 
-async def test_the_rate_of_reading_is_limited(two: Two) -> None:
-    await push(two.store, APP, image(LAYER), Tag("v1"))
-    scrub = two.store.repair.scrub(bytes_per_second=len(LAYER) * 2)
+async def test_the_rate_of_reading_is_limited(pair: RegionPair) -> None:
+    await push(pair.store, APP, image(LAYER), Tag("v1"))
+    scrub = pair.store.repair.scrub(bytes_per_second=len(LAYER) * 2)
     begun = time.monotonic()
-    await verify(two.here, scrub, None)
+    await verify(pair.here, scrub, None)
     scrub.close()
     assert scrub.bytes_read > len(LAYER)
     assert time.monotonic() - begun > 0.4
 
 
-async def test_all_content_is_read_once_per_period_across_restarts(two: Two) -> None:
+async def test_all_content_is_read_once_per_period_across_restarts(pair: RegionPair) -> None:
     for number in range(8):
-        await both(two, image(seed=f"image {number}"))
-    damage(pooled(two.root, next(iter(image(seed="image 3").all_blobs))))
+        await push_to_both(pair, image(seed=f"image {number}"))
+    damage(pooled(pair.root, next(iter(image(seed="image 3").all_blobs))))
     now, advanced = 1_000_000_000.0, 0
-    sections = len(await two.store.repair.scrub().sections())
+    sections = len(await pair.store.repair.scrub().sections())
     for _ in range(2 * sections):
-        scrubber = Scrubber(two.here, two.restorer, days=DAYS)
+        scrubber = Scrubber(pair.here, pair.restorer, days=DAYS)
         advanced += await scrubber.advance(now)
         # The next section is not due yet.
         assert not await scrubber.advance(now)
@@ -190,35 +190,35 @@ async def test_all_content_is_read_once_per_period_across_restarts(two: Two) -> 
             break
         now += DAYS * 24 * 3600 / sections
     assert advanced == sections
-    assert await two.verify(repair=False) == {}
+    assert await pair.verify(repair=False) == {}
 
 
-async def test_a_section_that_cannot_be_read_does_not_stop_the_scrub(two: Two) -> None:
-    await both(two, image(LAYER))
-    damage(pooled(two.root, Digest.of(LAYER)))
-    loop = two.root / "blobs/sha256/00"
+async def test_a_section_that_cannot_be_read_does_not_stop_the_scrub(pair: RegionPair) -> None:
+    await push_to_both(pair, image(LAYER))
+    damage(pooled(pair.root, Digest.of(LAYER)))
+    loop = pair.root / "blobs/sha256/00"
     loop.symlink_to(loop.name)
-    scrubber = Scrubber(two.here, two.restorer, days=DAYS)
+    scrubber = Scrubber(pair.here, pair.restorer, days=DAYS)
     sections, now = await scrubber._scrub.sections(), 1_000_000_000.0
     for _ in sections:
         assert await scrubber.advance(now)
         now += DAYS * 24 * 3600 / len(sections)
     scrubber._scrub.close()
     assert sections[0] == "blobs/sha256/00"
-    assert await read(two.store, APP, blob(LAYER)) == LAYER
+    assert await read(pair.store, APP, blob(LAYER)) == LAYER
 
 
-async def test_damage_found_by_a_request_is_restored_in_the_background(two: Two) -> None:
-    await both(two, image(LAYER))
+async def test_damage_found_by_a_request_is_restored_in_the_background(pair: RegionPair) -> None:
+    await push_to_both(pair, image(LAYER))
     digest = Digest.of(LAYER)
-    damage(pooled(two.root, digest))
+    damage(pooled(pair.root, digest))
     with pytest.raises(Exception, match="digest"):
-        await read(two.store, APP, blob(LAYER))
-    scrubber = Scrubber(two.here, two.restorer, days=0)
+        await read(pair.store, APP, blob(LAYER))
+    scrubber = Scrubber(pair.here, pair.restorer, days=0)
     await scrubber._restore_reported()
     scrubber._scrub.close()
-    assert await read(two.store, MIRROR, blob(LAYER)) == LAYER
-    assert two.store.repair.reported() == []
+    assert await read(pair.store, MIRROR, blob(LAYER)) == LAYER
+    assert pair.store.repair.reported() == []
 
 
 def test_verify_reports_and_restores_damage(tmp_path: Path) -> None:
@@ -299,50 +299,50 @@ def _push_both(registries: Path, sample: SampleImage) -> None:
 
 @pytest.mark.parametrize("kind", ["blob", "manifest"])
 async def test_content_deleted_during_its_restoration_stays_deleted(
-    two: Two, monkeypatch: pytest.MonkeyPatch, kind: str
+    pair: RegionPair, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     sample = image(LAYER)
-    await push(two.store, APP, sample, Tag("v1"))
-    await push(two.other, APP, sample, Tag("v1"))
-    wrong = manifest_file(two.root, APP, sample.digest) if kind == "manifest" else pooled(two.root, Digest.of(LAYER))
+    await push(pair.store, APP, sample, Tag("v1"))
+    await push(pair.other, APP, sample, Tag("v1"))
+    wrong = manifest_file(pair.root, APP, sample.digest) if kind == "manifest" else pooled(pair.root, Digest.of(LAYER))
     damage(wrong)
-    scrub = two.store.repair.scrub()
+    scrub = pair.store.repair.scrub()
     damages = [one for section in await scrub.sections() for one in await scrub.check(section)]
     scrub.close()
     assert {one.kind for one in damages} == {kind}
-    seen = two.seen.find
+    locations = pair.locations.find
 
     async def find(store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
         # The organization is deleted between detection and restoration.
         with contextlib.suppress(NotFound):
-            await two.store.delete_repository(APP)
-        return await seen(store, digests)
+            await pair.store.delete_repository(APP)
+        return await locations(store, digests)
 
-    monkeypatch.setattr(two.seen, "find", find)
-    assert await two.restorer.restore(two.here, damages) == {}
-    assert [name async for name in two.store.list_repositories()] == []
-    assert not (two.root / "repositories" / "team").exists()
+    monkeypatch.setattr(pair.locations, "find", find)
+    assert await pair.restorer.restore(pair.here, damages) == {}
+    assert [name async for name in pair.store.list_repositories()] == []
+    assert not (pair.root / "repositories" / "team").exists()
 
 
-async def test_a_blob_whose_repository_is_deleted_meanwhile_is_not_restored(two: Two) -> None:
+async def test_a_blob_whose_repository_is_deleted_meanwhile_is_not_restored(pair: RegionPair) -> None:
     sample = image(LAYER)
-    await push(two.store, APP, sample, Tag("v1"))
-    damage(pooled(two.root, Digest.of(LAYER)))
+    await push(pair.store, APP, sample, Tag("v1"))
+    damage(pooled(pair.root, Digest.of(LAYER)))
 
     @asynccontextmanager
     async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        await two.store.delete_repository(APP)
+        await pair.store.delete_repository(APP)
         async with opening(LAYER)(offset) as chunks:
             yield chunks
 
     with pytest.raises(NotFound):
-        await two.store.repair.restore_blob(APP, blob(LAYER), opened)
-    assert [name async for name in two.store.list_repositories()] == []
+        await pair.store.repair.restore_blob(APP, blob(LAYER), opened)
+    assert [name async for name in pair.store.list_repositories()] == []
 
 
-async def test_a_lost_manifest_that_a_tag_points_to_is_restored(two: Two) -> None:
+async def test_a_lost_manifest_that_a_tag_points_to_is_restored(pair: RegionPair) -> None:
     sample = image(LAYER)
-    await both(two, sample)
-    manifest_file(two.root, APP, sample.digest).unlink()
-    assert list((await two.verify(repair=True)).values()) == ["cn-north-208"]
-    assert (await two.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw
+    await push_to_both(pair, sample)
+    manifest_file(pair.root, APP, sample.digest).unlink()
+    assert list((await pair.verify(repair=True)).values()) == ["cn-north-208"]
+    assert (await pair.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw

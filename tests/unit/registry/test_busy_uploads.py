@@ -26,11 +26,11 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
 
     Gives the task of its status, and the event.
     """
-    go_on = asyncio.Event()
+    proceed = asyncio.Event()
 
     async def stream() -> AsyncIterator[bytes]:
         yield CONTENT[: len(CONTENT) // 2]
-        await go_on.wait()
+        await proceed.wait()
         yield CONTENT[len(CONTENT) // 2 :]
 
     async def send() -> int:
@@ -45,9 +45,9 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
     while path.exists() and path.stat().st_size < CHUNK_BYTES:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     try:
-        yield task, go_on
+        yield task, proceed
     finally:
-        go_on.set()
+        proceed.set()
         await task
 
 
@@ -55,12 +55,12 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
 async def test_a_request_that_waits_too_long_for_another_is_refused(registry, monkeypatch, method):
     monkeypatch.setattr(bounds, "UPLOAD_WAIT_SECONDS", 0.1)
     location = await registry.start_upload()
-    async with sending(registry, location) as (task, go_on):
+    async with sending(registry, location) as (task, proceed):
         query = f"?digest={DIGEST}" if method == "PUT" else ""
         async with registry.http.request(method, f"{location}{query}", data=b"more") as response:
             (error,) = json.loads(await response.read())["errors"]
             assert (response.status, error["code"]) == (409, "BLOB_UPLOAD_INVALID")
-        go_on.set()
+        proceed.set()
         assert await task == 202
     async with registry.http.put(f"{location}?digest={DIGEST}") as response:
         assert response.status == 201
@@ -68,10 +68,10 @@ async def test_a_request_that_waits_too_long_for_another_is_refused(registry, mo
 
 async def test_the_last_request_waits_for_the_chunk_before_it(registry):
     location = await registry.start_upload()
-    async with sending(registry, location) as (task, go_on):
+    async with sending(registry, location) as (task, proceed):
         end = asyncio.create_task(registry.http.put(f"{location}?digest={DIGEST}").__aenter__())
         await asyncio.sleep(0.05)
-        go_on.set()
+        proceed.set()
         async with await end as response:
             assert (await task, response.status) == (202, 201)
     async with registry.http.patch(location, data=b"more") as response:

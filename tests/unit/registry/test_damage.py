@@ -296,7 +296,7 @@ async def test_a_repository_whose_only_tag_is_damaged_exists_and_reports_it(regi
 
 
 async def test_deleting_or_pushing_a_damaged_tag_repairs_it(registry: Registry, torn: Path) -> None:
-    for heal in (
+    for repair in (
         lambda: registry.store.delete_manifest(APP, Tag("v1")),
         lambda: push(registry.store, APP, image(), Tag("v1")),
         lambda: registry.store.delete_repository(APP),
@@ -304,7 +304,7 @@ async def test_deleting_or_pushing_a_damaged_tag_repairs_it(registry: Registry, 
         tear(torn)
         assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
         assert registry.store.repair.reported() != []
-        await heal()
+        await repair()
         assert registry.store.repair.reported() == []
     assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": []}
 

@@ -80,15 +80,15 @@ async def test_within_the_reserve_writes_fail_and_reads_succeed(crowded: DiskSto
         await crowded.uploads.start(APP)
     with pytest.raises(DiskFull):
         await crowded.put_manifest(APP, sample.manifest, Tag("v2"))
-    asked: list[int] = []
+    offsets: list[int] = []
 
     def source(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        asked.append(offset)
+        offsets.append(offset)
         return opening(CONTENT)(offset)
 
     with pytest.raises(DiskFull):
         await crowded.write_blob(APP, blob(CONTENT), source)
-    assert asked == []
+    assert offsets == []
     assert spooled(tmp_path) == []
     assert (await crowded.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw
     for digest, content in sample.all_blobs.items():

@@ -139,4 +139,4 @@ async def test_too_many_referrers_for_one_list_are_returned_as_incomplete(store,
     with pytest.raises(Incomplete) as cut:
         await store.list_referrers(APP, subject.digest)
     assert len(cut.value.found) == 2
-    assert await store.list_referrers(APP, Digest.of(b"nobody")) == []
+    assert await store.list_referrers(APP, Digest.of(b"missing")) == []

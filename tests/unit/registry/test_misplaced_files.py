@@ -32,7 +32,7 @@ def directory(path: Path) -> None:
 
 def full_directory(path: Path) -> None:
     directory(path)
-    (path / "somebody's").write_text("kept")
+    (path / "data").write_text("kept")
 
 
 def loop(path: Path) -> None:
@@ -106,9 +106,9 @@ async def test_an_irregular_file_is_not_a_blob_and_is_replaced_by_the_next_push(
         for repository in (APP, OTHER):
             assert await read(store, repository, blob(content)) == content
         assert await damages(store) == set()
-    for healed in (pooled, member):
-        assert stat.S_ISREG(healed.lstat().st_mode)
-        assert not is_marked(healed.lstat())
+    for repaired in (pooled, member):
+        assert stat.S_ISREG(repaired.lstat().st_mode)
+        assert not is_marked(repaired.lstat())
 
 
 @pytest.mark.parametrize("misplace", KINDS)
@@ -158,13 +158,13 @@ async def test_a_directory_with_content_is_moved_aside(store: DiskStore, stored:
     path = tmp_path / "region/repositories" / APP / "_tags/v1"
     full_directory(path)
     await store.put_manifest(APP, stored.manifest, Tag("v1"))
-    assert [found.read_text() for found in path.parent.glob("*/somebody's")] == ["kept"]
+    assert [found.read_text() for found in path.parent.glob("*/data")] == ["kept"]
     assert [tag async for tag in store.list_tags(APP)] == ["v1"]
 
 
 async def test_symbolic_links_are_not_followed(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_bytes(b"somebody's")
+    elsewhere.write_bytes(b"data")
     mode = elsewhere.stat().st_mode
     path = tmp_path / "region/repositories" / APP / "_manifests/sha256" / stored.digest.encoded
     path.unlink()

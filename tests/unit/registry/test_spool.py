@@ -82,16 +82,16 @@ async def test_a_file_with_lost_pages_is_deleted(spool: Spool, monkeypatch: pyte
 
 
 async def test_optional_work_uses_at_most_a_quarter_of_the_threads(threads: DiskThreads):
-    go_on = threading.Event()
-    first = threads.submit_optional(go_on.wait, 10)
+    proceed = threading.Event()
+    first = threads.submit_optional(proceed.wait, 10)
     try:
         assert first is not None
-        assert threads.submit_optional(go_on.wait, 10) is None
+        assert threads.submit_optional(proceed.wait, 10) is None
     finally:
-        go_on.set()
+        proceed.set()
 
     await first
-    second = threads.submit_optional(go_on.wait, 10)
+    second = threads.submit_optional(proceed.wait, 10)
     assert second is not None
     await second
 
@@ -103,10 +103,10 @@ async def test_a_file_is_read_whole_from_cache_and_disk(
     path = tmp_path / "blob"
     content = random.Random(7).randbytes(3 * CHUNK_BYTES + 17)
     path.write_bytes(content)
-    asked = count()
+    reads = count()
 
     def cached(_descriptor: int, size: int, offset: int) -> bytes | None:
-        if in_memory == "nothing" or (in_memory == "every second piece" and next(asked) % 2):
+        if in_memory == "nothing" or (in_memory == "every second piece" and next(reads) % 2):
             return None
         return content[offset : offset + (min(size, 1000) if in_memory.startswith("a few") else size)]
 

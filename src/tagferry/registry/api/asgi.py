@@ -107,8 +107,8 @@ class Request:
     @property
     def login(self) -> Login:
         """The client's credentials, not verified."""
-        asked = origin(self.scheme, self.headers.get("host", ""))
-        return Login(authorization=self.headers.get("authorization"), address=self.address, origin=asked)
+        url = origin(self.scheme, self.headers.get("host", ""))
+        return Login(authorization=self.headers.get("authorization"), address=self.address, origin=url)
 
     @property
     def content_length(self) -> int | None:

@@ -147,10 +147,10 @@ def _page(exchange: Exchange, names: Sequence[str]) -> tuple[list[str], dict[str
     start = bisect.bisect_right(names, query["last"]) if "last" in query else 0
     count = bounds.LISTED_NAMES
     if "n" in query:
-        asked = whole_number(query["n"])
-        if asked is None:
+        requested = whole_number(query["n"])
+        if requested is None:
             raise InvalidPage("n", "must be a number, 0 or more", query["n"])
-        count = min(asked, count)
+        count = min(requested, count)
     page = list(names[start : start + count])
     if not page or start + count >= len(names):
         return page, {}

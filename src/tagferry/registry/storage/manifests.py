@@ -362,7 +362,7 @@ class ManifestFiles:
 
 
 def _is_own(kind: str, path: Path) -> bool:
-    """Return whether a file below a directory of the layout is named as the registry names files there."""
+    """Return whether the registry gives files of this kind such a name."""
     match kind:
         case "_tags":
             return tag_of(path.name) is not None

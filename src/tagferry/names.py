@@ -46,7 +46,7 @@ class Repository(str):
 
     @classmethod
     def from_path(cls, segment: str) -> Self:
-        """Parse a decoded URL path parameter, in which a dollar sign stands for a slash."""
+        """Parse a decoded URL path parameter, in which a dollar sign represents a slash."""
         return cls(segment.replace("$", "/"))
 
 

@@ -110,12 +110,12 @@ async def _bare_registry(folder: Path, fixture: Requesting) -> AsyncIterator[Ima
 
 _ONE_POOL = "all its repositories have one pool of blobs"
 _CRANE_DIFFERS = {
-    "test_a_blob_that_is_there_is_not_sent_again": "it opens an upload for every mount, and a small blob is sent again",
+    "test_an_existing_blob_is_not_sent_again": "it opens an upload for every mount, and a small blob is sent again",
     "test_a_blob_of_another_repository_is_mounted": _ONE_POOL,
-    "test_a_blob_of_another_repository_does_not_stand_here": _ONE_POOL,
+    "test_a_blob_of_another_repository_is_not_found": _ONE_POOL,
     "test_a_manifest_is_refused_while_a_blob_is_missing": "it does not look whether a manifest's blobs are there",
-    "test_deleting_a_manifest_takes_its_tags_along": "a tag keeps the manifest, and is deleted by its name",
-    "test_a_deleted_blob_is_gone": "it answers 500 where there is no blob to delete",
+    "test_deleting_a_manifest_deletes_its_tags": "a tag keeps the manifest, and is deleted by its name",
+    "test_a_deleted_blob_is_not_found": "it answers 500 where there is no blob to delete",
 }
 """How the registry of go-containerregistry 0.22 differs from the specification, or from what a copy is sparing with."""
 _ONLY_MANIFESTS = "it takes no index that lists anything but manifests"

@@ -1,4 +1,4 @@
-"""What every `ImageStore` promises, whatever keeps the images."""
+"""The contract of every `ImageStore`."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def sample(request: pytest.FixtureRequest):
     return request.param()
 
 
-async def test_what_was_pushed_is_read_back_byte_by_byte(store: ImageStore, repository: RepositoryName, sample):
+async def test_pushed_content_is_read_back_unchanged(store: ImageStore, repository: RepositoryName, sample):
     await push(store, repository, sample, LATEST)
 
     by_tag = await store.get_manifest(repository, LATEST)
@@ -97,7 +97,7 @@ async def test_a_blob_that_an_index_lists_by_an_unknown_type_is_found_to_be_one(
     assert [one.digest for level in found.levels for one in level] == [image().digest]
 
 
-async def test_head_tells_type_digest_and_size(store: ImageStore, repository: RepositoryName, sample):
+async def test_head_returns_type_digest_and_size(store: ImageStore, repository: RepositoryName, sample):
     await push(store, repository, sample, LATEST)
 
     expected = sample.manifest.descriptor
@@ -105,9 +105,7 @@ async def test_head_tells_type_digest_and_size(store: ImageStore, repository: Re
     assert await store.head_manifest(repository, sample.digest) == expected
 
 
-async def test_head_tells_the_same_to_who_knows_already_or_is_wrong(
-    store: ImageStore, repository: RepositoryName, sample
-):
+async def test_head_returns_the_same_whatever_the_caller_expects(store: ImageStore, repository: RepositoryName, sample):
     other = image(seed="other").manifest.descriptor
     assert await store.head_manifest(repository, LATEST, known=sample.manifest.descriptor) is None
     await push(store, repository, sample, LATEST)
@@ -119,7 +117,7 @@ async def test_head_tells_the_same_to_who_knows_already_or_is_wrong(
     assert await store.head_manifest(repository, Tag("absent"), known=expected) is None
 
 
-async def test_what_is_not_there_is_none_or_not_found(store: ImageStore, repository: RepositoryName):
+async def test_missing_content_is_none_or_not_found(store: ImageStore, repository: RepositoryName):
     absent = Descriptor(media_type="application/octet-stream", digest=ABSENT, size=15)
     assert await store.head_manifest(repository, LATEST) is None
     assert await store.head_manifest(repository, ABSENT) is None
@@ -144,14 +142,14 @@ async def test_an_unknown_repository_has_no_tags_to_list(store: ImageStore, repo
     assert listed.value.kind == described.value.kind == "repository"
 
 
-async def test_a_blob_that_is_there_is_not_sent_again(store: ImageStore, repository: RepositoryName):
+async def test_an_existing_blob_is_not_sent_again(store: ImageStore, repository: RepositoryName):
     content = unique()
 
     assert await store.write_blob(repository, blob(content), opening(content)) is BlobOutcome.UPLOADED
     assert await store.write_blob(repository, blob(content), must_not_be_opened) is BlobOutcome.PRESENT
 
 
-async def test_a_blob_that_is_there_is_sent_anew_where_that_is_wanted(store: ImageStore, repository: RepositoryName):
+async def test_an_existing_blob_is_sent_again_with_force(store: ImageStore, repository: RepositoryName):
     content, other, opened = unique(), RepositoryName(f"{repository}-copy"), []
 
     def counted(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -176,7 +174,7 @@ async def test_a_blob_of_another_repository_is_mounted(store: ImageStore, reposi
     assert await read(store, other, blob(content)) == content
 
 
-async def test_a_blob_is_uploaded_where_the_mount_finds_nothing(store: ImageStore, repository: RepositoryName):
+async def test_a_blob_is_uploaded_if_it_cannot_be_mounted(store: ImageStore, repository: RepositoryName):
     content, other = unique(), RepositoryName(f"{repository}-empty")
 
     outcome = await store.write_blob(repository, blob(content), opening(content), mount_from=other)
@@ -185,7 +183,7 @@ async def test_a_blob_is_uploaded_where_the_mount_finds_nothing(store: ImageStor
     assert await read(store, repository, blob(content)) == content
 
 
-async def test_a_blob_of_another_repository_does_not_stand_here(store: ImageStore, repository: RepositoryName):
+async def test_a_blob_of_another_repository_is_not_found(store: ImageStore, repository: RepositoryName):
     content, other = unique(), RepositoryName(f"{repository}-other")
     await store.write_blob(other, blob(content), opening(content))
 
@@ -300,7 +298,7 @@ async def test_a_tag_moves_and_the_old_manifest_stays(store: ImageStore, reposit
     assert (await store.get_manifest(repository, old.digest)).raw == old.manifest.raw
 
 
-async def test_without_override_a_tag_is_written_over_nothing_itself_and_what_was_seen(
+async def test_without_override_a_tag_replaces_only_itself_and_the_digest_seen(
     store: ImageStore, repository: RepositoryName
 ):
     old, new = image(seed="old"), image(seed="new")
@@ -340,9 +338,7 @@ async def test_tags_are_described_by_what_they_point_to(store: ImageStore, repos
     assert [record.tag for record in described] == sorted(samples)
 
 
-async def test_just_some_tags_are_described_and_those_that_do_not_exist_are_left_out(
-    store: ImageStore, repository: RepositoryName
-):
+async def test_selected_tags_are_described_and_missing_ones_left_out(store: ImageStore, repository: RepositoryName):
     sample = image()
     for tag in ("v1", "v2"):
         await push(store, repository, sample, Tag(tag))
@@ -400,7 +396,7 @@ async def test_a_referrer_may_come_before_its_subject(store: ImageStore, reposit
     assert [entry.digest for entry in await store.list_referrers(repository, subject.digest)] == [signature.digest]
 
 
-async def test_deleting_a_manifest_takes_its_tags_along(store: ImageStore, repository: RepositoryName):
+async def test_deleting_a_manifest_deletes_its_tags(store: ImageStore, repository: RepositoryName):
     gone, kept = image(seed="gone"), image(seed="kept")
     await push(store, repository, gone, Tag("one"))
     await push(store, repository, gone, Tag("two"))
@@ -434,7 +430,7 @@ async def test_deleting_a_tag_leaves_its_manifest(
         await store.delete_manifest(repository, Tag("one"))
 
 
-async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted(
+async def test_a_tag_that_changed_since_it_was_read_is_not_deleted(
     store: ImageStore, repository: RepositoryName, implementation: Implementation
 ):
     old, new = image(seed="old"), image(seed="new")
@@ -477,12 +473,12 @@ async def test_a_deleted_repository_has_nothing_left_and_can_be_filled_again(
     assert [tag async for tag in store.list_tags(repository)] == ["again"]
 
 
-async def test_a_repository_that_is_not_there_is_not_deleted(store: ImageStore, repository: RepositoryName):
+async def test_a_missing_repository_is_not_deleted(store: ImageStore, repository: RepositoryName):
     with pytest.raises(NotFound, match="repository"):
         await store.delete_repository(repository)
 
 
-async def test_a_deleted_blob_is_gone(store: ImageStore, repository: RepositoryName):
+async def test_a_deleted_blob_is_not_found(store: ImageStore, repository: RepositoryName):
     content = unique()
     await store.write_blob(repository, blob(content), opening(content))
 

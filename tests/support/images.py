@@ -1,4 +1,4 @@
-"""Small real images to test with: their manifests and blobs, and a way to put them into any image store."""
+"""Small valid images for tests: their manifests and blobs, and a function that pushes them to any image store."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ SIGNATURE = "application/vnd.example.signature"
 
 @dataclass(frozen=True)
 class SampleImage:
-    """A manifest with everything that it refers to.
+    """A manifest with all content that it references.
 
     Attributes:
         manifest: the image, artifact or index itself.
@@ -91,7 +91,7 @@ def image(
 
 
 def configured(config: bytes, *layers: bytes) -> SampleImage:
-    """An image with just this config."""
+    """An image with this config."""
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -102,7 +102,7 @@ def configured(config: bytes, *layers: bytes) -> SampleImage:
 
 
 def built(created: Any, *layers: bytes, seed: str = "") -> SampleImage:
-    """An image whose config says that it was built then."""
+    """An image with this build date in its config."""
     return configured(_json({"created": created, "seed": seed}), *layers)
 
 
@@ -139,7 +139,7 @@ def index(*children: SampleImage, docker: bool = False) -> SampleImage:
 
 
 def attestation(seed: str = "attestation") -> SampleImage:
-    """What BuildKit says of an image, as an image of no platform."""
+    """A BuildKit attestation of an image, with an unknown platform."""
     return image(seed.encode(), seed=seed, platform=("unknown", "unknown"), layer_type=IN_TOTO)
 
 
@@ -174,7 +174,7 @@ def listing_blobs(
 
 
 def layer(text: str, repeat: int = 1) -> bytes:
-    """A gzip layer whose bytes depend on the text alone."""
+    """A gzip layer whose bytes depend only on the text."""
     return gzip.compress(text.encode() * repeat, mtime=0)
 
 
@@ -193,7 +193,7 @@ def opening(content: bytes, chunk: int = 64 * 1024) -> OpenBlob:
 
 
 async def push(store: ImageStore, repository: RepositoryName, sample: SampleImage, tag: Tag | None = None) -> None:
-    """Put an image with everything that it refers to into a store, what is referred to first."""
+    """Push an image with all content that it references to a store, children first."""
     for digest, content in sample.all_blobs.items():
         await store.write_blob(repository, blob(content, digest.algorithm), opening(content))
     *children, top = sample.all_manifests
@@ -203,7 +203,7 @@ async def push(store: ImageStore, repository: RepositoryName, sample: SampleImag
 
 
 async def read(store: ImageStore, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0) -> bytes:
-    """A blob's whole content from the offset on."""
+    """A blob's content from the offset."""
     async with store.read_blob(repository, descriptor, offset=offset) as chunks:
         return b"".join([chunk async for chunk in chunks])
 

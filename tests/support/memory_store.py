@@ -1,4 +1,4 @@
-"""An image store in memory: the same contract as the real ones, with a count of every operation."""
+"""An image store in memory that counts every operation."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ class _Contents:
 
 
 class MemoryStore:
-    """Keeps everything in dictionaries.
+    """An image store that keeps its content in dictionaries.
 
     Attributes:
         counts: how often each method of the contract was called, by its name.
@@ -203,7 +203,7 @@ class MemoryStore:
         self.counts["close"] += 1
 
     async def _enter(self, operation: str) -> None:
-        """Count the call, and let other tasks run as real I/O would."""
+        """Count the call, and let other tasks run, as I/O would."""
         self.counts[operation] += 1
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Images at a scripted registry, so that a test need only script what is strange about it."""
+"""Images at a scripted registry, so that a test scripts only the unusual behavior."""
 
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import Manifest
@@ -7,7 +7,7 @@ from tests.support.scripted_registry import Reply, ScriptedRegistry
 
 
 def hold(script: ScriptedRegistry, repository: RepositoryName, sample: SampleImage, *tags: Tag) -> None:
-    """Have a registry answer for an image, with all that it refers to, under its digest and these tags."""
+    """Script a registry to serve an image with all its content, by its digest and these tags."""
     for digest, content in sample.all_blobs.items():
         for method in ("HEAD", "GET"):
             script.always(method, f"/v2/{repository}/blobs/{digest}", Reply(body=content, headers=_sized(content)))
@@ -18,7 +18,7 @@ def hold(script: ScriptedRegistry, repository: RepositoryName, sample: SampleIma
 
 
 def hold_manifest(script: ScriptedRegistry, repository: RepositoryName, manifest: Manifest, reference: str) -> None:
-    """Have a registry answer with a manifest to a tag or digest."""
+    """Script a registry to serve a manifest by a tag or digest."""
     headers = {
         **_sized(manifest.raw),
         "Content-Type": manifest.media_type,

@@ -1,4 +1,4 @@
-"""A repository at a scripted registry whose manifests can be deleted, in the way of one registry or another."""
+"""A repository at a scripted registry, with the deletion behavior of one registry or another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, erro
 
 @dataclass
 class Shelf:
-    """The manifests of a repository, each under its digest and under its tags, and how the registry deletes them.
+    """The manifests of a repository by digest and tag, and the registry's deletion behavior.
 
     Attributes:
-        name: the repository's.
-        delete: deletes what a reference names, or not, and answers.
+        name: the repository's name.
+        delete: handles a deletion and returns the response.
     """
 
     name: RepositoryName
@@ -64,14 +64,14 @@ def _reference(asked: Asked) -> Reference:
 
 
 def that_alone(shelf: Shelf, reference: Reference) -> Reply:
-    """As crane's registry: neither a tag nor a digest takes the other along."""
+    """As crane's registry: delete only the tag or only the digest."""
     if shelf.held.pop(reference, None) is None:
         return error(404, "MANIFEST_UNKNOWN")
     return Reply(status=202)
 
 
 def by_digest_alone(shelf: Shelf, reference: Reference) -> Reply:
-    """As CNCF distribution before 3.0: all the tags go with their manifest."""
+    """As CNCF distribution before 3.0: delete a manifest with its tags, and no single tags."""
     if isinstance(reference, Tag):
         return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     if reference not in shelf.held:
@@ -81,12 +81,12 @@ def by_digest_alone(shelf: Shelf, reference: Reference) -> Reply:
 
 
 def tags_before_manifests(shelf: Shelf, reference: Reference) -> Reply:
-    """As Google's registry: a manifest goes once no tag leads to it."""
+    """As Google's registry: delete a manifest only if no tag references it."""
     if any(isinstance(one, Tag) and manifest.digest == reference for one, manifest in shelf.held.items()):
         return error(400, "GOOGLE_MANIFEST_DANGLING_TAG", "Manifest is still referenced by tag")
     return that_alone(shelf, reference)
 
 
 def nothing(shelf: Shelf, reference: Reference) -> Reply:
-    """It says that it deletes, and does not."""
+    """Accept the deletion and delete nothing."""
     return Reply(status=202)

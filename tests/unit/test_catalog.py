@@ -38,7 +38,7 @@ WRITTEN = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
 
 class UndatedStore(MemoryStore):
-    """Does not know when its tags were written, as most registries."""
+    """A store that does not know when its tags were written, as most registries."""
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         records = await super().describe_tags(repository, only)
@@ -46,7 +46,7 @@ class UndatedStore(MemoryStore):
 
 
 class TaglessStore(MemoryStore):
-    """Deletes no tag alone, as CNCF distribution before 3.0; `deletes` tells whether it deletes manifests."""
+    """A store without tag deletion, as CNCF distribution before 3.0; `deletes` is whether it deletes manifests."""
 
     deletes = True
 
@@ -150,7 +150,7 @@ async def test_an_image_was_created_when_its_config_says(written: str, moment: d
 
 
 @pytest.mark.parametrize("written", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59-10:00"])
-async def test_a_date_that_cannot_be_is_unknown_and_the_push_tells_instead(written: str, store: MemoryStore):
+async def test_an_implausible_date_is_replaced_by_the_date_of_the_push(written: str, store: MemoryStore):
     await push(undated := UndatedStore(), APP, built(written), V1)
     assert (details := await describe_tag(undated, APP, V1)).created is details.updated is None
 
@@ -176,7 +176,7 @@ async def test_an_unknown_date_is_not_the_first_of_a_repository():
     assert details.created == details.updated == datetime(2024, 1, 1, tzinfo=UTC)
 
 
-async def test_a_tag_was_updated_when_it_was_written_where_the_store_knows(store: MemoryStore):
+async def test_a_tag_was_updated_when_it_was_written_if_the_store_knows(store: MemoryStore):
     await push(store, APP, sample := built("2024-05-06T07:08:09Z"), V1)
 
     (details,) = await describe_tags(store, APP, [TagRecord(tag=V1, digest=sample.digest, updated=WRITTEN)])
@@ -232,7 +232,7 @@ async def test_a_repository_was_created_with_its_oldest_image_and_updated_with_i
     assert details.updated == datetime(2025, 1, 1, tzinfo=UTC)
 
 
-async def test_a_repository_without_tags_is_none(store: MemoryStore):
+async def test_a_repository_without_tags_is_not_found(store: MemoryStore):
     await push(store, APP, image())
 
     with pytest.raises(NotFound, match="repository team/app does not exist"):
@@ -253,7 +253,7 @@ async def test_what_does_not_exist_is_not_found(store: MemoryStore):
 
 
 class ForgetfulStore(MemoryStore):
-    """Loses an image just after it has told of it."""
+    """A store that loses an image just after listing it."""
 
     lost: Tag | None = None
 
@@ -265,7 +265,7 @@ class ForgetfulStore(MemoryStore):
         return records
 
 
-async def test_a_tag_that_vanishes_meanwhile_is_left_out():
+async def test_a_tag_deleted_meanwhile_is_left_out():
     store = ForgetfulStore()
     await push(store, APP, kept := image(seed="kept"), V1)
     await push(store, APP, image(seed="lost"), V2)
@@ -291,9 +291,7 @@ async def test_tags_are_described_in_the_order_in_which_they_are_given(store: Me
     assert [details.tag for details in found] == tags[::-1]
 
 
-async def test_a_store_that_fails_is_not_taken_for_one_that_has_nothing(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_failing_store_does_not_look_empty(store: MemoryStore, monkeypatch: pytest.MonkeyPatch):
     await push(store, APP, image(), V1)
 
     async def fail(*_: object) -> None:
@@ -322,7 +320,7 @@ async def test_a_repository_has_images_as_long_as_it_has_a_tag(store: MemoryStor
     assert not await has_tags(store, APP)
 
 
-async def test_where_no_tag_is_deleted_alone_its_manifest_goes_if_nothing_else_leads_to_it():
+async def test_without_tag_deletion_an_otherwise_unreferenced_manifest_is_deleted():
     store, sample = TaglessStore(), image(seed="alone")
     await push(store, APP, sample, V1)
     await push(store, APP, image(seed="other"), V2)
@@ -335,7 +333,7 @@ async def test_where_no_tag_is_deleted_alone_its_manifest_goes_if_nothing_else_l
         await delete_tag(store, APP, V1)
 
 
-async def test_where_no_tag_is_deleted_alone_an_image_that_others_lead_to_stays():
+async def test_without_tag_deletion_an_image_that_other_tags_reference_stays():
     store, listed = TaglessStore(), index()
     await push(store, APP, listed, V1)
     await push(store, APP, listed, V2)
@@ -363,7 +361,7 @@ async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted_in_either
         assert not await has_tags(store, APP)
 
 
-async def test_where_no_tag_is_deleted_alone_tags_that_go_too_go_along_while_they_are_as_they_were_seen():
+async def test_without_tag_deletion_unchanged_tags_to_delete_are_deleted_together():
     store, sample, other = TaglessStore(), image(seed="two tags"), image(seed="other")
     for tag, pushed in ((V1, sample), (V2, sample), (V3, other)):
         await push(store, APP, pushed, tag)
@@ -378,7 +376,7 @@ async def test_where_no_tag_is_deleted_alone_tags_that_go_too_go_along_while_the
     assert [tag async for tag in store.list_tags(APP)] == [V3]
 
 
-async def test_what_manifests_list_is_read_once_for_many_tags():
+async def test_indexes_are_read_once_for_many_deleted_tags():
     store, lists = TaglessStore(), dict[Digest, frozenset[Digest]]()
     for number in range(9):
         await push(store, APP, index(image(seed=f"{number}")), Tag(f"v{number}"))
@@ -387,7 +385,7 @@ async def test_what_manifests_list_is_read_once_for_many_tags():
     assert store.counts["get_manifest"] == 2 * 8
 
 
-async def test_a_registry_that_deletes_nothing_says_so():
+async def test_a_registry_without_deletion_is_unsupported():
     store = TaglessStore()
     store.deletes = False
     await push(store, APP, image(), V1)
@@ -396,7 +394,7 @@ async def test_a_registry_that_deletes_nothing_says_so():
     assert await has_tags(store, APP)
 
 
-async def test_an_attachment_belongs_to_its_subject_only(store: MemoryStore):
+async def test_a_referrer_belongs_to_its_subject_only(store: MemoryStore):
     signed, other = image(seed="signed"), image(seed="other")
     referrer, cosigned = artifact(subject=signed.manifest), image(seed="cosigned")
     signature, attestation, _ = cosign_tags(signed.digest)

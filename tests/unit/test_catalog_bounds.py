@@ -1,4 +1,4 @@
-"""Lists hold whatever was pushed: one odd image hides no other, and no number or size of them keeps a list busy."""
+"""Lists of arbitrary pushed content: one invalid image hides no other, and the reads of a list are limited."""
 
 import logging
 from collections import Counter
@@ -20,7 +20,7 @@ TAGS = [Tag(f"v{number}") for number in range(6)]
 
 
 class OddStore(MemoryStore):
-    """Counts how often each manifest is read, and fails to give some."""
+    """A store that counts the reads of each manifest, and fails some."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ ODD = [Invalid("layers[0].size", "is no size"), Corrupt("damaged"), OSError(5, "
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
-async def test_an_image_that_cannot_be_read_is_shown_with_what_is_known_of_it(store: OddStore, error: Exception):
+async def test_an_unreadable_image_is_listed_without_details(store: OddStore, error: Exception):
     samples = await filled(store)
     store.odd[samples[0].digest] = error
 
@@ -81,7 +81,7 @@ async def test_a_platform_that_cannot_be_read_is_left_out_of_its_index(store: Od
     assert set(details.image.blobs) == set(right.all_blobs)
 
 
-async def test_a_registry_that_fails_now_and_then_hides_no_more_than_that(store: OddStore):
+async def test_occasional_failures_hide_only_their_own_images(store: OddStore):
     samples = await filled(store)
     for sample in samples[:3]:
         store.odd[sample.digest] = Unavailable("it answered 500")
@@ -94,13 +94,13 @@ async def test_a_registry_that_fails_now_and_then_hides_no_more_than_that(store:
 
 
 def forgetful(store: OddStore) -> BoundedReader:
-    """A question that knows nothing of earlier ones, as one of another user is."""
+    """A reader without a cache, as that of another user."""
     store.user += 1
     return BoundedReader(store)
 
 
 @pytest.mark.parametrize(("bound", "value", "shown"), [("QUESTION_MANIFESTS", 4, 4), ("QUESTION_BYTES", 1, 1)])
-async def test_one_question_reads_up_to_a_bound_and_the_next_one_goes_on(
+async def test_one_request_reads_up_to_a_limit_and_the_next_continues(
     store: OddStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, shown: int
 ):
     await filled(store)
@@ -119,7 +119,7 @@ async def test_one_question_reads_up_to_a_bound_and_the_next_one_goes_on(
     assert set(store.read.values()) == {1}
 
 
-async def test_repositories_behind_too_many_tags_are_shown_without_their_sizes(
+async def test_repositories_beyond_the_limit_of_tags_are_listed_without_sizes(
     store: OddStore, monkeypatch: pytest.MonkeyPatch
 ):
     await filled(store)
@@ -150,7 +150,7 @@ async def test_one_image_counts_up_to_a_bound(
     assert sum(store.read.values()) <= reads + 1
 
 
-async def test_what_was_read_is_remembered_up_to_a_bound(store: OddStore, monkeypatch: pytest.MonkeyPatch):
+async def test_the_cache_is_bounded(store: OddStore, monkeypatch: pytest.MonkeyPatch):
     await filled(store)
     for _ in range(3):
         assert (await describe_repository(store, APP)).size > 0
@@ -163,7 +163,7 @@ async def test_what_was_read_is_remembered_up_to_a_bound(store: OddStore, monkey
     assert sum(store.read.values()) > 2 * len(TAGS)
 
 
-async def test_images_that_several_lists_want_at_once_are_read_once(store: OddStore):
+async def test_concurrent_lists_read_an_image_once(store: OddStore):
     shared = image(seed="shared")
     for tag in TAGS:
         await push(store, APP, index(shared, image(seed=tag)), tag)
@@ -172,7 +172,7 @@ async def test_images_that_several_lists_want_at_once_are_read_once(store: OddSt
     assert store.read[shared.digest] == 1
 
 
-async def test_a_list_shows_manifests_up_to_a_bound(store: OddStore, monkeypatch: pytest.MonkeyPatch):
+async def test_a_list_returns_manifests_up_to_a_limit(store: OddStore, monkeypatch: pytest.MonkeyPatch):
     samples = await filled(store)
     records = await store.describe_tags(APP)
     monkeypatch.setattr(bounds, "LISTED_TEXT_BYTES", sum(one.manifest.size for one in samples[:3]))
@@ -182,7 +182,7 @@ async def test_a_list_shows_manifests_up_to_a_bound(store: OddStore, monkeypatch
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
-async def test_an_attachment_that_cannot_be_read_is_shown_with_what_is_known_of_it(store: OddStore, error: Exception):
+async def test_an_unreadable_referrer_is_listed_without_details(store: OddStore, error: Exception):
     await push(store, APP, subject := image(), TAGS[0])
     await push(store, APP, referrer := artifact(subject=subject.manifest))
     store.odd[referrer.digest] = error
@@ -194,7 +194,7 @@ async def test_an_attachment_that_cannot_be_read_is_shown_with_what_is_known_of_
     assert (details.referrer.digest, details.size) == (referrer.digest, 0)
 
 
-async def test_referrers_that_cannot_all_be_found_are_listed_as_far_as_they_were(store: OddStore, monkeypatch: Any):
+async def test_an_incomplete_search_lists_the_referrers_found(store: OddStore, monkeypatch: Any):
     await push(store, APP, subject := image(), TAGS[0])
     await push(store, APP, referrer := artifact(subject=subject.manifest))
     found = await store.list_referrers(APP, subject.digest)
@@ -207,7 +207,7 @@ async def test_referrers_that_cannot_all_be_found_are_listed_as_far_as_they_were
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
-async def test_what_cannot_be_read_keeps_no_other_tag_from_being_deleted(
+async def test_an_unreadable_image_does_not_prevent_the_deletion_of_other_tags(
     store: OddStore, error: Exception, monkeypatch: pytest.MonkeyPatch
 ):
     samples = await filled(store)
@@ -228,7 +228,7 @@ async def test_what_cannot_be_read_keeps_no_other_tag_from_being_deleted(
         await delete_tag(store, APP, TAGS[4])
 
 
-async def test_an_odd_image_is_logged_once_however_often_it_is_listed(
+async def test_an_unreadable_image_is_logged_once(
     store: OddStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     samples = await filled(store)

@@ -1,4 +1,4 @@
-"""Every name is accepted exactly where the rules, stated here a second time and in another way, accept it."""
+"""Names are accepted exactly if the rules, implemented here a second time in another way, accept them."""
 
 import string
 from collections.abc import Callable
@@ -15,7 +15,7 @@ NEAR_MISSES = st.text(alphabet="ab1z9._-/$:AZ é\n", max_size=12)
 
 
 def words(separators: list[str], longest: int, *, first: str = LOWER) -> st.SearchStrategy[str]:
-    """Texts that the rules' grammar builds: words of letters and digits with one separator between any two."""
+    """Texts of the rules' grammar: words of letters and digits, with one separator between two words."""
     word = st.text(alphabet=LOWER, min_size=1, max_size=8)
     rest = st.lists(st.tuples(st.sampled_from(separators), word).map("".join), max_size=20).map("".join)
     head = st.tuples(st.sampled_from(first), st.text(alphabet=LOWER, max_size=8)).map("".join)
@@ -31,7 +31,7 @@ def accepts(kind: Callable[[str], str], text: str) -> bool:
 
 
 def is_separated(text: str, *, longest: int, separators: str, first: str) -> bool:
-    """Walk through the characters, remembering only how many underscores stand before this one."""
+    """Check character by character, with only the number of preceding underscores as state."""
     state, underscores = "start", 0
     for character in text:
         if character in LOWER:
@@ -222,7 +222,7 @@ def test_the_refusal_of_a_tag_names_field_rule_and_value(text, rule):
 
 
 @given(st.binary(), st.sampled_from(["sha256", "sha512"]))
-def test_a_digest_of_any_content_is_accepted_and_comes_apart(content, algorithm):
+def test_a_digest_of_any_content_is_accepted_and_split(content, algorithm):
     digest = Digest.of(content, algorithm)
     assert Digest(digest) == f"{digest.algorithm}:{digest.encoded}"
     assert is_digest(digest)

@@ -1,4 +1,4 @@
-"""Regular expressions that people write: what is taken, what is refused and how, and that none runs away."""
+"""Regular expressions from users: accepted and refused patterns, and bounded matching time."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ from tagferry.patterns import Pattern
         ("日本", "日本", True),
     ],
 )
-def test_a_whole_text_is_held_against_the_pattern(pattern, text, matches):
+def test_a_pattern_matches_a_whole_text(pattern, text, matches):
     assert Pattern(pattern).matches(text) is matches
 
 
@@ -56,7 +56,7 @@ def test_a_pattern_is_found_in_any_part_of_a_text(pattern, text, other):
         ("\ud800", "must consist of Unicode characters"),
     ],
 )
-def test_what_cannot_be_taken_is_refused_by_its_field_and_the_rule(pattern, rule):
+def test_an_invalid_pattern_is_refused_by_its_field_and_the_rule(pattern, rule):
     with pytest.raises(Invalid) as refusal:
         Pattern(pattern, field="condition")
 
@@ -65,19 +65,19 @@ def test_what_cannot_be_taken_is_refused_by_its_field_and_the_rule(pattern, rule
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){60}a{60}b", "(.*)*(.*)*(.*)*b"])
-def test_what_would_run_away_by_backtracking_ends(pattern):
+def test_a_pattern_that_would_backtrack_exponentially_ends(pattern):
     assert not Pattern(pattern).matches("a" * 128)
     assert Pattern(pattern + "$").is_found_in("a" * 127 + "!") is False
 
 
 @given(pattern=st.text(st.sampled_from(r"ab0-^$.*+?|()[]{},\dwpLxz:=!<>"), min_size=1, max_size=24))
-def test_whatever_is_given_is_refused_or_told_of_every_text_whether_it_matches(pattern):
+def test_any_text_is_refused_or_works_as_a_pattern(pattern):
     with suppress(Invalid):
         held = Pattern(pattern)
         assert held.is_found_in("v1.0-ab") or not held.matches("v1.0-ab")
 
 
-def test_a_refusal_is_left_to_its_caller_and_not_written_to_the_log(capfd):
+def test_a_refusal_is_raised_and_not_logged(capfd):
     with pytest.raises(Invalid):
         Pattern("a(")
 

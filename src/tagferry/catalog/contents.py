@@ -98,7 +98,7 @@ _Key = tuple[int, RepositoryName, Digest]
 
 
 class _Cache:
-    """A bounded cache of what was read from one store; the least recently used entry is evicted first."""
+    """A bounded cache of the reads from one store; the least recently used entry is evicted first."""
 
     def __init__(self, *, at_once: int) -> None:
         self.reading = asyncio.Semaphore(at_once)

@@ -38,12 +38,12 @@ class Acceptance(NamedTuple):
 
     @property
     def is_restrictive(self) -> bool:
-        """Whether some images are not accepted unchanged."""
+        """True if some images are not accepted unchanged."""
         return bool(self.platforms or self.format or not self.attestations)
 
     @property
     def may_change(self) -> bool:
-        """Whether an image may have another digest at the target than at the source."""
+        """True if an image may have another digest at the target than at the source."""
         return not self.attestations or (self.rewrite and self.is_restrictive)
 
     def accepts_platform(self, platform: str) -> bool:

@@ -22,5 +22,5 @@ class Route(NamedTuple):
 
     @property
     def within_one_store(self) -> bool:
-        """Whether source and target are the same store, so that blobs can be mounted."""
+        """True if source and target are the same store, so that blobs can be mounted."""
         return self.source.name == self.target.name

@@ -1,1 +1,1 @@
-"""What an image is made of, and the contract of whatever keeps images."""
+"""The parts of an image, and the contract of image stores."""

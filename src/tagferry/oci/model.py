@@ -65,12 +65,12 @@ class Descriptor:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a non-distributable layer, which registries need not hold."""
+        """True for a non-distributable layer, which registries need not hold."""
         return "nondistributable" in self.media_type or "foreign.diff" in self.media_type
 
     @property
     def may_be_manifest(self) -> bool:
-        """Whether an entry of an index is a manifest, or may be one by its media type.
+        """True if an entry of an index is a manifest, or may be one by its media type.
 
         BuildKit's cache indexes list blobs: layers, and a config (`application/vnd.buildkit.cacheconfig.v0`). All
         manifest types are JSON types.
@@ -82,13 +82,13 @@ class Descriptor:
 
     @property
     def is_known_manifest(self) -> bool:
-        """Whether its media type is that of a manifest."""
+        """True if the media type is that of a manifest."""
         media_type = _plain_type(self.media_type)
         return media_type in MANIFEST_TYPES or media_type in _SCHEMA_1
 
     @property
     def is_external(self) -> bool:
-        """Whether this is a foreign layer with `urls`."""
+        """True for a foreign layer with `urls`."""
         return self.is_foreign and bool(self.urls)
 
     @classmethod
@@ -181,7 +181,7 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
-        """Whether this lists other manifests: an OCI index or a Docker manifest list."""
+        """True for an OCI index or a Docker manifest list."""
         return self.media_type in INDEX_TYPES
 
     @cached_property
@@ -230,7 +230,7 @@ class Manifest:
 
     @property
     def is_attestation(self) -> bool:
-        """Whether this is a BuildKit attestation of an image, in either of its two forms.
+        """True for a BuildKit attestation of an image, in either of its two forms.
 
         Source: BuildKit, docs/attestations/attestation-storage.md.
         """

@@ -1,4 +1,4 @@
-"""Image stores in memory that tell what was done to them, and go wrong where a test says so."""
+"""An image store in memory with a log and scripted faults."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -21,17 +21,17 @@ class ScriptedStore(MemoryStore):
     """A memory store with a log and faults.
 
     Attributes:
-        log: what came to be, in that order: `blob DIGEST`, `manifest DIGEST`, `tag TAG`.
-        outcomes: how each blob came to be.
-        failures: raised when this blob, manifest or tag is asked for, read or written.
-        referrer_failures: why not all referrers of a manifest can be listed.
+        log: the content written, in order: `blob DIGEST`, `manifest DIGEST`, `tag TAG`.
+        outcomes: the outcome of each blob's write.
+        failures: raised when this blob, manifest or tag is queried, read or written.
+        referrer_failures: the error that makes a list of referrers incomplete, by subject.
         hidden_referrers: manifests whose referrers are not listed.
         dangling: referrers of a manifest that are listed and do not exist.
-        many_tags: it does not list tags at a reasonable cost.
-        spoiled: blobs that are read with other bytes than they should have.
+        many_tags: whether a tag list costs more than one request.
+        spoiled: blobs whose content is corrupt when it is read.
         reading: blobs can be read only while this is set.
-        being_read: set once somebody wants to read a blob.
-        open_reads: blobs that are being read now.
+        being_read: set at the first read of a blob.
+        open_reads: current number of reads of blobs.
     """
 
     def __init__(self, name: str) -> None:
@@ -128,7 +128,7 @@ class ScriptedStore(MemoryStore):
         return outcome
 
     async def tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
-        """What a tag points to, past every fault."""
+        """Return the digest that a tag points to, without faults."""
         found = await MemoryStore.head_manifest(self, repository, tag)
         return found.digest if found else None
 
@@ -140,7 +140,7 @@ class ScriptedStore(MemoryStore):
 def route(
     source: MemoryStore, target: MemoryStore, *, to: RepositoryName = COPY, accepts: Acceptance | None = None
 ) -> Route:
-    """From the repository `team/app` to one at the target, which takes everything unless it is told otherwise."""
+    """Return a route from the repository `team/app`; by default, the target accepts everything."""
     return Route(
         source=source,
         source_repository=APP,

@@ -1,4 +1,4 @@
-"""A target that does not take everything as it is, from the first look to the tag."""
+"""Copies to a target that does not accept every image unchanged."""
 
 import pytest
 from starlette.applications import Starlette
@@ -52,7 +52,7 @@ async def test_only_the_wanted_platform_arrives_under_a_new_index(source: Script
     assert [await target.stat_blob(COPY, digest) for digest in ARM.blobs] == [None, None]
 
 
-async def test_what_is_refused_moves_nothing_and_writes_no_tag(source: ScriptedStore, target: ScriptedStore):
+async def test_a_refused_image_transfers_nothing_and_writes_no_tag(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
 
     with pytest.raises(Unsupported, match=r"also lists linux/arm64; to copy.* set rewrite = true"):
@@ -74,7 +74,7 @@ async def test_a_single_image_is_judged_by_its_config(
 
 
 @pytest.mark.parametrize("content", [b"not JSON", b"[]", b"{}", b'{"os": 7}'])
-async def test_an_image_whose_config_tells_no_platform_is_of_an_unknown_one(
+async def test_an_image_whose_config_has_no_platform_has_an_unknown_one(
     source: ScriptedStore, target: ScriptedStore, content: bytes
 ):
     await push(source, APP, configured(content), V1)
@@ -90,7 +90,7 @@ async def test_a_config_is_read_only_up_to_a_limit(source: ScriptedStore, target
         await copy(source, target, ONLY_AMD)
 
 
-async def test_a_rewritten_image_is_in_place_by_its_new_digest(source: ScriptedStore, target: ScriptedStore):
+async def test_a_rewritten_image_is_up_to_date_by_its_new_digest(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
     first = await copy(source, target, MAKE_AMD)
     target.log.clear()
@@ -103,7 +103,7 @@ async def test_a_rewritten_image_is_in_place_by_its_new_digest(source: ScriptedS
 
 @pytest.mark.parametrize(("override", "verdict"), [(False, Verdict.BLOCKED), (True, Verdict.COPY)])
 @pytest.mark.parametrize("standing", [IMAGE, AMD], ids=["the image as it is", "another image"])
-async def test_what_the_image_would_not_become_is_replaced_only_where_that_is_wanted(
+async def test_another_image_than_the_rewritten_one_is_replaced_only_with_override(
     source: ScriptedStore, target: ScriptedStore, standing: SampleImage, override: bool, verdict: Verdict
 ):
     await push(source, APP, IMAGE, V1)
@@ -115,7 +115,7 @@ async def test_what_the_image_would_not_become_is_replaced_only_where_that_is_wa
 
 
 @pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
-async def test_an_image_that_is_taken_as_it_is_is_in_place_by_its_own_digest(
+async def test_an_accepted_image_is_up_to_date_by_its_own_digest(
     source: ScriptedStore, target: ScriptedStore, accepts: Acceptance
 ):
     await push(source, APP, AMD, V1)
@@ -125,7 +125,7 @@ async def test_an_image_that_is_taken_as_it_is_is_in_place_by_its_own_digest(
 
 
 @pytest.mark.parametrize("accepts", [Acceptance(), WITH_FOREIGN, ONLY_AMD])
-async def test_where_nothing_may_change_the_source_is_asked_no_more_than_by_default(
+async def test_without_rewriting_the_source_gets_no_additional_requests(
     source: ScriptedStore, target: ScriptedStore, accepts: Acceptance
 ):
     await push(source, APP, AMD, V1)
@@ -137,7 +137,7 @@ async def test_where_nothing_may_change_the_source_is_asked_no_more_than_by_defa
     assert source.counts == {"head_manifest": 1}
 
 
-async def test_by_default_no_config_is_read_and_no_layer_is_asked_for(source: ScriptedStore, target: ScriptedStore):
+async def test_by_default_no_config_is_read_and_no_layer_is_queried(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
     source.counts.clear()
 
@@ -146,7 +146,7 @@ async def test_by_default_no_config_is_read_and_no_layer_is_asked_for(source: Sc
     assert source.counts == {"get_manifest": 3}
 
 
-async def test_attachments_of_what_stays_as_it_is_travel_and_others_are_left_and_named(
+async def test_referrers_of_unchanged_manifests_are_copied_and_others_reported(
     source: ScriptedStore, target: ScriptedStore
 ):
     kept = artifact(subject=AMD.manifest, payload=b"of a platform that is kept")
@@ -165,7 +165,7 @@ async def test_attachments_of_what_stays_as_it_is_travel_and_others_are_left_and
     assert (await copy(source, target, MAKE_AMD)).verdict is Verdict.UP_TO_DATE
 
 
-async def test_a_converted_image_arrives_with_its_blobs_as_they_are(source: ScriptedStore, target: ScriptedStore):
+async def test_a_converted_image_has_the_same_blobs(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
 
     outcome = await copy(source, target, MAKE_DOCKER)
@@ -177,7 +177,7 @@ async def test_a_converted_image_arrives_with_its_blobs_as_they_are(source: Scri
             assert await read(target, COPY, found) == IMAGE.all_blobs[found.digest]
 
 
-async def test_a_dry_run_tells_what_would_change(source: ScriptedStore, target: ScriptedStore):
+async def test_a_dry_run_reports_the_rewrite(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
     way = route(source, target, accepts=MAKE_AMD)
 
@@ -194,7 +194,7 @@ async def test_a_dry_run_tells_what_would_change(source: ScriptedStore, target: 
 
 
 @pytest.mark.parametrize("holder", ["source", "target"])
-async def test_foreign_layers_are_copied_where_they_are_wanted_and_the_manifest_stays(
+async def test_foreign_layers_are_copied_if_configured_and_the_manifest_is_unchanged(
     source: ScriptedStore, target: ScriptedStore, holder: str
 ):
     sample = with_foreign_layer()
@@ -208,9 +208,7 @@ async def test_foreign_layers_are_copied_where_they_are_wanted_and_the_manifest_
     assert await read(target, COPY, blob(b"foreign")) == b"foreign"
 
 
-async def test_a_wanted_foreign_layer_that_nobody_holds_is_named_with_its_urls(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_an_unavailable_foreign_layer_is_reported_with_its_urls(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, with_foreign_layer(), V1)
 
     with pytest.raises(NotFound, match=rf"{Digest.of(b'foreign')} does not exist; .*https://example\.org/layer$"):
@@ -235,9 +233,7 @@ SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 
 @pytest.mark.parametrize("accepts", [Acceptance(), MAKE_AMD, MAKE_DOCKER])
-async def test_schema_1_is_refused_with_the_way_out_whatever_the_target_takes(
-    target: ScriptedStore, accepts: Acceptance
-):
+async def test_schema_1_is_refused_with_a_hint_whatever_the_target_accepts(target: ScriptedStore, accepts: Acceptance):
     def answer(request: Request) -> Response:
         return Response(b'{"schemaVersion": 1, "fsLayers": []}', media_type=SCHEMA_1)
 
@@ -254,7 +250,7 @@ async def test_schema_1_is_refused_with_the_way_out_whatever_the_target_takes(
     assert target.log == []
 
 
-async def test_an_image_arrives_without_its_attestations_whose_signatures_stay_and_are_named(
+async def test_an_image_is_copied_without_its_attestations_and_their_signatures_are_reported(
     source: ScriptedStore, target: ScriptedStore
 ):
     sample = attested(AMD, ARM)
@@ -276,7 +272,7 @@ async def test_an_image_arrives_without_its_attestations_whose_signatures_stay_a
     assert (await copy(source, target, accepts)).verdict is Verdict.UP_TO_DATE
 
 
-async def test_an_attestation_that_also_names_its_subject_does_not_come_as_a_referrer(
+async def test_a_removed_attestation_with_a_subject_is_not_copied_as_a_referrer(
     source: ScriptedStore, target: ScriptedStore
 ):
     told = artifact(subject=AMD.manifest, artifact_type="application/vnd.docker.attestation.manifest.v1+json")

@@ -27,7 +27,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
-async def test_it_is_copied_with_its_blobs_and_in_place_then(
+async def test_it_is_copied_with_its_blobs_and_then_up_to_date(
     source: ScriptedStore, target: ScriptedStore, sample: SampleImage
 ):
     await push(source, APP, sample, V1)
@@ -62,9 +62,7 @@ async def test_a_blob_that_the_target_loses_is_sent_again_before_the_tag(source:
     assert await target.stat_blob(COPY, lost) is not None
 
 
-async def test_a_listed_blob_is_the_image_s_own_and_stays_where_a_signature_is_left_behind(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_a_listed_blob_is_copied_even_if_a_signature_is_left_out(source: ScriptedStore, target: ScriptedStore):
     signature = artifact(subject=MIXED.manifest, payload=b"signature")
     await push(source, APP, MIXED, V1)
     await push(source, APP, signature)
@@ -76,7 +74,7 @@ async def test_a_listed_blob_is_the_image_s_own_and_stays_where_a_signature_is_l
     assert {one.digest for one in plan.without(payload, "it is lost").blobs} == set(MIXED.all_blobs)
 
 
-async def test_what_is_neither_a_manifest_nor_a_blob_is_missing(source: ScriptedStore, target: ScriptedStore):
+async def test_an_entry_that_is_neither_a_manifest_nor_a_blob_is_missing(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, THING, V1)
     await source.delete_blob(APP, Digest.of(b'{"a": 1}'))
 
@@ -84,7 +82,7 @@ async def test_what_is_neither_a_manifest_nor_a_blob_is_missing(source: Scripted
         await plan_tag(route(source, target), V1)
 
 
-async def test_a_store_that_answers_oddly_for_a_blob_is_asked_whether_it_has_it(
+async def test_an_error_for_a_blob_read_as_a_manifest_leads_to_a_blob_request(
     source: ScriptedStore, target: ScriptedStore
 ):
     await push(source, APP, THING, V1)
@@ -106,7 +104,7 @@ async def test_a_store_that_answers_oddly_for_a_blob_is_asked_whether_it_has_it(
     ],
     ids=["platforms", "rewritten platforms", "attestations", "format"],
 )
-async def test_it_is_left_alone_by_what_a_target_accepts(
+async def test_it_is_not_affected_by_accepted_platforms(
     source: ScriptedStore, target: ScriptedStore, sample: SampleImage, accepts: Acceptance
 ):
     await push(source, APP, sample, V1)
@@ -116,7 +114,7 @@ async def test_it_is_left_alone_by_what_a_target_accepts(
     assert (outcome.digest, outcome.rewritten) == (sample.digest, None)
 
 
-async def test_blobs_of_an_index_that_loses_a_platform_stay_in_it(source: ScriptedStore, target: ScriptedStore):
+async def test_an_index_without_some_platforms_keeps_its_blobs(source: ScriptedStore, target: ScriptedStore):
     arm = image(seed="arm", platform=("linux", "arm64"))
     sample = listing_blobs(layer("one"), media_types=("application/octet-stream",), children=(image(), arm))
     await push(source, APP, sample, V1)

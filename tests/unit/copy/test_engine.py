@@ -25,7 +25,7 @@ async def copy(source: ScriptedStore, target: ScriptedStore, tag: Tag = V1, *, o
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -96,7 +96,7 @@ async def test_the_tag_comes_last_after_blobs_and_then_manifests(source: Scripte
 
 
 @pytest.mark.parametrize("standing", [None, OLD])
-async def test_a_blob_that_fails_leaves_the_tag_as_it_was(
+async def test_a_failed_blob_leaves_the_tag_unchanged(
     source: ScriptedStore, target: ScriptedStore, standing: SampleImage | None
 ):
     for blob in NEW.blobs:
@@ -158,7 +158,7 @@ async def test_a_tag_that_the_source_lacks_is_not_found(source: ScriptedStore, t
     assert await target.tag(COPY, V1) == OLD.digest
 
 
-async def test_a_tag_that_is_in_place_costs_two_questions(source: ScriptedStore, target: ScriptedStore):
+async def test_a_tag_that_is_up_to_date_costs_two_requests(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW, V1)
     source.counts.clear()
@@ -182,7 +182,7 @@ async def test_another_image_is_replaced_only_by_override(source: ScriptedStore,
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_blob_that_many_tags_share_is_moved_once(source: ScriptedStore, target: ScriptedStore, together: bool):
+async def test_a_blob_that_many_tags_share_is_copied_once(source: ScriptedStore, target: ScriptedStore, together: bool):
     shared = layer("shared", 100)
     samples = {Tag(f"v{number}"): image(shared, seed=str(number)) for number in range(20)}
     for tag, sample in samples.items():
@@ -213,7 +213,7 @@ async def test_a_child_that_two_tags_share_is_put_once(source: ScriptedStore, ta
     assert target.log.count(f"manifest {child.digest}") == 1
 
 
-async def test_blobs_that_the_target_holds_are_not_moved(source: ScriptedStore, target: ScriptedStore):
+async def test_blobs_that_the_target_holds_are_not_transferred(source: ScriptedStore, target: ScriptedStore):
     shared = layer("shared")
     old, new = image(shared, seed="old"), image(shared, seed="new")
     await push(target, COPY, old, V2)
@@ -241,7 +241,7 @@ async def test_a_blob_is_mounted_from_a_repository_that_is_known_to_hold_it(
     assert source.counts["read_blob"] == 0
 
 
-async def test_a_mount_that_is_not_possible_any_more_becomes_a_move(source: ScriptedStore, target: ScriptedStore):
+async def test_a_mount_that_is_no_longer_possible_becomes_an_upload(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     engine = CopyEngine()
     await engine.copy(route(source, target), V1, override=False)
@@ -255,7 +255,7 @@ async def test_a_mount_that_is_not_possible_any_more_becomes_a_move(source: Scri
     assert set(target.outcomes.values()) == {BlobOutcome.UPLOADED}
 
 
-async def test_within_one_store_blobs_are_mounted_instead_of_moved(source: ScriptedStore):
+async def test_within_one_store_blobs_are_mounted(source: ScriptedStore):
     await push(source, APP, index(), V1)
     moved = source.moved
     source.outcomes.clear()
@@ -269,9 +269,7 @@ async def test_within_one_store_blobs_are_mounted_instead_of_moved(source: Scrip
 
 
 @pytest.mark.parametrize("what", ["blob", "child"])
-async def test_content_that_the_target_has_lost_since_it_was_seen_is_brought_again(
-    source: ScriptedStore, target: ScriptedStore, what: str
-):
+async def test_content_that_the_target_has_lost_is_sent_again(source: ScriptedStore, target: ScriptedStore, what: str):
     child = image(seed="child")
     await push(source, APP, index(child), V1)
     engine = CopyEngine()
@@ -292,7 +290,7 @@ async def test_content_that_the_target_has_lost_since_it_was_seen_is_brought_aga
 
 
 class SlowStore(ScriptedStore):
-    """While its blobs are read, time passes and somebody else comes first."""
+    """A source during whose reads time passes and another client writes the tag."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__("source")
@@ -319,7 +317,7 @@ class SlowStore(ScriptedStore):
         (OLD, True, Verdict.COPY, NEW.digest),
     ],
 )
-async def test_a_tag_that_somebody_else_wrote_meanwhile_is_replaced_only_by_override(
+async def test_a_tag_that_another_client_wrote_meanwhile_is_replaced_only_by_override(
     target: ScriptedStore, standing: SampleImage, override: bool, verdict: Verdict, digest: Digest
 ):
     source = SlowStore(clock := Clock())
@@ -345,7 +343,7 @@ async def test_a_tag_that_the_source_lost_meanwhile_replaces_nothing(target: Scr
     assert await target.tag(COPY, V1) == OLD.digest
 
 
-async def test_what_was_found_just_before_is_not_asked_again(source: ScriptedStore, target: ScriptedStore):
+async def test_a_recent_comparison_is_not_repeated(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     way = route(source, target)
     finding = await compare(way, V1, override=False)
@@ -356,9 +354,7 @@ async def test_what_was_found_just_before_is_not_asked_again(source: ScriptedSto
     assert target.counts["head_manifest"] == 0
 
 
-async def test_what_was_found_grows_stale_while_the_copy_waits_for_its_turn(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_a_comparison_becomes_stale_while_the_copy_waits_for_a_slot(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     await push(source, APP, image(seed="first"), V2)
     engine, way = CopyEngine(Limits(tags=1), clock=(clock := Clock())), route(source, target)
@@ -387,7 +383,7 @@ async def test_what_was_found_grows_stale_while_the_copy_waits_for_its_turn(
     ],
     ids=["another image", "the same image", "nothing"],
 )
-async def test_what_was_found_grows_stale_while_the_job_waits_in_the_queue(
+async def test_a_comparison_becomes_stale_while_the_job_is_queued(
     source: ScriptedStore, target: ScriptedStore, standing: SampleImage | None, outcome: Outcome
 ):
     await push(source, APP, NEW, V1)
@@ -401,12 +397,12 @@ async def test_what_was_found_grows_stale_while_the_job_waits_in_the_queue(
 
     assert await engine.copy(way, V1, override=False, finding=found) == outcome
 
-    # Only what stands at the target matters by then.
+    # Only the target's current tag matters by then.
     assert source.counts["head_manifest"] == 0
     assert await target.tag(COPY, V1) == outcome.digest
 
 
-async def test_progress_tells_all_bytes_at_once_and_those_done_as_they_come(
+async def test_progress_has_the_total_at_once_and_counts_bytes_as_they_arrive(
     source: ScriptedStore, target: ScriptedStore
 ):
     sample = image(layer("one"), layer("two"), seed="big")
@@ -425,7 +421,7 @@ async def test_progress_tells_all_bytes_at_once_and_those_done_as_they_come(
     assert (progress.bytes_done, progress.bytes_total) == (total, total)
 
 
-async def test_progress_counts_the_chunks_of_a_blob_on_its_way(source: ScriptedStore, target: ScriptedStore):
+async def test_progress_counts_the_chunks_of_a_blob_in_transfer(source: ScriptedStore, target: ScriptedStore):
     content = bytes(4 * CHUNK)
     await push(source, APP, image(content), V1)
     progress, seen = Progress(), set()
@@ -438,7 +434,7 @@ async def test_progress_counts_the_chunks_of_a_blob_on_its_way(source: ScriptedS
     assert progress.bytes_done == progress.bytes_total > len(content)
 
 
-async def test_what_the_target_holds_counts_as_done(source: ScriptedStore, target: ScriptedStore):
+async def test_blobs_that_the_target_holds_count_as_done(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW)
     progress = Progress()
@@ -461,7 +457,7 @@ async def test_tags_that_share_a_blob_share_its_progress(source: ScriptedStore, 
     assert all(progress.bytes_done == progress.bytes_total for progress in both.values())
 
 
-async def test_only_so_many_blobs_are_in_flight_at_once(source: ScriptedStore, target: ScriptedStore):
+async def test_concurrent_blobs_are_limited(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, image(*(layer(str(number)) for number in range(10))), V1)
 
     await CopyEngine(Limits(blobs=3)).copy(route(source, target), V1, override=False)
@@ -487,7 +483,7 @@ async def test_a_copy_that_is_cancelled_leaves_no_task_and_no_tag(source: Script
     assert (await engine.copy(route(source, target), V1, override=False)).verdict is Verdict.COPY
 
 
-async def test_a_shared_blob_goes_on_for_the_tag_that_is_left(source: ScriptedStore, target: ScriptedStore):
+async def test_a_shared_blob_continues_for_the_remaining_tag(source: ScriptedStore, target: ScriptedStore):
     shared = layer("shared")
     for tag in (V1, V2):
         await push(source, APP, image(shared, seed=tag), tag)
@@ -508,7 +504,7 @@ async def test_a_shared_blob_goes_on_for_the_tag_that_is_left(source: ScriptedSt
 
 
 @pytest.mark.parametrize("seen", [None, NEW], ids=["free", "in place without its signature"])
-async def test_a_tag_that_others_write_just_before_is_not_replaced(
+async def test_a_tag_that_another_client_writes_just_before_is_not_replaced(
     source: ScriptedStore, target: ScriptedStore, seen: SampleImage | None
 ):
     await push(source, APP, NEW, V1)
@@ -527,7 +523,7 @@ async def test_a_tag_that_others_write_just_before_is_not_replaced(
 
 
 class TakenReferrersTagStore(ScriptedStore):
-    """A target without the referrers API, where the tags that stand in for it point to something else."""
+    """A target without the referrers API whose referrers tags point to other manifests."""
 
     async def put_manifest(
         self,
@@ -550,7 +546,7 @@ async def test_a_referrer_that_cannot_be_listed_fails_with_its_own_reason(overri
 
 
 @pytest.mark.parametrize("override", [False, True])
-async def test_a_signature_that_cannot_be_listed_is_not_left_out_silently(override: bool):
+async def test_a_signature_that_cannot_be_listed_is_reported(override: bool):
     source, target = ScriptedStore("source"), TakenReferrersTagStore("target")
     await push(source, APP, NEW, V1)
     await push(source, APP, artifact(subject=OLD.manifest), cosign_tags(NEW.digest)[0])

@@ -1,4 +1,4 @@
-"""Deadlines and bandwidth of copies, and whose blobs may be mounted."""
+"""Time and bandwidth limits of copies, and the organizations from which blobs may be mounted."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ LARGE = image(bytes(range(256)) * 400)
 OTHERS = RepositoryName("others/secret")
 
 
-async def test_a_copy_that_takes_too_long_is_given_up_and_leaves_no_tag(source: ScriptedStore, target: ScriptedStore):
+async def test_a_copy_that_exceeds_its_time_limit_writes_no_tag(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, LARGE, V1)
     source.reading.clear()
 
@@ -26,7 +26,7 @@ async def test_a_copy_that_takes_too_long_is_given_up_and_leaves_no_tag(source: 
     assert source.open_reads == 0
 
 
-async def test_waiting_for_a_turn_does_not_count_against_the_deadline(source: ScriptedStore, target: ScriptedStore):
+async def test_waiting_for_a_slot_does_not_count_towards_the_time_limit(source: ScriptedStore, target: ScriptedStore):
     for tag in (V1, V2):
         await push(source, APP, image(seed=tag), tag)
     engine = CopyEngine(Limits(tags=1, tag_seconds=5))
@@ -41,20 +41,18 @@ async def test_waiting_for_a_turn_does_not_count_against_the_deadline(source: Sc
 
 
 @pytest.mark.parametrize("limited", ["source", "target"])
-async def test_a_region_keeps_its_bandwidth(source: ScriptedStore, target: ScriptedStore, limited: str):
+async def test_a_region_keeps_its_bandwidth_limit(source: ScriptedStore, target: ScriptedStore, limited: str):
     await push(source, APP, LARGE, V1)
     engine = CopyEngine(bandwidth={limited: BandwidthLimiter(200_000)})
     started = asyncio.get_running_loop().time()
 
     await engine.copy(route(source, target), V1, override=False)
 
-    # 102,400 bytes at 200,000 a second, less the burst that is allowed.
+    # 102,400 bytes at 200,000 bytes a second, less the allowed burst.
     assert asyncio.get_running_loop().time() - started >= 0.2
 
 
-async def test_a_blob_is_not_taken_from_another_organization_by_a_manifest_whose_repository_lacks_it(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_a_manifest_cannot_obtain_a_blob_of_another_organization(source: ScriptedStore, target: ScriptedStore):
     engine, secret = CopyEngine(), image(b"another organization's layer")
     await push(source, OTHERS, secret, V1)
     await push(source, APP, secret, V2)

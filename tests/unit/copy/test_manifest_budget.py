@@ -1,4 +1,4 @@
-"""No image makes a process hold more manifests than there is room for, and none keeps small ones from being read."""
+"""The manifests in memory are limited, and small ones are read even at the limit."""
 
 import gc
 import json
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 
 class Registry(MemoryStore):
-    """Reads its manifests from bytes each time, as registries do."""
+    """A registry that parses its manifests again for each request."""
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         found = await super().get_manifest(repository, reference)
@@ -31,7 +31,7 @@ class Registry(MemoryStore):
 
 
 def large(number: int, *, size: int = MIB, subject: Descriptor | None = None) -> Manifest:
-    """An artifact's manifest of so many bytes, each different."""
+    """A distinct artifact manifest of this many bytes."""
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -75,13 +75,13 @@ async def test_indexes_within_indexes_share_one_budget():
         await read_image(store, APP, V1)
 
 
-async def test_an_index_of_as_many_bytes_as_may_be_is_read():
+async def test_an_index_at_the_limit_is_read():
     children = [large(number) for number in range(15)]
     store = await registry_with(*children, index_of(*children))
     assert len((await read_image(store, APP, V1)).levels[0]) == 15
 
 
-async def test_what_is_attached_with_too_many_bytes_stays_behind_and_the_image_is_copied():
+async def test_referrers_with_too_many_bytes_are_left_out():
     source = Registry("source")
     sample = image(b"layer")
     await push(source, APP, sample, V1)
@@ -95,7 +95,7 @@ async def test_what_is_attached_with_too_many_bytes_stays_behind_and_the_image_i
     assert "must have at most" in next(iter(plan.gaps.left_behind.values()))
 
 
-async def test_all_copies_share_the_room_for_large_manifests(monkeypatch: pytest.MonkeyPatch):
+async def test_all_copies_share_the_limit_for_large_manifests(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "MANIFESTS_HELD_BYTES", 20 * MIB)
     held = HeldManifests()
     children = [large(number) for number in range(12)]
@@ -113,7 +113,7 @@ async def test_all_copies_share_the_room_for_large_manifests(monkeypatch: pytest
     assert len((await read_image(store, APP, V1, ManifestBudget(held=held))).levels[0]) == 12
 
 
-async def test_an_image_of_ordinary_size_is_read_whatever_others_hold(monkeypatch: pytest.MonkeyPatch):
+async def test_small_manifests_are_read_even_at_the_limit(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "MANIFESTS_HELD_BYTES", 0)
     children = [large(number, size=10_000) for number in range(50)]
     store = await registry_with(*children, index_of(*children))

@@ -19,7 +19,7 @@ SIBLING, OTHERS = RepositoryName("release/sibling"), RepositoryName("others/app"
 
 
 class MemoryLocations:
-    """Locations that outlive any engine, with every question that was asked."""
+    """Locations that outlive an engine, with a log of queries."""
 
     def __init__(self) -> None:
         self.kept: defaultdict[tuple[str, Digest], list[RepositoryName]] = defaultdict(list)
@@ -38,7 +38,7 @@ class MemoryLocations:
             self.kept[store, digest].remove(repository)
 
 
-def test_a_home_is_another_repository_of_the_same_store():
+def test_a_source_is_another_repository_of_the_same_store():
     sources = MountSources()
     sources.add(HERE, APP, FIRST)
 
@@ -47,7 +47,7 @@ def test_a_home_is_another_repository_of_the_same_store():
     assert sources.find(THERE, COPY, FIRST) is None
 
 
-def test_a_home_that_was_wrong_is_not_named_again():
+def test_a_removed_source_is_not_returned_again():
     locations = MemoryLocations()
     sources = MountSources(locations)
     sources.add(HERE, APP, FIRST)
@@ -60,7 +60,7 @@ def test_a_home_that_was_wrong_is_not_named_again():
     sources.remove(HERE, APP, SECOND)
 
 
-def test_the_blob_that_was_not_needed_for_the_longest_time_makes_room():
+def test_the_least_recently_used_blob_is_evicted():
     sources = MountSources(limit=2)
     for digest in (FIRST, SECOND, FIRST, THIRD):
         sources.add(HERE, APP, digest)
@@ -68,7 +68,7 @@ def test_the_blob_that_was_not_needed_for_the_longest_time_makes_room():
     assert [sources.find(HERE, COPY, digest) for digest in (FIRST, SECOND, THIRD)] == [APP, None, APP]
 
 
-def test_a_blob_that_is_everywhere_is_kept_at_a_few_places_only():
+def test_a_blob_in_many_repositories_keeps_few_sources():
     locations = MemoryLocations()
     sources = MountSources(locations)
 
@@ -78,7 +78,7 @@ def test_a_blob_that_is_everywhere_is_kept_at_a_few_places_only():
     assert 1 < len(locations.kept[HERE.name, FIRST]) < 10
 
 
-async def test_only_what_is_not_known_here_is_asked_for():
+async def test_only_unknown_blobs_are_loaded():
     locations = MemoryLocations()
     MountSources(locations).add(HERE, APP, FIRST)
     sources = MountSources(locations)
@@ -92,11 +92,11 @@ async def test_only_what_is_not_known_here_is_asked_for():
 
 
 async def copied(locations: MemoryLocations, source: ScriptedStore, target: ScriptedStore, to: RepositoryName) -> None:
-    """Copy `v1` by an engine that has nothing but the locations in common with those before it."""
+    """Copy `v1` by a new engine that shares only the locations with earlier ones."""
     await CopyEngine(mount_sources=MountSources(locations)).copy(route(source, target, to=to), V1, override=False)
 
 
-async def test_a_new_engine_mounts_what_an_earlier_one_moved_and_asks_once_a_tag(
+async def test_a_new_engine_mounts_blobs_of_an_earlier_one_with_one_query_per_tag(
     source: ScriptedStore, target: ScriptedStore
 ):
     sample, locations = index(), MemoryLocations()
@@ -112,7 +112,7 @@ async def test_a_new_engine_mounts_what_an_earlier_one_moved_and_asks_once_a_tag
     assert locations.asked == [set(sample.all_blobs)] * 2
 
 
-async def test_nothing_is_asked_where_nothing_is_to_be_moved(source: ScriptedStore, target: ScriptedStore):
+async def test_no_locations_are_loaded_if_nothing_is_to_be_copied(source: ScriptedStore, target: ScriptedStore):
     locations = MemoryLocations()
     await push(source, APP, image(), V1)
     engine = CopyEngine(mount_sources=MountSources(locations))
@@ -127,9 +127,7 @@ async def test_nothing_is_asked_where_nothing_is_to_be_moved(source: ScriptedSto
     assert locations.asked == []
 
 
-async def test_an_estimate_counts_what_an_earlier_engine_moved_as_to_be_mounted(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_an_estimate_counts_blobs_of_an_earlier_engine_as_mounted(source: ScriptedStore, target: ScriptedStore):
     sample, locations = image(), MemoryLocations()
     await push(source, APP, sample, V1)
     await copied(locations, source, target, COPY)
@@ -142,7 +140,7 @@ async def test_an_estimate_counts_what_an_earlier_engine_moved_as_to_be_mounted(
     assert (estimate.to_mount, estimate.to_move) == (sum(map(len, sample.blobs.values())), 0)
 
 
-async def test_wrong_locations_harm_no_copy_and_are_forgotten(source: ScriptedStore, target: ScriptedStore):
+async def test_wrong_locations_are_removed_and_fail_no_copy(source: ScriptedStore, target: ScriptedStore):
     sample, locations = index(), MemoryLocations()
     await push(source, APP, sample, V1)
     for digest in sample.all_blobs:
@@ -154,7 +152,7 @@ async def test_wrong_locations_harm_no_copy_and_are_forgotten(source: ScriptedSt
     assert all(locations.kept[target.name, digest] == [COPY] for digest in sample.all_blobs)
 
 
-async def test_a_blob_that_the_source_lacks_itself_is_not_taken_from_another_organization(
+async def test_a_blob_missing_at_the_source_is_not_mounted_from_another_organization(
     source: ScriptedStore, target: ScriptedStore
 ):
     sample, locations = image(), MemoryLocations()

@@ -18,7 +18,7 @@ FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
 
 def listing(*layers: dict[str, Any]) -> SampleImage:
-    """An image whose manifest lists just these layers."""
+    """An image whose manifest lists these layers."""
     config = blob(b"{}", media_type=OCI_EMPTY_CONFIG)
     document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.to_json(), "layers": layers}
     return SampleImage(
@@ -27,7 +27,7 @@ def listing(*layers: dict[str, Any]) -> SampleImage:
 
 
 def nested(depth: int) -> SampleImage:
-    """An image that stands so many indexes deep."""
+    """An image nested in this many indexes."""
     inner = image()
     for _ in range(depth):
         inner = index(inner)
@@ -86,7 +86,7 @@ async def test_a_child_that_is_listed_twice_is_planned_and_fetched_once(source: 
     assert source.counts["get_manifest"] == 2
 
 
-async def test_a_child_of_two_levels_stands_in_the_deepest(source: ScriptedStore, target: ScriptedStore):
+async def test_a_child_of_two_levels_belongs_to_the_deepest(source: ScriptedStore, target: ScriptedStore):
     child = image()
     inner = index(child)
     await push(source, APP, index(child, inner), V1)
@@ -120,7 +120,7 @@ async def test_an_index_may_list_manifests_up_to_a_limit(source: ScriptedStore, 
     assert len((await plan_tag(route(source, target), V1)).levels[0]) == bounds.IMAGE_MANIFESTS
 
 
-async def test_layers_that_stay_elsewhere_are_left_out_and_others_of_their_type_are_not(
+async def test_foreign_layers_with_urls_are_left_out_and_those_without_are_not(
     source: ScriptedStore, target: ScriptedStore
 ):
     kept, foreign = blob(b"kept", media_type=FOREIGN).to_json(), blob(b"foreign", media_type=FOREIGN).to_json()
@@ -165,7 +165,7 @@ async def test_a_tag_that_the_source_lacks_is_not_found(source: ScriptedStore, t
 @given(
     choices=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=4), min_size=1, max_size=bounds.INDEX_DEPTH - 1)
 )
-def test_every_manifest_of_a_plan_comes_after_all_that_it_refers_to(choices: list[list[int]]):
+def test_the_manifests_of_a_plan_follow_their_children(choices: list[list[int]]):
     known = [image(seed=name) for name in ("a", "b", "c")]
     for chosen in choices:
         known.append(index(*(known[number % len(known)] for number in chosen)))

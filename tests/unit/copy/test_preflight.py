@@ -15,7 +15,7 @@ from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 OLD, NEW = image(seed="old"), image(seed="new")
 
 
-async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not_asked(
+async def test_a_tag_missing_at_the_target_is_copied_without_a_request_to_the_source(
     source: ScriptedStore, target: ScriptedStore
 ):
     await push(source, APP, NEW, V1)
@@ -27,14 +27,12 @@ async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not
     assert not source.counts
 
 
-async def test_a_tag_that_neither_side_has_is_left_to_the_copy_to_find_out(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_a_tag_missing_on_both_sides_is_found_missing_by_the_copy(source: ScriptedStore, target: ScriptedStore):
     assert (await compare(route(source, target), V1, override=True)).verdict is Verdict.COPY
 
 
 @pytest.mark.parametrize("override", [False, True])
-async def test_the_identical_image_is_in_place(source: ScriptedStore, target: ScriptedStore, override: bool):
+async def test_the_identical_image_is_up_to_date(source: ScriptedStore, target: ScriptedStore, override: bool):
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW, V1)
 
@@ -44,7 +42,7 @@ async def test_the_identical_image_is_in_place(source: ScriptedStore, target: Sc
 
 
 @pytest.mark.parametrize(("override", "verdict"), [(False, Verdict.BLOCKED), (True, Verdict.COPY)])
-async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted(
+async def test_another_image_at_the_target_is_replaced_only_with_override(
     source: ScriptedStore, target: ScriptedStore, override: bool, verdict: Verdict
 ):
     await push(source, APP, NEW, V1)
@@ -118,7 +116,7 @@ async def test_other_bytes_under_a_digest_of_another_algorithm_are_another_image
     assert (await compare(route(source, target), V1, override=False)).verdict is Verdict.BLOCKED
 
 
-async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStore, target: ScriptedStore):
+async def test_a_tag_that_cannot_be_compared_does_not_affect_others(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V2)
     await push(target, COPY, NEW, V2)
     trouble = target.failures[V1] = Unavailable("the registry is down")
@@ -132,23 +130,23 @@ async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStor
 
 
 class DistantStore(ScriptedStore):
-    """A store that answers when `answers` is set; how far away it is, it tells as `told`, the last for good.
+    """A store that answers when `answers` is set, and reports each of `latencies` in turn, the last one repeatedly.
 
     Attributes:
-        settled: set once the last of `told` has been told.
+        settled: set once the last of `latencies` has been reported.
     """
 
-    def __init__(self, told: Sequence[bool | None]) -> None:
+    def __init__(self, latencies: Sequence[bool | None]) -> None:
         super().__init__("target")
-        self._told = list(told)
+        self._latencies = list(latencies)
         self.settled, self.answers = asyncio.Event(), asyncio.Event()
 
     @property
     def high_latency(self) -> bool | None:
-        if len(self._told) > 1:
-            return self._told.pop(0)
+        if len(self._latencies) > 1:
+            return self._latencies.pop(0)
         self.settled.set()
-        return self._told[0]
+        return self._latencies[0]
 
     async def head_manifest(
         self,
@@ -167,7 +165,7 @@ class DistantStore(ScriptedStore):
 
 
 class Prompter(ScriptedStore):
-    """A source that has the target answer once it is asked itself."""
+    """A source that lets the target answer once it is queried itself."""
 
     def __init__(self, target: DistantStore) -> None:
         super().__init__("source")
@@ -189,7 +187,7 @@ class Prompter(ScriptedStore):
 
 
 @pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])
-async def test_the_source_is_asked_while_the_answer_of_a_target_that_may_be_far_is_on_its_way(told: list[bool | None]):
+async def test_the_source_is_queried_concurrently_if_the_target_may_have_high_latency(told: list[bool | None]):
     target = DistantStore(told)
     source = Prompter(target)
     await push(source, APP, NEW, V1)
@@ -201,7 +199,7 @@ async def test_the_source_is_asked_while_the_answer_of_a_target_that_may_be_far_
     assert found == Finding(tag=V1, verdict=Verdict.UP_TO_DATE, source=NEW.digest, target=NEW.digest)
 
 
-async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: ScriptedStore):
+async def test_the_source_is_queried_after_a_target_with_low_latency(source: ScriptedStore):
     target = DistantStore([None, False])
     await push(source, APP, NEW, V1)
     source.counts.clear()
@@ -215,7 +213,7 @@ async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: Scripted
     assert not source.counts
 
 
-async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: ScriptedStore):
+async def test_an_error_of_the_source_cancels_the_request_to_the_target(source: ScriptedStore):
     target = DistantStore([True])
     await push(source, APP, NEW, V1)
     trouble = source.failures[V1] = Unavailable("the registry is down")
@@ -228,7 +226,7 @@ async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: S
 
 
 class LateStore(ScriptedStore):
-    """A store that answers after whatever else is under way."""
+    """A store that answers after all other tasks."""
 
     async def head_manifest(
         self,
@@ -246,7 +244,7 @@ class LateStore(ScriptedStore):
         )
 
 
-async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_fails_too(target: ScriptedStore):
+async def test_an_error_of_the_target_is_retrieved_if_the_source_fails_too(target: ScriptedStore):
     source = LateStore("source")
     source.failures[V1], target.failures[V1] = Unavailable("the source is down"), Unavailable("the target is down")
     unread: list[dict[str, object]] = []
@@ -254,7 +252,7 @@ async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_
 
     with pytest.raises(Unavailable):
         await compare(route(source, target), V1, override=False, query_source=True)
-    # Their tracebacks keep the task alive that has the other one.
+    # Their tracebacks keep the task with the other error alive.
     source.failures.clear()
     target.failures.clear()
     gc.collect()

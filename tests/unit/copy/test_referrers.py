@@ -1,4 +1,4 @@
-"""Signatures, attestations and bills of materials go with their images."""
+"""Signatures, attestations and bills of materials are copied with their images."""
 
 import json
 from itertools import pairwise
@@ -50,13 +50,13 @@ async def referrers_in_part(store: ScriptedStore, subject: Digest) -> set[Digest
 
 @pytest.fixture
 async def signed(source: ScriptedStore) -> ScriptedStore:
-    """A source with a signed image, a bill of materials of one platform, and a signature of that."""
+    """A source with a signed image, a bill of materials of one platform, and a signature of the latter."""
     for sample, tag in ((IMAGE, V1), (SIGNATURE, None), (SBOM, None), (SBOM_SIGNATURE, None), (COSIGN, SIG)):
         await push(source, APP, sample, tag)
     return source
 
 
-async def test_everything_that_is_attached_arrives(signed: ScriptedStore, target: ScriptedStore):
+async def test_all_referrers_are_copied(signed: ScriptedStore, target: ScriptedStore):
     assert await copy(signed, target) is Verdict.COPY
 
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
@@ -68,16 +68,14 @@ async def test_everything_that_is_attached_arrives(signed: ScriptedStore, target
             assert await target.stat_blob(COPY, digest) is not None
 
 
-async def test_attachments_stand_before_the_tag_does(signed: ScriptedStore, target: ScriptedStore):
+async def test_referrers_are_written_before_the_tag(signed: ScriptedStore, target: ScriptedStore):
     await copy(signed, target)
 
     assert target.log[-1] == f"tag {V1}"
     assert target.log.index(f"manifest {SIGNATURE.digest}") > target.log.index(f"manifest {IMAGE.digest}")
 
 
-async def test_a_signature_that_came_later_is_brought_to_an_image_that_is_in_place(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_a_later_signature_is_copied_to_an_image_that_is_up_to_date(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
     await copy(source, target)
     await push(source, APP, SIGNATURE)
@@ -87,7 +85,7 @@ async def test_a_signature_that_came_later_is_brought_to_an_image_that_is_in_pla
     assert await copy(source, target) is Verdict.UP_TO_DATE
 
 
-async def test_a_cosign_tag_that_came_later_is_brought_too(source: ScriptedStore, target: ScriptedStore):
+async def test_a_later_cosign_tag_is_copied_too(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, IMAGE, V1)
     await copy(source, target)
     await push(source, APP, COSIGN, SIG)
@@ -109,7 +107,7 @@ async def test_the_targets_own_cosign_tag_is_replaced_only_with_override(
     assert await copy(signed, target, override=override) is Verdict.UP_TO_DATE
 
 
-async def test_attachments_stay_behind_where_that_is_wanted(signed: ScriptedStore, target: ScriptedStore):
+async def test_referrers_are_not_copied_if_configured(signed: ScriptedStore, target: ScriptedStore):
     await CopyEngine(referrers=False).copy(route(signed, target), V1, override=False)
 
     assert await referrers(target, IMAGE.digest) == set()
@@ -117,7 +115,7 @@ async def test_attachments_stay_behind_where_that_is_wanted(signed: ScriptedStor
     assert f"manifest {IMAGE.digest}" not in target.log
 
 
-async def test_an_attachment_that_cannot_be_read_leaves_the_tag_unwritten(signed: ScriptedStore, target: ScriptedStore):
+async def test_an_unreadable_referrer_leaves_the_tag_unwritten(signed: ScriptedStore, target: ScriptedStore):
     signed.failures[SBOM.digest] = ConnectionError("gone")
 
     with pytest.raises(ConnectionError):
@@ -137,7 +135,7 @@ async def test_the_tags_are_listed_once_for_all_the_tags_of_a_repository(signed:
     assert signed.counts["list_tags_within"] == 1
 
 
-async def test_images_that_attach_to_each_other_end(source: ScriptedStore, target: ScriptedStore):
+async def test_a_cycle_of_referrers_terminates(source: ScriptedStore, target: ScriptedStore):
     chain: list[SampleImage] = [IMAGE]
     await push(source, APP, IMAGE, V1)
     for step in range(5):
@@ -151,7 +149,7 @@ async def test_images_that_attach_to_each_other_end(source: ScriptedStore, targe
 
 
 @pytest.mark.parametrize("fault", [Refused("it answered 403"), Unavailable("it is away")])
-async def test_a_source_that_cannot_be_searched_has_its_image_copied_with_what_was_found_and_says_so(
+async def test_an_incomplete_search_copies_the_referrers_found_and_reports_a_gap(
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError
 ):
     signed.referrer_failures[IMAGE.digest] = fault
@@ -165,7 +163,7 @@ async def test_a_source_that_cannot_be_searched_has_its_image_copied_with_what_w
 
 
 @pytest.mark.parametrize("fault", [Refused("it answered 403"), Unavailable("it is away")])
-async def test_an_image_whose_attachments_are_required_fails_where_they_cannot_be_searched_for(
+async def test_required_referrers_fail_the_copy_if_the_search_is_incomplete(
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError
 ):
     signed.referrer_failures[IMAGE.digest] = fault
@@ -183,7 +181,7 @@ async def test_an_image_whose_attachments_are_required_fails_where_they_cannot_b
 
 
 @pytest.mark.parametrize("part", [SIGNATURE.digest, next(iter(SIGNATURE.blobs)), list(SIGNATURE.blobs)[-1]])
-async def test_the_last_attempt_leaves_behind_what_is_attached_and_cannot_be_read_for_now(
+async def test_the_last_attempt_leaves_out_temporarily_unreadable_referrers(
     signed: ScriptedStore, target: ScriptedStore, part: Digest
 ):
     signed.failures[part] = Unavailable("the registry answered 500")
@@ -200,7 +198,7 @@ async def test_the_last_attempt_leaves_behind_what_is_attached_and_cannot_be_rea
 
 
 @pytest.mark.parametrize("mode", [True, "required"])
-async def test_the_last_attempt_fails_for_the_image_itself_or_where_signatures_are_required(
+async def test_the_last_attempt_fails_for_the_image_itself_or_a_required_referrer(
     signed: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
     part = SIGNATURE.digest if mode == "required" else next(iter(IMAGE.all_blobs))
@@ -222,7 +220,7 @@ UNREADABLE = [
 
 
 async def list_unreadable(store: ScriptedStore, fault: TagferryError | None) -> None:
-    """Have a referrer listed that cannot be read: it does not exist, or reading it has this fault."""
+    """List a referrer that cannot be read, because it does not exist or with this error."""
     if fault is None:
         store.dangling[IMAGE.digest] = [LOST.manifest.referrer_descriptor]
         return
@@ -231,7 +229,7 @@ async def list_unreadable(store: ScriptedStore, fault: TagferryError | None) -> 
 
 
 @pytest.mark.parametrize("fault", UNREADABLE)
-async def test_a_referrer_that_is_listed_and_cannot_be_read_is_left_behind_and_named(
+async def test_a_listed_but_unreadable_referrer_is_left_out_and_reported(
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError | None
 ):
     await list_unreadable(signed, fault)
@@ -246,7 +244,7 @@ async def test_a_referrer_that_is_listed_and_cannot_be_read_is_left_behind_and_n
 
 
 @pytest.mark.parametrize(("fault", "fails"), list(zip(UNREADABLE, [False, False, True, True, True], strict=True)))
-async def test_what_nobody_can_copy_is_not_required(
+async def test_a_lost_referrer_is_not_required(
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError | None, fails: bool
 ):
     await list_unreadable(signed, fault)
@@ -261,7 +259,7 @@ async def test_what_nobody_can_copy_is_not_required(
 
 
 @pytest.mark.parametrize("mode", [True, "required"])
-async def test_a_signature_whose_content_is_lost_is_left_behind_with_what_is_attached_to_it(
+async def test_a_signature_with_lost_content_is_left_out_with_its_referrers(
     source: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
     above = artifact(subject=LOST.manifest, payload=b"signature of what is lost")
@@ -278,7 +276,7 @@ async def test_a_signature_whose_content_is_lost_is_left_behind_with_what_is_att
     assert await target.tag(COPY, V1) == IMAGE.digest
 
 
-async def test_a_signature_with_spoiled_content_is_left_behind(signed: ScriptedStore, target: ScriptedStore):
+async def test_a_signature_with_corrupt_content_is_left_out(signed: ScriptedStore, target: ScriptedStore):
     signed.spoiled.add(SIGNATURE.manifest.layers[0].digest)
 
     outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
@@ -287,7 +285,7 @@ async def test_a_signature_with_spoiled_content_is_left_behind(signed: ScriptedS
     assert await target.tag(COPY, SIG) == COSIGN.digest
 
 
-async def test_content_that_the_image_needs_too_is_never_left_behind(source: ScriptedStore, target: ScriptedStore):
+async def test_content_that_the_image_needs_is_never_left_out(source: ScriptedStore, target: ScriptedStore):
     shared = next(iter(image(seed="signed").blobs.values()))
     subject = image(seed="signed")
     await push(source, APP, subject, V1)
@@ -300,7 +298,7 @@ async def test_content_that_the_image_needs_too_is_never_left_behind(source: Scr
 
 
 @pytest.mark.parametrize("mode", [True, "required"])
-async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left_behind(
+async def test_a_referrer_that_lists_a_blob_with_another_size_is_left_out(
     source: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
     subject = image(seed="signed")
@@ -320,9 +318,7 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
             await copying
 
 
-async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_the_others_named(
-    signed: ScriptedStore, target: ScriptedStore
-):
+async def test_referrers_beyond_the_limit_are_left_out_and_reported(signed: ScriptedStore, target: ScriptedStore):
     many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(bounds.REFERRERS + 1)]
     signed.dangling[IMAGE.digest] = many
     signed.counts.clear()
@@ -341,7 +337,7 @@ async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_th
         await CopyEngine(referrers="required").copy(route(signed, target), V1, override=False)
 
 
-async def test_all_that_is_attached_to_an_image_and_its_attachments_is_limited(
+async def test_the_limit_covers_referrers_of_referrers(
     signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.copy.referrers.bounds.ATTACHMENTS", 3)
@@ -352,7 +348,7 @@ async def test_all_that_is_attached_to_an_image_and_its_attachments_is_limited(
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
 
 
-async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):
+async def test_a_temporarily_unreadable_referrer_fails_the_attempt(signed: ScriptedStore, target: ScriptedStore):
     signed.failures[SIGNATURE.digest] = Unavailable("the registry is away")
 
     with pytest.raises(Unavailable):
@@ -361,7 +357,9 @@ async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: Scri
     assert await target.tag(COPY, V1) is None
 
 
-async def test_a_target_that_cannot_list_referrers_is_given_them_again(signed: ScriptedStore, target: ScriptedStore):
+async def test_referrers_are_copied_again_to_a_target_that_cannot_list_them(
+    signed: ScriptedStore, target: ScriptedStore
+):
     target.referrer_failures[IMAGE.digest] = Refused("it answered 403")
     await copy(signed, target)
 
@@ -372,7 +370,7 @@ async def test_a_target_that_cannot_list_referrers_is_given_them_again(signed: S
 
 
 @pytest.mark.parametrize("override", [False, True])
-async def test_cosigns_tags_are_found_by_name_where_tags_cannot_be_listed(
+async def test_cosign_tags_are_requested_by_name_if_tags_cannot_be_listed(
     signed: ScriptedStore, target: ScriptedStore, override: bool
 ):
     signed.many_tags = target.many_tags = True
@@ -385,7 +383,7 @@ async def test_cosigns_tags_are_found_by_name_where_tags_cannot_be_listed(
     assert await copy(signed, target, override=override) is (Verdict.COPY if override else Verdict.UP_TO_DATE)
 
 
-async def test_a_tag_that_can_neither_be_listed_nor_asked_for_leaves_the_search_unfinished(
+async def test_a_failed_request_for_a_cosign_tag_makes_the_search_incomplete(
     signed: ScriptedStore, target: ScriptedStore
 ):
     signed.many_tags = True
@@ -397,7 +395,7 @@ async def test_a_tag_that_can_neither_be_listed_nor_asked_for_leaves_the_search_
     assert await target.tag(COPY, SIG) == COSIGN.digest
 
 
-async def test_a_list_without_the_tag_that_is_copied_is_not_all(signed: ScriptedStore, target: ScriptedStore):
+async def test_a_tag_list_without_the_copied_tag_is_incomplete(signed: ScriptedStore, target: ScriptedStore):
     class Cut(ScriptedStore):
         async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
             return frozenset({V2})
@@ -410,9 +408,7 @@ async def test_a_list_without_the_tag_that_is_copied_is_not_all(signed: Scripted
     assert await target.tag(COPY, SIG) == COSIGN.digest
 
 
-async def test_names_are_asked_for_until_that_has_cost_more_than_a_long_list(
-    source: ScriptedStore, target: ScriptedStore
-):
+async def test_single_tags_are_requested_until_a_long_list_is_cheaper(source: ScriptedStore, target: ScriptedStore):
     tags = [Tag(f"v{number}") for number in range(40)]
     for tag in tags:
         await push(source, APP, image(seed=tag), tag)
@@ -427,16 +423,16 @@ async def test_names_are_asked_for_until_that_has_cost_more_than_a_long_list(
     assert source.counts["head_manifest"] == len(tags) + 8 * 3
 
 
-def test_the_tags_of_the_schemas_are_those_of_the_specifications():
+def test_referrer_tags_follow_the_specifications():
     digest = Digest("sha256:" + "a" * 64)
     assert referrers_tag(digest) == f"sha256-{'a' * 64}"
     assert [tag.rpartition(".")[2] for tag in cosign_tags(digest)] == ["sig", "att", "sbom"]
 
 
-async def test_referrers_that_cannot_be_read_count_too_at_every_depth(
+async def test_unreadable_referrers_count_towards_the_limit_at_every_depth(
     source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
-    """A registry could else list one more that is there, and many that are not, over and over."""
+    """Otherwise a registry could repeatedly list one more existing referrer and many missing ones."""
     monkeypatch.setattr(bounds, "ATTACHMENTS", 50)
     await push(source, APP, IMAGE, V1)
     subject = IMAGE
@@ -454,7 +450,7 @@ async def test_referrers_that_cannot_be_read_count_too_at_every_depth(
     assert source.counts["get_manifest"] <= len(IMAGE.all_manifests) + bounds.ATTACHMENTS + 10
 
 
-async def test_errors_of_referrers_hold_nothing_of_what_was_read(
+async def test_errors_of_referrers_hold_no_manifests_in_memory(
     signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
     errors = [Corrupt(f"{number}") for number in range(2)]

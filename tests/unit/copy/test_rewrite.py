@@ -1,4 +1,4 @@
-"""What a target takes, and an image made into that."""
+"""Rewriting images into a form that the target accepts."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ LAYER_TYPES = [
 
 
 def read(sample: SampleImage) -> Image:
-    """The sample as the copy engine reads it: what is listed stands in its deepest level."""
+    """The sample as the copy engine reads it, each manifest in its deepest level."""
     levels: list[tuple[Manifest, ...]] = []
     below = {child.digest: child for child in sample.children}
     while below:
@@ -80,7 +80,7 @@ def edited(sample: SampleImage, edit: Callable[[dict[str, Any]], object]) -> Sam
     [AMD, BOTH, index(docker=True), artifact(), attested(AMD, ARM), image(layer_type=OCI_ZSTD_LAYER)],
     ids=["image", "index", "docker list", "artifact", "attested", "zstd"],
 )
-def test_by_default_everything_is_taken_as_it_is(sample: SampleImage):
+def test_by_default_everything_is_accepted_unchanged(sample: SampleImage):
     found = read(sample)
 
     assert rewrite(found, Acceptance(), {}) == (found, None)
@@ -91,7 +91,7 @@ def test_by_default_everything_is_taken_as_it_is(sample: SampleImage):
 @pytest.mark.parametrize(
     "sample", [BOTH, attested(AMD, ARM), index(BOTH, artifact())], ids=["index", "attested", "nested"]
 )
-def test_an_index_of_wanted_platforms_alone_passes_as_it_is(sample: SampleImage, may_rewrite: bool):
+def test_an_index_of_accepted_platforms_is_unchanged(sample: SampleImage, may_rewrite: bool):
     accepts = Acceptance(platforms=("linux/arm64/v8", "linux/amd64", "linux/s390x"), rewrite=may_rewrite)
 
     assert rewrite(read(sample), accepts, {}) == (read(sample), None)
@@ -105,9 +105,7 @@ def test_an_index_that_lists_more_is_refused_by_the_platforms_and_the_setting(sa
 
 @pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
 @pytest.mark.parametrize("sample", [index(ARM, S390), attested(ARM, S390), index(index(ARM, S390))])
-def test_an_index_without_a_wanted_platform_is_refused_whatever_may_be_rewritten(
-    sample: SampleImage, accepts: Acceptance
-):
+def test_an_index_without_an_accepted_platform_is_refused_even_with_rewrite(sample: SampleImage, accepts: Acceptance):
     with pytest.raises(Unsupported, match=r"accepts only linux/amd64, and this index lists linux/arm64, linux/s390x$"):
         rewrite(read(sample), accepts, {})
 
@@ -122,7 +120,7 @@ def test_a_single_image_passes_by_the_platform_of_its_config(accepts: Acceptance
 
 
 @pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
-def test_an_artifact_has_no_platform_and_passes(accepts: Acceptance):
+def test_an_artifact_has_no_platform_and_is_accepted(accepts: Acceptance):
     assert images_without_platform(read(artifact())) == ()
     assert rewrite(read(artifact()), accepts, {}) == (read(artifact()), None)
 
@@ -139,11 +137,11 @@ def test_an_artifact_has_no_platform_and_passes(accepts: Acceptance):
         ("linux/amd64", "unknown/unknown", False),
     ],
 )
-def test_a_variant_that_the_architecture_implies_need_not_be_told(wanted: str, platform: str, taken: bool):
+def test_a_variant_that_the_architecture_implies_is_optional(wanted: str, platform: str, taken: bool):
     assert Acceptance(platforms=(wanted,)).accepts_platform(platform) is taken
 
 
-def test_a_new_index_lists_the_wanted_platforms_and_keeps_all_else():
+def test_a_new_index_lists_the_accepted_platforms_and_keeps_its_other_fields():
     sample = edited(index(AMD, ARM, S390), lambda document: document.update(annotations={"a": "ä"}, subject=None))
     accepts = Acceptance(platforms=("linux/amd64", "linux/s390x"), rewrite=True)
 
@@ -157,7 +155,7 @@ def test_a_new_index_lists_the_wanted_platforms_and_keeps_all_else():
     assert changed(sample, accepts)[0].root.raw == made.root.raw
 
 
-def test_a_digest_is_made_by_the_algorithm_that_it_replaces():
+def test_a_new_digest_keeps_the_algorithm():
     raw = BOTH.manifest.raw
     sample = SampleImage(
         manifest=Manifest.parse(raw, OCI_INDEX, digest=Digest.of(raw, "sha512")), children=BOTH.children
@@ -166,7 +164,7 @@ def test_a_digest_is_made_by_the_algorithm_that_it_replaces():
     assert changed(sample, MAKE_AMD)[0].root.digest.algorithm == "sha512"
 
 
-def test_an_attestation_follows_what_it_speaks_of():
+def test_an_attestation_follows_its_subject():
     sample = attested(AMD, ARM)
     about_amd, about_arm = sample.children[2:]
 
@@ -176,7 +174,7 @@ def test_an_attestation_follows_what_it_speaks_of():
     assert set(record.left_behind) == {ARM.digest, about_arm.digest}
 
 
-def test_an_index_within_an_index_is_made_anew_too():
+def test_a_nested_index_is_rewritten_too():
     inner, other = index(AMD, ARM, docker=True), index(ARM, S390)
 
     made, record = changed(index(inner, other, S390), MAKE_AMD)
@@ -200,7 +198,7 @@ def test_a_platform_that_the_index_does_not_declare_is_that_of_the_config():
     assert [child.digest for child in made.root.children] == [AMD.digest]
 
 
-def test_indexes_that_list_one_another_over_and_over_are_decided_once_each():
+def test_shared_nested_indexes_are_selected_once_each():
     sample = BOTH
     for _ in range(7):
         sample = index(*[sample] * 20)
@@ -212,7 +210,7 @@ def test_indexes_that_list_one_another_over_and_over_are_decided_once_each():
 
 
 @pytest.mark.parametrize(("oci", "docker"), LAYER_TYPES)
-def test_an_image_is_converted_there_and_back_with_its_blobs_as_they_are(oci: str, docker: str):
+def test_an_image_is_converted_and_back_with_the_same_blobs(oci: str, docker: str):
     sample = image(layer("one"), layer("two"), layer_type=oci, annotations={"a": "b"})
 
     there, record = changed(sample, MAKE_DOCKER)
@@ -229,7 +227,7 @@ def test_an_image_is_converted_there_and_back_with_its_blobs_as_they_are(oci: st
     assert back.root.media_type == OCI_MANIFEST
 
 
-def test_an_index_is_converted_with_all_that_it_lists():
+def test_an_index_is_converted_with_its_children():
     sample = edited(BOTH, lambda document: document["manifests"][0].update(data="AAAA"))
 
     made, record = changed(sample, MAKE_DOCKER)
@@ -242,7 +240,7 @@ def test_an_index_is_converted_with_all_that_it_lists():
     assert set(record.digests) == {sample.digest, AMD.digest, ARM.digest}
 
 
-def test_what_says_something_of_a_converted_image_stays_behind():
+def test_attestations_of_a_converted_image_are_left_out():
     sample = attested(AMD, ARM)
 
     made, record = changed(sample, MAKE_DOCKER)
@@ -256,7 +254,7 @@ NO_ATTESTATIONS = Acceptance(attestations=False)
 
 @pytest.mark.parametrize("sample", [attested(AMD, ARM), attested(AMD), attested(AMD, docker=True)])
 @pytest.mark.parametrize("may_rewrite", [False, True])
-def test_attestations_alone_are_left_out_of_an_index_that_stays_one(sample: SampleImage, may_rewrite: bool):
+def test_only_attestations_are_removed_from_an_index(sample: SampleImage, may_rewrite: bool):
     images = sample.children[: len(sample.children) // 2]
 
     made, record = changed(sample, NO_ATTESTATIONS._replace(rewrite=may_rewrite))
@@ -277,7 +275,7 @@ def test_attestations_alone_are_left_out_of_an_index_that_stays_one(sample: Samp
     ],
     ids=["by its layers", "by its artifact type", "by its annotation"],
 )
-def test_an_attestation_is_known_however_it_is_listed(sample: SampleImage):
+def test_an_attestation_is_recognized_in_every_form(sample: SampleImage):
     made, record = changed(sample, NO_ATTESTATIONS)
 
     assert [child.digest for child in made.root.children] == [AMD.digest]
@@ -289,11 +287,11 @@ def test_an_attestation_is_known_however_it_is_listed(sample: SampleImage):
     [AMD, BOTH, artifact(), index(docker=True), index(AMD, image(platform=("unknown", "unknown")))],
     ids=["image", "index", "artifact", "docker list", "image of an unknown platform"],
 )
-def test_without_attestations_there_is_nothing_to_leave_out(sample: SampleImage):
+def test_an_index_without_attestations_is_unchanged(sample: SampleImage):
     assert rewrite(read(sample), NO_ATTESTATIONS, {}) == (read(sample), None)
 
 
-def test_attestations_within_a_nested_index_are_left_out_and_their_parents_made_anew():
+def test_attestations_in_a_nested_index_are_removed_and_its_parents_rewritten():
     inner = attested(ARM)
 
     made, record = changed(index(AMD, inner), NO_ATTESTATIONS)
@@ -302,7 +300,7 @@ def test_attestations_within_a_nested_index_are_left_out_and_their_parents_made_
     assert set(record.digests) == {index(AMD, inner).digest, inner.digest}
 
 
-def test_no_other_format_is_made_because_attestations_are_left_out():
+def test_removing_attestations_does_not_convert_the_format():
     accepts = Acceptance(format="docker", attestations=False)
 
     made, _ = changed(attested(image(docker=True), docker=True), accepts)
@@ -313,17 +311,17 @@ def test_no_other_format_is_made_because_attestations_are_left_out():
     assert converted.root.media_type == DOCKER_LIST
 
 
-def test_other_platforms_are_refused_though_attestations_are_left_out():
+def test_other_platforms_are_refused_even_if_attestations_are_removed():
     with pytest.raises(Unsupported, match=r"also lists linux/arm64; to copy .* set rewrite = true"):
         rewrite(read(attested(AMD, ARM)), ONLY_AMD._replace(attestations=False), {})
 
 
-def test_an_index_of_nothing_but_attestations_is_refused_by_the_setting():
+def test_an_index_of_attestations_only_is_refused_with_a_hint():
     with pytest.raises(Unsupported, match="attestations = true in the target region's accepts"):
         rewrite(read(index(attestation())), NO_ATTESTATIONS, {})
 
 
-def test_platforms_and_format_are_made_together():
+def test_platforms_and_format_are_rewritten_together():
     accepts = Acceptance(platforms=("linux/amd64",), format="docker", rewrite=True)
 
     made, record = changed(attested(AMD, image(layer_type=OCI_ZSTD_LAYER, platform=("linux", "s390x"))), accepts)
@@ -337,7 +335,7 @@ def test_platforms_and_format_are_made_together():
     [(AMD, "oci"), (artifact(), "oci"), (image(docker=True), "docker"), (index(docker=True), "docker")],
 )
 @pytest.mark.parametrize("may_rewrite", [False, True])
-def test_what_has_the_format_already_passes_as_it_is(sample: SampleImage, wanted: Format, may_rewrite: bool):
+def test_an_image_in_the_accepted_format_is_unchanged(sample: SampleImage, wanted: Format, may_rewrite: bool):
     accepts = Acceptance(format=wanted, rewrite=may_rewrite)
 
     assert rewrite(read(sample), accepts, {}) == (read(sample), None)
@@ -347,7 +345,7 @@ def test_what_has_the_format_already_passes_as_it_is(sample: SampleImage, wanted
     ("sample", "wanted"),
     [(AMD, "docker"), (BOTH, "docker"), (image(docker=True), "oci"), (index(image(docker=True)), "oci")],
 )
-def test_the_other_format_is_refused_where_nothing_may_be_rewritten(sample: SampleImage, wanted: Format):
+def test_the_other_format_is_refused_without_rewrite(sample: SampleImage, wanted: Format):
     with pytest.raises(
         Unsupported, match=rf"accepts only the format {wanted}, and .*; to convert it.* set rewrite = true"
     ):
@@ -371,7 +369,7 @@ UNTAGGED = SampleImage(manifest=Manifest.parse(b'{"blobs": []}', OCI_ARTIFACT_MA
     ],
     ids=["zstd", "zstd child", "artifact", "empty config", "subject", "old artifact", "in-toto", "no platform"],
 )
-def test_what_has_no_equivalent_is_refused_by_its_name(sample: SampleImage, what: str):
+def test_content_without_an_equivalent_is_refused_by_its_name(sample: SampleImage, what: str):
     with pytest.raises(Unsupported, match=rf"cannot be converted to the format docker.*{what}"):
         rewrite(read(sample), MAKE_DOCKER, {})
 

@@ -1,4 +1,4 @@
-"""What flows is let through, counted, and only where it may."""
+"""Flows pass through the engine only if allowed, and are counted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ SAMPLE = image(b"first" * 100_000, b"second" * 100_000)
 
 
 class MemoryFlow:
-    """Bytes that are brought when the target says so."""
+    """Bytes that the target passes on when it chooses."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -38,7 +38,7 @@ class MemoryFlow:
 
 
 class FlowingStore(MemoryStore):
-    """Gives every blob as a chunk and a flow."""
+    """A store that returns every blob as a chunk and a flow."""
 
     @asynccontextmanager
     async def read_blob(
@@ -54,8 +54,8 @@ class FlowingStore(MemoryStore):
         yield MemoryFlow(content[1000:])
 
 
-class BringingStore(MemoryStore):
-    """Takes what flows where it is let."""
+class SplicingStore(MemoryStore):
+    """A store that reads flows if it can."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -71,11 +71,11 @@ class BringingStore(MemoryStore):
         force: bool = False,
     ) -> BlobOutcome:
         @asynccontextmanager
-        async def brought(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def passed(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             async with source(offset) as chunks:
                 yield self._bring(chunks.pieces()) if isinstance(chunks, Spliceable) else chunks
 
-        return await super().write_blob(repository, descriptor, brought, mount_from=mount_from, force=force)
+        return await super().write_blob(repository, descriptor, passed, mount_from=mount_from, force=force)
 
     async def _bring(self, pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes]:
         async for piece in pieces:
@@ -96,10 +96,10 @@ class BringingStore(MemoryStore):
     ],
     ids=["by default", "switched off", "at a limited rate"],
 )
-async def test_a_blob_flows_only_where_nobody_must_see_it_and_is_counted_all_the_same(
+async def test_a_blob_is_spliced_only_if_nothing_has_to_inspect_it_and_is_counted(
     engine: Callable[[], CopyEngine], flows: bool
 ):
-    source, target, progress = FlowingStore("source"), BringingStore("target"), Progress()
+    source, target, progress = FlowingStore("source"), SplicingStore("target"), Progress()
     await push(source, APP, SAMPLE, V1)
 
     await engine().copy(route(source, target), V1, override=False, progress=progress)

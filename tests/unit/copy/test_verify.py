@@ -1,4 +1,4 @@
-"""Before a tag is written, all that it needs is proven to be at the target; what is not there is sent once more."""
+"""Before a tag is written, its content is verified at the target; missing content is sent once more."""
 
 import asyncio
 import json
@@ -32,12 +32,12 @@ ALWAYS = 1000
 
 
 class ForgetfulStore(ScriptedStore):
-    """A target that does not hold what it should.
+    """A target that loses content.
 
     Attributes:
-        pretended: blobs that it says it holds, whoever wants to bring them.
+        pretended: blobs that it wrongly reports as present when they are written.
         losses: how often a blob or manifest is lost after it was accepted.
-        sizes: the size that it tells of a blob, instead of its own.
+        sizes: the wrong sizes that it reports of blobs.
         held: what is asked for, or pretended, is answered only once its event is set.
         clock: moved on by more than a minute with every manifest below a tag.
     """
@@ -97,14 +97,14 @@ def _set_event() -> asyncio.Event:
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
 @pytest.fixture
 async def signed(source: ScriptedStore) -> ScriptedStore:
-    """A source with a signed index that has a bill of materials too."""
+    """A source with a signed index and a bill of materials."""
     await push(source, APP, INDEX, V1)
     for attached in (SIGNATURE, SBOM):
         await push(source, APP, attached)
@@ -127,7 +127,7 @@ async def is_whole(target: ForgetfulStore, *samples: SampleImage) -> bool:
 
 
 @pytest.mark.parametrize("sample", [NEW, INDEX], ids=["image", "index"])
-async def test_a_blob_that_the_target_only_pretends_to_hold_is_sent_for_real(
+async def test_a_blob_that_the_target_wrongly_reports_is_sent(
     source: ScriptedStore, target: ForgetfulStore, sample: SampleImage
 ):
     await push(source, APP, sample, V1)
@@ -152,7 +152,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("what", LOST)
-async def test_what_is_lost_once_after_it_was_accepted_is_sent_again(
+async def test_content_lost_after_it_was_accepted_is_sent_again(
     signed: ScriptedStore, target: ForgetfulStore, what: str
 ):
     target.losses[LOST[what]] = 1
@@ -167,7 +167,7 @@ async def test_what_is_lost_once_after_it_was_accepted_is_sent_again(
 
 @pytest.mark.parametrize("standing", [None, OLD])
 @pytest.mark.parametrize("what", LOST)
-async def test_what_is_lost_each_time_is_told_and_leaves_the_tag_as_it_was(
+async def test_content_lost_twice_fails_the_copy_and_leaves_the_tag(
     signed: ScriptedStore, target: ForgetfulStore, what: str, standing: SampleImage | None
 ):
     if standing:
@@ -183,7 +183,7 @@ async def test_what_is_lost_each_time_is_told_and_leaves_the_tag_as_it_was(
     assert await target.tag(COPY, V1) == (standing.digest if standing else None)
 
 
-async def test_a_blob_with_another_size_is_sent_again_and_then_told(source: ScriptedStore, target: ForgetfulStore):
+async def test_a_blob_with_another_size_is_sent_again_and_then_reported(source: ScriptedStore, target: ForgetfulStore):
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW)
     blob = NEW.manifest.layers[0]
@@ -201,7 +201,7 @@ async def test_a_blob_with_another_size_is_sent_again_and_then_told(source: Scri
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("verify", [VerifyMode.COPIED, VerifyMode.ALL])
-async def test_a_wrong_size_in_a_manifest_is_told_also_where_the_blob_came_with_another_image(
+async def test_a_wrong_size_in_a_manifest_is_reported_even_if_another_image_brought_the_blob(
     source: ScriptedStore, target: ForgetfulStore, verify: VerifyMode, together: bool
 ):
     document = json.loads(NEW.manifest.raw)
@@ -224,7 +224,7 @@ async def test_a_wrong_size_in_a_manifest_is_told_also_where_the_blob_came_with_
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_hundred_new_tags_that_share_layers_are_proven_without_a_question(
+async def test_a_hundred_new_tags_with_shared_layers_are_verified_without_requests(
     source: ScriptedStore, target: ForgetfulStore, together: bool
 ):
     shared = [layer(f"shared {number}") for number in range(6)]
@@ -246,7 +246,7 @@ async def test_a_hundred_new_tags_that_share_layers_are_proven_without_a_questio
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_layer_that_was_there_before_is_asked_for_once_a_minute_for_all_its_tags(
+async def test_an_existing_layer_is_verified_once_a_minute_for_all_its_tags(
     source: ScriptedStore, target: ForgetfulStore, together: bool
 ):
     shared = layer("shared")
@@ -265,9 +265,7 @@ async def test_a_layer_that_was_there_before_is_asked_for_once_a_minute_for_all_
     assert target.counts["stat_blob"] == 1
 
 
-async def test_more_layers_than_are_asked_for_at_once_are_still_asked_for_once(
-    source: ScriptedStore, target: ForgetfulStore
-):
+async def test_layers_beyond_the_concurrency_limit_are_verified_once(source: ScriptedStore, target: ForgetfulStore):
     shared = [layer(f"shared {number}") for number in range(100)]
     for number in range(5):
         await push(source, APP, image(*shared, seed=str(number)), Tag(f"v{number}"))
@@ -281,7 +279,7 @@ async def test_more_layers_than_are_asked_for_at_once_are_still_asked_for_once(
     assert target.counts["stat_blob"] == len(shared)
 
 
-async def test_what_is_known_for_more_than_a_minute_is_asked_for_anew(source: ScriptedStore, target: ForgetfulStore):
+async def test_content_verified_over_a_minute_ago_is_verified_again(source: ScriptedStore, target: ForgetfulStore):
     child = image(seed="child")
     await push(source, APP, index(child), V1)
     await push(source, APP, index(child, image(seed="other")), V2)
@@ -291,12 +289,12 @@ async def test_what_is_known_for_more_than_a_minute_is_asked_for_anew(source: Sc
 
     await copying.copy(route(source, target), V2, override=False)
 
-    # The clock has moved with the second child, and with it everything has grown old.
+    # The clock has advanced with the second child, so all entries are stale.
     assert target.counts["stat_blob"] == 4
     assert target.counts["head_manifest"] == 1 + 2
 
 
-async def test_two_tags_that_miss_the_same_blob_send_it_once(source: ScriptedStore, target: ForgetfulStore):
+async def test_two_tags_that_lack_the_same_blob_send_it_once(source: ScriptedStore, target: ForgetfulStore):
     shared = layer("shared")
     for tag in (V1, V2):
         await push(source, APP, image(shared, seed=tag), tag)
@@ -311,7 +309,7 @@ async def test_two_tags_that_miss_the_same_blob_send_it_once(source: ScriptedSto
 
 
 @pytest.mark.parametrize("answered_first", [True, False])
-async def test_a_blob_is_sent_for_real_even_while_another_tag_is_told_that_it_is_there(
+async def test_a_repair_does_not_join_a_copy_that_trusts_the_target(
     source: ScriptedStore, target: ForgetfulStore, answered_first: bool
 ):
     shared, other = layer("shared"), layer("other")
@@ -322,7 +320,7 @@ async def test_a_blob_is_sent_for_real_even_while_another_tag_is_told_that_it_is
     target.held[Digest.of(other)].clear()
     first = asyncio.create_task(copying.copy(way, V1, override=False))
     await settle()
-    # The first tag has been told that the shared blob is missing, and still waits for what is told of the other.
+    # The first tag knows that the shared blob is missing, and still waits for the answer for the other one.
     target.held["pretended"].clear()
     second = asyncio.create_task(copying.copy(way, V2, override=False))
     await settle()
@@ -341,7 +339,7 @@ async def test_a_blob_is_sent_for_real_even_while_another_tag_is_told_that_it_is
     assert target.log.count(f"pretended {Digest.of(shared)}") == 2
 
 
-async def test_nothing_is_asked_where_verification_is_off(source: ScriptedStore, target: ForgetfulStore):
+async def test_nothing_is_verified_if_verification_is_off(source: ScriptedStore, target: ForgetfulStore):
     await push(source, APP, INDEX, V1)
     await push(target, COPY, CHILD)
 
@@ -352,7 +350,7 @@ async def test_nothing_is_asked_where_verification_is_off(source: ScriptedStore,
 
 
 @pytest.mark.parametrize("what", LOST)
-async def test_an_image_in_place_that_lacks_something_is_mended_only_where_all_is_verified(
+async def test_an_incomplete_image_is_repaired_only_if_all_tags_are_verified(
     signed: ScriptedStore, target: ForgetfulStore, what: str
 ):
     await push(target, COPY, INDEX, V1)
@@ -363,7 +361,7 @@ async def test_an_image_in_place_that_lacks_something_is_mended_only_where_all_i
     way = route(signed, target)
 
     if what != "signature":
-        # That a signature is not there is seen in any case.
+        # A missing signature is detected in any case.
         assert (await engine(target).copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
         assert not await is_whole(target, INDEX, SIGNATURE, SBOM)
 
@@ -377,7 +375,7 @@ async def test_an_image_in_place_that_lacks_something_is_mended_only_where_all_i
     assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
-async def test_a_cosign_tag_of_a_platform_that_is_missing_is_brought_where_all_is_verified(
+async def test_a_missing_cosign_tag_of_a_platform_is_copied_if_all_tags_are_verified(
     source: ScriptedStore, target: ForgetfulStore
 ):
     signature, tag = image(seed="signature"), cosign_tags(CHILD.digest)[0]
@@ -392,9 +390,7 @@ async def test_a_cosign_tag_of_a_platform_that_is_missing_is_brought_where_all_i
     assert (await verifying.copy(route(source, target), V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
-async def test_a_rewritten_image_in_place_that_lacks_something_is_mended_too(
-    source: ScriptedStore, target: ForgetfulStore
-):
+async def test_an_incomplete_rewritten_image_is_repaired_too(source: ScriptedStore, target: ForgetfulStore):
     await push(source, APP, INDEX, V1)
     way = route(source, target, accepts=Acceptance(format="docker", rewrite=True))
     verifying = engine(target, VerifyMode.ALL)
@@ -409,7 +405,7 @@ async def test_a_rewritten_image_in_place_that_lacks_something_is_mended_too(
     assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
-async def test_a_whole_image_in_place_is_asked_for_and_not_written_where_all_is_verified(
+async def test_a_complete_image_is_verified_and_not_written_if_all_tags_are_verified(
     source: ScriptedStore, target: ForgetfulStore
 ):
     await push(source, APP, INDEX, V1)
@@ -425,13 +421,13 @@ async def test_a_whole_image_in_place_is_asked_for_and_not_written_where_all_is_
     assert len(target.log) == written
 
 
-async def test_mending_that_takes_its_time_still_counts_as_a_copy(source: ScriptedStore, target: ForgetfulStore):
+async def test_a_slow_repair_still_counts_as_a_copy(source: ScriptedStore, target: ForgetfulStore):
     await push(source, APP, INDEX, V1)
     await push(target, COPY, INDEX, V1)
     target.losses[CHILD.digest] = 1
     target.lose(CHILD.digest)
 
-    # The child's manifest is put once more, and with that the clock moves on.
+    # The child's manifest is written once more, which advances the clock.
     outcome = await engine(target, VerifyMode.ALL).copy(route(source, target), V1, override=False)
 
     assert outcome == Outcome(verdict=Verdict.COPY, digest=INDEX.digest)

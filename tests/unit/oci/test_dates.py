@@ -29,7 +29,7 @@ SEVEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
         ("2017-01-01T07:59:60.5+08:00", datetime(2017, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
     ],
 )
-def test_what_rfc_3339_calls_a_date_is_read_in_utc(written: str, moment: datetime):
+def test_rfc_3339_dates_are_read_in_utc(written: str, moment: datetime):
     assert parse_date(written) == moment
 
 
@@ -67,7 +67,7 @@ def test_what_rfc_3339_calls_a_date_is_read_in_utc(written: str, moment: datetim
         {"created": "2024-05-06T07:08:09Z"},
     ],
 )
-def test_zero_times_placeholders_and_whatever_is_no_date_are_unknown(written: object):
+def test_zero_times_placeholders_and_invalid_dates_are_unknown(written: object):
     assert parse_date(written) is None
 
 
@@ -78,7 +78,7 @@ def test_a_date_may_be_ahead_by_as_much_as_clocks_differ():
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 1e18, -1e18, float("nan"), float("inf")])
-def test_a_time_of_a_file_that_cannot_be_right_is_unknown(seconds: float):
+def test_an_implausible_file_time_is_unknown(seconds: float):
     assert date_from_timestamp(seconds) is None
     assert date_from_timestamp(SEVEN.timestamp()) == SEVEN
 
@@ -88,7 +88,7 @@ NEARLY = st.from_regex(r"[0-9-]{4,6}-[0-9]{2}-[0-9]{2}[Tt ][0-9:]{8}(\.[0-9]{0,1
 
 
 @given(st.text() | DATES | NEARLY | st.none() | st.integers() | st.floats() | st.lists(st.text(max_size=3)))
-def test_anything_is_a_date_that_can_be_written_or_unknown(value: object):
+def test_any_text_is_a_valid_date_or_unknown(value: object):
     moment = parse_date(value)
 
     assert moment is None or moment.utcoffset() == timedelta(0)

@@ -1,4 +1,4 @@
-"""Manifests are read as the specifications draw them, and keep the bytes in which they came."""
+"""Manifests are parsed as the specifications define, and keep their bytes."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ def index(**more: Any) -> dict[str, Any]:
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children, **more}
 
 
-# --- what is read
+# --- parsing
 
 
 def test_an_image_manifest_names_its_config_first_and_its_layers_in_order():
@@ -121,7 +121,7 @@ def test_a_list_that_is_empty_or_null_reads_as_empty(name, document, media_type,
     assert manifest.layers == manifest.children == ()
 
 
-def test_foreign_layers_are_told_apart_and_keep_their_urls():
+def test_foreign_layers_are_recognized_and_keep_their_urls():
     foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
     old = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     layers = [entry("a", foreign, urls=["https://example.com/a"]), entry("b", old), entry("c")]
@@ -134,21 +134,21 @@ def test_foreign_layers_are_told_apart_and_keep_their_urls():
 
 
 @given(st.sampled_from([image(), index()]), st.sampled_from([None, 0, 1, 5]), st.sampled_from(["", "\n", " \n\n"]))
-def test_the_bytes_are_kept_as_they_came(document, indent, tail):
+def test_the_bytes_are_kept(document, indent, tail):
     raw = json.dumps(document, indent=indent).encode() + tail.encode()
     manifest = Manifest.parse(raw, None)
     assert (manifest.raw, manifest.size, manifest.digest) == (raw, len(raw), Digest.of(raw))
     assert manifest.descriptor == Descriptor(document["mediaType"], Digest.of(raw), len(raw))
 
 
-def test_other_bytes_than_the_digest_promises_are_corrupt():
+def test_bytes_that_do_not_match_the_digest_are_corrupt():
     promised = Digest.of(b"other")
     with pytest.raises(Corrupt, match=f"instead of {promised}"):
         Manifest.parse(encode(image()), OCI_MANIFEST, digest=promised)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_a_promised_digest_is_kept_in_its_own_algorithm(algorithm):
+def test_an_expected_digest_keeps_its_algorithm(algorithm):
     raw = encode(image())
     promised = Digest.of(raw, algorithm)
     assert Manifest.parse(raw, OCI_MANIFEST, digest=promised).digest == promised
@@ -160,7 +160,7 @@ def test_a_promised_digest_is_kept_in_its_own_algorithm(algorithm):
 @pytest.mark.parametrize("header", [None, "", "application/json", "text/plain; charset=utf-8"])
 @pytest.mark.parametrize(("document", "media_type"), [(image(), OCI_MANIFEST), (index(), OCI_INDEX)])
 @pytest.mark.parametrize("embedded", [True, False])
-def test_without_a_telling_header_the_document_tells_its_type(header, document, media_type, embedded):
+def test_without_a_specific_header_the_document_decides_the_type(header, document, media_type, embedded):
     document = document if embedded else {key: value for key, value in document.items() if key != "mediaType"}
     assert Manifest.parse(encode(document), header).media_type == media_type
 
@@ -197,7 +197,7 @@ def test_a_document_that_contradicts_its_header_is_refused_naming_both():
         ({}, "application/vnd.docker.distribution.manifest.v1+json"),
     ],
 )
-def test_schema_1_is_unsupported_with_the_way_out(document, header):
+def test_schema_1_is_unsupported_with_a_hint(document, header):
     with pytest.raises(Unsupported, match="push the image again with a current docker"):
         Manifest.parse(encode(document), header)
 
@@ -224,7 +224,7 @@ def test_a_referrer_names_its_subject():
     assert manifest.subject == Descriptor(OCI_MANIFEST, Digest.of(b"subject"), 7)
 
 
-def test_what_lists_a_referrer_tells_its_artifact_type_and_annotations():
+def test_a_referrers_descriptor_has_its_artifact_type_and_annotations():
     document = image(
         artifactType="application/vnd.example.signature",
         config=entry("{}", OCI_EMPTY_CONFIG),
@@ -243,7 +243,7 @@ def test_what_lists_a_referrer_tells_its_artifact_type_and_annotations():
 
 
 @pytest.mark.parametrize("declared", [{}, {"artifactType": ""}])
-def test_without_an_artifact_type_an_images_config_tells_it(declared):
+def test_without_an_artifact_type_the_configs_type_is_used(declared):
     document = image(config=entry("config", "application/vnd.example.config"), **declared)
     assert Manifest.parse(encode(document), None).artifact_type == "application/vnd.example.config"
 
@@ -272,7 +272,7 @@ def test_a_descriptor_reads_back_from_its_own_json(descriptor):
     assert Descriptor.from_json(json.loads(json.dumps(descriptor.to_json()))) == descriptor
 
 
-# --- bad documents
+# --- invalid documents
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_bad_digest_stays_a_bad_name():
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"not json", b'{"a":', b"[" * 100_000, b"1" * 5_000])
-def test_what_is_not_json_is_refused(raw):
+def test_invalid_json_is_refused(raw):
     with pytest.raises(Invalid) as refusal:
         Manifest.parse(raw, OCI_MANIFEST)
     assert refusal.value.field == "manifest"
@@ -361,7 +361,7 @@ def test_a_null_field_counts_as_absent_as_programs_in_go_read_it(name):
     assert Manifest.parse(raw, None, is_pushed=True).raw == raw
 
 
-# --- bounds of what a document may hold
+# --- limits of documents
 
 NUL, HALF, ESCAPE = "\0", "\ud800", "\x1b"
 LONG = "a/" + "b" * bounds.MEDIA_TYPE_CHARACTERS
@@ -408,7 +408,7 @@ def test_a_document_at_every_bound_is_read():
     assert sum(blob.size for blob in manifest.blobs) == bounds.CONTENT_BYTES
 
 
-def test_what_images_and_their_referrers_weigh_fits_a_databases_integer():
+def test_sizes_of_images_and_their_referrers_fit_a_database_integer():
     assert bounds.CONTENT_BYTES * (bounds.IMAGE_MANIFESTS + bounds.ATTACHMENTS) < 2**63
 
 
@@ -422,14 +422,14 @@ def test_annotations_may_hold_any_other_text(text, escaped):
 
 
 @pytest.mark.parametrize("size", ["NaN", "Infinity", "-Infinity", "1e999", "1" * 5_000, "1.5", "-0.0", "1e3"])
-def test_a_size_that_is_no_whole_number_is_refused(size):
+def test_a_size_that_is_not_an_integer_is_refused(size):
     raw = encode(image(config=entry("c", size="SIZE"))).replace(b'"SIZE"', size.encode())
     with pytest.raises(Invalid):
         Manifest.parse(raw, OCI_MANIFEST)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused_wherever_they_are(value):
+def test_non_finite_numbers_are_refused_everywhere(value):
     raw = encode(image(annotations={"deep": ["VALUE"]})).replace(b'"VALUE"', value.encode())
     with pytest.raises(Invalid, match="finite numbers"):
         Manifest.parse(raw, OCI_MANIFEST)
@@ -459,7 +459,7 @@ def test_nesting_has_a_bound_and_its_last_level_is_read():
 
 
 @pytest.mark.parametrize("part", [NUL, HALF, LONG, 5, ""])
-def test_a_part_of_a_platform_that_is_no_text_to_be_shown_is_left_out(part):
+def test_an_unprintable_part_of_a_platform_is_left_out(part):
     assert platform_name({"os": "linux", "architecture": "arm", "variant": part}) == "linux/arm"
 
 
@@ -513,10 +513,10 @@ def test_deep_nesting_is_refused_at_any_depth():
             Manifest.parse(raw, OCI_MANIFEST)
 
 
-# --- beside the event loop
+# --- parsing in a thread
 
 
-async def test_a_large_manifest_is_parsed_in_a_thread_and_the_loop_goes_on():
+async def test_a_large_manifest_is_parsed_in_a_thread():
     raw = encode(image(layers=[entry(str(number)) for number in range(bounds.DESCRIPTORS)]))
     work = asyncio.create_task(parse_manifest(raw, None))
     turns = 0

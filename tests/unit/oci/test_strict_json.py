@@ -1,4 +1,4 @@
-"""JSON of strangers takes no more memory than its bytes allow for."""
+"""Untrusted JSON cannot take much more memory than its bytes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(value: byt
         parse_object(raw, field="manifest")
 
 
-def test_a_document_of_as_many_values_as_may_be_is_read():
+def test_a_document_at_the_limit_of_values_is_read():
     raw = b'{"a":[%s]}' % b",".join([b"0"] * (bounds.JSON_VALUES - 2))
     assert len(parse_object(raw, field="manifest")["a"]) == bounds.JSON_VALUES - 2
 
@@ -31,6 +31,6 @@ def test_a_document_of_as_many_values_as_may_be_is_read():
     ],
     ids=["half", "wrong order", "digits", "depth", "cut", "bytes"],
 )
-def test_an_error_names_the_rule_that_is_broken(text: bytes, rule: str):
+def test_an_error_names_the_violated_rule(text: bytes, rule: str):
     with pytest.raises(Invalid, match=rule):
         parse_object(text, field="manifest")

@@ -1,4 +1,4 @@
-"""Bytes reach the other side whole only if they are the right ones."""
+"""A stream is yielded completely only if its digest and size match."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 async def receive(chunks: AsyncIterator[bytes], target: Descriptor | None = None) -> tuple[bytes, Corrupt | None]:
-    """What came through, and the complaint that ended it; with a target, through its own verifier."""
+    """Return the bytes yielded, and the error that ended the stream."""
     received = b""
     try:
         async for chunk in verified(chunks, target) if target else chunks:
@@ -37,13 +37,13 @@ async def receive(chunks: AsyncIterator[bytes], target: Descriptor | None = None
 
 
 @given(chunk_lists, st.sampled_from(["sha256", "sha512"]))
-async def test_right_bytes_come_through_whole(chunks, algorithm):
+async def test_matching_content_is_yielded_completely(chunks, algorithm):
     content = b"".join(chunks)
     assert await receive(stream(*chunks), descriptor(content, algorithm=algorithm)) == (content, None)
 
 
 @given(chunk_lists, st.binary(max_size=20))
-async def test_wrong_bytes_never_come_through_whole(chunks, wanted):
+async def test_other_content_is_never_yielded_completely(chunks, wanted):
     content = b"".join(chunks)
     if content == wanted:
         return
@@ -53,14 +53,14 @@ async def test_wrong_bytes_never_come_through_whole(chunks, wanted):
     assert content.startswith(received)
 
 
-async def test_the_last_chunk_is_held_back_where_the_digest_differs():
+async def test_the_last_chunk_is_held_back_if_the_digest_differs():
     received, error = await receive(stream(b"one", b"two"), descriptor(b"onetwx"))
     assert received == b"one"
     assert error is not None
     assert f"has content with the digest sha256:{hashlib.sha256(b'onetwo').hexdigest()}" in error.message
 
 
-async def test_an_empty_chunk_at_the_end_does_not_let_the_last_bytes_through():
+async def test_an_empty_chunk_at_the_end_does_not_release_the_last_bytes():
     received, error = await receive(stream(b"one", b"two", b""), descriptor(b"onetwx"))
     assert (received, error is None) == (b"one", False)
 
@@ -98,13 +98,13 @@ async def test_an_empty_blob_is_verified_too():
     assert error is not None
 
 
-async def test_nothing_for_something_is_corrupt():
+async def test_an_empty_stream_for_a_blob_is_corrupt():
     _, error = await receive(stream(), descriptor(b"x"))
     assert error is not None
     assert "ended after 0 of its 1 bytes" in error.message
 
 
-def test_a_verifier_counts_what_it_got():
+def test_a_verifier_counts_received_bytes():
     verifier = Verifier(descriptor(b"onetwo"))
     verifier.update(b"one")
     assert verifier.received == 3
@@ -113,7 +113,7 @@ def test_a_verifier_counts_what_it_got():
 
 
 @pytest.mark.parametrize("rest", [b"two", b"tw", b"two!", b""])
-async def test_behind_what_another_process_passed_on_the_size_is_checked(rest: bytes):
+async def test_after_bytes_of_another_process_the_size_is_verified(rest: bytes):
     verifier = Verifier(descriptor(b"onetwo"), start=3)
     received, error = await receive(verifier.verify(stream(*(bytes([byte]) for byte in rest)), offset=3))
     assert (error is None) is (len(rest) == 3)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 IpAddress = IPv4Address | IPv6Address
 
 _NETWORK_BITS = 64
-_LONGEST = 64
+_MAX_CHARACTERS = 64
 
 
 def parse_address(text: str) -> IpAddress | None:
@@ -26,5 +26,5 @@ def client_source(address: str) -> str:
     """
     parsed = parse_address(address) if ":" in address else None
     if parsed is None:
-        return address[:_LONGEST]
+        return address[:_MAX_CHARACTERS]
     return str(IPv6Network((int(parsed), _NETWORK_BITS), strict=False) if isinstance(parsed, IPv6Address) else parsed)

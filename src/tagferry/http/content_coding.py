@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from tagferry.http.faults import ConnectionFailed, ConnectionRejected
 from tagferry.http.headers import Headers
 
-_STEP = 256 * 1024
+_CHUNK = 256 * 1024
 """Maximum size of a decoded chunk, however few coded bytes produce it."""
-_MOST = 4
+_MAX_CODINGS = 4
 """Maximum number of codings of a body."""
-_NOTHING = frozenset({"", "identity", "chunked", "aws-chunked"})
+_NEUTRAL = frozenset({"", "identity", "chunked", "aws-chunked"})
 """Codings that leave the content unchanged; S3 reports the last one if the upload had it."""
 _EXPANSION = 4
 """Maximum expansion of content that is itself coded, since compressed content hardly shrinks."""
@@ -24,7 +24,7 @@ def codings(headers: Mapping[str, str]) -> list[str]:
         return []
     lines = [line for name in ("Content-Encoding", "Transfer-Encoding") for line in _lines(headers, name)]
     named = (one.strip().lower() for one in ",".join(lines).split(","))
-    return [one for one in named if one not in _NOTHING]
+    return [one for one in named if one not in _NEUTRAL]
 
 
 def _lines(headers: Mapping[str, str], name: str) -> list[str]:
@@ -57,55 +57,55 @@ async def decoded(chunks: AsyncIterator[bytes], applied: list[str]) -> AsyncIter
         ConnectionRejected: a coding is unknown, or there are too many codings.
         ConnectionFailed: the coded bytes are damaged or truncated, or expand implausibly.
     """
-    if len(applied) > _MOST:
-        raise ConnectionRejected(f"the answer has more than {_MOST} content codings")
-    for place, coding in reversed(list(enumerate(applied))):
+    if len(applied) > _MAX_CODINGS:
+        raise ConnectionRejected(f"the answer has more than {_MAX_CODINGS} content codings")
+    for index, coding in reversed(list(enumerate(applied))):
         if coding not in _GZIP | _DEFLATE:
             raise ConnectionRejected(f'the answer has the content coding "{coding[:40]}", which is not supported')
-        chunks = _inflated(chunks, is_gzip=coding in _GZIP, is_last=place == 0)
+        chunks = _inflated(chunks, is_gzip=coding in _GZIP, is_last=index == 0)
     async for chunk in chunks:
         yield chunk
 
 
 async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: bool) -> AsyncIterator[bytes]:
     inflater: _Inflater | None = None
-    taken = given = 0
-    beginning = b""
+    received = decoded_size = 0
+    prefix = b""
     async for chunk in chunks:
-        taken += len(chunk)
+        received += len(chunk)
         if inflater is None:
-            beginning += chunk
-            if len(beginning) < 2:
+            prefix += chunk
+            if len(prefix) < 2:
                 continue
-            window = _window(beginning, is_gzip=is_gzip)
+            window = _window(prefix, is_gzip=is_gzip)
             if window is None:
-                yield beginning
+                yield prefix
                 async for rest in chunks:
                     yield rest
                 return
-            inflater, chunk = _Inflater(window), beginning
+            inflater, chunk = _Inflater(window), prefix
         for piece in inflater.feed(chunk):
-            given += len(piece)
-            if not is_last and given > _STEP + _EXPANSION * taken:
+            decoded_size += len(piece)
+            if not is_last and decoded_size > _CHUNK + _EXPANSION * received:
                 raise ConnectionFailed("the answer is encoded several times and decodes to far more than is plausible")
             yield piece
             # A few bytes may decode to many chunks; let other tasks run in between.
             await asyncio.sleep(0)
     if inflater is None:
-        yield beginning
+        yield prefix
     else:
         inflater.end()
 
 
-def _window(beginning: bytes, *, is_gzip: bool) -> int | None:
+def _window(prefix: bytes, *, is_gzip: bool) -> int | None:
     """Return the `wbits` argument of zlib; None if the body is not coded."""
     if is_gzip:
-        return 16 + zlib.MAX_WBITS if beginning.startswith(b"\x1f\x8b") else None
-    has_header = beginning[0] & 0x0F == 8 and int.from_bytes(beginning[:2], "big") % 31 == 0
+        return 16 + zlib.MAX_WBITS if prefix.startswith(b"\x1f\x8b") else None
+    has_header = prefix[0] & 0x0F == 8 and int.from_bytes(prefix[:2], "big") % 31 == 0
     if has_header:
         return zlib.MAX_WBITS
     # Servers also send raw DEFLATE under this name; no plausible DEFLATE stream begins with the first byte of JSON.
-    return None if beginning[:1] in (b"{", b"[") else -zlib.MAX_WBITS
+    return None if prefix[:1] in (b"{", b"[") else -zlib.MAX_WBITS
 
 
 class _Inflater:
@@ -125,7 +125,7 @@ class _Inflater:
                     return
                 self._stream = zlib.decompressobj(self._window)
             try:
-                piece = self._stream.decompress(data, _STEP)
+                piece = self._stream.decompress(data, _CHUNK)
             except zlib.error as error:
                 raise ConnectionFailed(f"the coded answer is damaged: {error}") from None
             data = self._stream.unconsumed_tail or self._stream.unused_data

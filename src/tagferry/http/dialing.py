@@ -149,13 +149,13 @@ async def _validity_detail(route: Route, error: BaseException) -> str:
             )
     except (ConnectionFailed, TimeoutError):
         return ""
-    shown = connection.peer_certificate
+    presented = connection.peer_certificate
     connection.abort()
     # Imported here because it is slow to load and rarely needed.
     from cryptography.x509 import load_der_x509_certificate
 
     try:
-        certificate = load_der_x509_certificate(shown or b"")
+        certificate = load_der_x509_certificate(presented or b"")
     except ValueError:
         return ""
     now, begin, end = datetime.now(UTC), certificate.not_valid_before_utc, certificate.not_valid_after_utc

@@ -16,7 +16,7 @@ from tagferry.http.urls import PORTS, Origin, authority, origin_of
 NONE = "none"
 """The setting that disables proxies, whatever the environment says."""
 _Network = IPv4Network | IPv6Network
-_REMEMBERED = 1024
+_MAX_ORIGINS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Proxies:
         self._setting = setting
         self._environment = os.environ if environment is None else environment
         self._exempt = _Exempt(self._variable("NO_PROXY")[1])
-        self._found: dict[Origin, Proxy | None] = {}
+        self._proxies: dict[Origin, Proxy | None] = {}
 
     def find(self, origin: Origin) -> Proxy | None:
         """Return the proxy for requests to an origin, or None for a direct connection.
@@ -55,11 +55,11 @@ class Proxies:
         Raises:
             Invalid: names the setting or variable that is not the URL of a proxy.
         """
-        if origin not in self._found:
-            if len(self._found) >= _REMEMBERED:
-                self._found.clear()
-            self._found[origin] = self._find(origin)
-        return self._found[origin]
+        if origin not in self._proxies:
+            if len(self._proxies) >= _MAX_ORIGINS:
+                self._proxies.clear()
+            self._proxies[origin] = self._find(origin)
+        return self._proxies[origin]
 
     def _find(self, origin: Origin) -> Proxy | None:
         if self._setting is not None:

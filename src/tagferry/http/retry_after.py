@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-_LONGEST = 1e9
+_MAX_SECONDS = 1e9
 """Upper limit in seconds, about 30 years."""
 
 
@@ -21,4 +21,4 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(_LONGEST, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))
+    return min(_MAX_SECONDS, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))

@@ -22,7 +22,7 @@ _PROPER = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 LONGEST_HOST = 253
 """Maximum length of a host name (RFC 1035, section 2.3.4)."""
-_SHOWN = 300
+_MAX_SHOWN = 300
 """Characters of a URL that a message shows."""
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "\\")
 
@@ -69,11 +69,11 @@ def split(url: str) -> tuple[Origin, str]:
 
 
 @lru_cache(maxsize=1024)
-def _origin(beginning: str) -> Origin:
-    parts = urlsplit(beginning)
-    place = parts.netloc.rpartition("@")[2]
+def _origin(base: str) -> Origin:
+    parts = urlsplit(base)
+    netloc = parts.netloc.rpartition("@")[2]
     # If a host has brackets anywhere, Python reads what is between them and ignores the rest.
-    if ("[" in place or "]" in place) and _BRACKETED.fullmatch(place) is None:
+    if ("[" in netloc or "]" in netloc) and _BRACKETED.fullmatch(netloc) is None:
         raise ValueError("the host has misplaced brackets")
     host = parts.hostname or ""
     if not host:
@@ -90,13 +90,13 @@ def _origin(beginning: str) -> Origin:
 def redacted(url: str) -> str:
     """Return a URL for messages: shortened, and without credentials, query and fragment, which may be secret."""
     shown = urlsplit(url)._replace(netloc=host_of(url), query="", fragment="").geturl()
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
 
 
 def host_of(url: str) -> str:
     """Return the host and explicit port of a URL for messages, without credentials."""
     host = urlsplit(url).netloc.rpartition("@")[2]
-    return host if len(host) <= _SHOWN else f"{host[:_SHOWN]}…"
+    return host if len(host) <= _MAX_SHOWN else f"{host[:_MAX_SHOWN]}…"
 
 
 def authority(origin: Origin, *, with_port: bool = False) -> str:

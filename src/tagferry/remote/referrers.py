@@ -188,8 +188,8 @@ class Referrers:
                 self._transport,
                 call,
                 fetch=self._ask,
-                most=bounds.REFERRER_PAGES,
-                most_bytes=bounds.REFERRER_LIST_BYTES,
+                max_pages=bounds.REFERRER_PAGES,
+                max_bytes=bounds.REFERRER_LIST_BYTES,
                 bound="referrer_list_bytes",
             ):
                 entries = _entries(page)
@@ -197,8 +197,8 @@ class Referrers:
                     return await self._interpret(repository, call, page, list(listed))
                 await self._learn_api_exists()
                 before = len(listed)
-                for place, entry in enumerate(entries):
-                    if place % _BATCH == _BATCH - 1:
+                for number, entry in enumerate(entries):
+                    if number % _BATCH == _BATCH - 1:
                         await asyncio.sleep(0)
                     try:
                         listed.setdefault(Descriptor.from_json(entry))

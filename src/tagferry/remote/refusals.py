@@ -15,10 +15,10 @@ from tagferry.remote.capabilities import Capabilities, LearnedCapabilities
 
 REFUSED_FOR = timedelta(minutes=10)
 """Age of a refusal after which a manifest of the kind is sent again."""
-_MOST = 64
+_MAX_CLASSES = 64
 """Maximum number of recorded classes per registry; beyond it no refusal is learned, since the accepted classes are
 incomplete."""
-_LONGEST = 300
+_MAX_CLASS_CHARACTERS = 300
 
 
 class Refusals:
@@ -26,7 +26,7 @@ class Refusals:
 
     def __init__(self, learned: LearnedCapabilities) -> None:
         self._learned = learned
-        self._doubted: dict[str, Digest] = {}
+        self._first_refusals: dict[str, Digest] = {}
 
     async def covers(self, manifest: Manifest) -> bool:
         """Return whether not to send a manifest for now, because the registry refused others of its kind."""
@@ -38,7 +38,11 @@ class Refusals:
     async def note_accepted(self, manifest: Manifest) -> None:
         """Record an accepted manifest, which ends the refusal of its class and of its media type."""
         known, kind = await self._learned.known(), manifest.artifact_class
-        is_new = kind not in known.accepted_classes and len(known.accepted_classes) < _MOST and len(kind) <= _LONGEST
+        is_new = (
+            kind not in known.accepted_classes
+            and len(known.accepted_classes) < _MAX_CLASSES
+            and len(kind) <= _MAX_CLASS_CHARACTERS
+        )
         if not is_new and not {kind, manifest.media_type} & known.refused_classes.keys():
             return
         known = await self._reconciled()
@@ -49,7 +53,11 @@ class Refusals:
     async def note_refused(self, manifest: Manifest, status: int) -> None:
         """Record that the registry refused a manifest because of its kind, with this status."""
         known, kind = await self._reconciled(), manifest.artifact_class
-        if not known.accepted_classes or len(known.accepted_classes) >= _MOST or len(kind) > _LONGEST:
+        if (
+            not known.accepted_classes
+            or len(known.accepted_classes) >= _MAX_CLASSES
+            or len(kind) > _MAX_CLASS_CHARACTERS
+        ):
             # A registry that has accepted nothing may be read-only or unusable.
             return
         accepted_types = {_media_type(accepted) for accepted in known.accepted_classes}
@@ -62,9 +70,9 @@ class Refusals:
         await self._learned.learn(refused_classes={**known.refused_classes, refused: self._learned.now().isoformat()})
 
     def _is_second(self, manifest: Manifest) -> bool:
-        if len(self._doubted) >= _MOST:
-            self._doubted.clear()
-        return self._doubted.setdefault(manifest.artifact_class, manifest.digest) != manifest.digest
+        if len(self._first_refusals) >= _MAX_CLASSES:
+            self._first_refusals.clear()
+        return self._first_refusals.setdefault(manifest.artifact_class, manifest.digest) != manifest.digest
 
     def _is_refused(self, manifest: Manifest, refused: Mapping[str, str]) -> bool:
         now = self._learned.now()

@@ -102,7 +102,7 @@ async def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(http:
     assert len(seen) == 2
 
 
-async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: ConnectionPool):
+async def test_a_closed_pooled_connection_is_replaced_at_once(http: ConnectionPool):
     seen: list[int] = []
     dying = asyncio.Event()
 
@@ -257,7 +257,7 @@ async def test_what_a_stream_raises_comes_through_as_it_is(http: ConnectionPool)
 @pytest.mark.parametrize(
     ("path", "header"), [("/a b", "x"), ("/ä", "x"), ("/a", "x\r\nHost: evil"), ("/a", "x\nY: evil")]
 )
-async def test_a_request_that_would_mean_something_else_is_not_sent(http: ConnectionPool, path: str, header: str):
+async def test_a_malformed_request_is_not_sent(http: ConnectionPool, path: str, header: str):
     seen: list[int] = []
     async with listening(answering(OK, connections=seen)) as url:
         with pytest.raises(ConnectionFailed, match="cannot be sent"):

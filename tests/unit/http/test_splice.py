@@ -124,7 +124,7 @@ async def put(
     return await http.send("PUT", target, {}, body, idle_timeout=5.0)
 
 
-def test_a_body_goes_from_connection_to_connection_and_both_serve_on(run: Run):
+def test_a_body_is_spliced_and_both_connections_are_reused(run: Run):
     seen: list[int] = []
     taken = bytearray()
     passed = Passed()
@@ -147,7 +147,7 @@ def test_a_body_goes_from_connection_to_connection_and_both_serve_on(run: Run):
     assert len(seen) == 1
 
 
-def test_a_flow_that_is_left_comes_in_chunks(run: Run):
+def test_an_unread_flow_comes_in_chunks(run: Run):
     async def scenario() -> None:
         async with listening(giving()) as source_url, connections() as http:
             source = await http.send("GET", source_url, {}, idle_timeout=5.0)

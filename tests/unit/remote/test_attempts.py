@@ -39,9 +39,7 @@ def is_away(script: ScriptedRegistry) -> None:
         script.always(method, "*", AWAY)
 
 
-async def test_a_registry_that_goes_away_during_an_upload_is_asked_as_often_as_for_one_request(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_an_outage_during_an_upload_costs_the_usual_number_of_attempts(script: ScriptedRegistry, opened: Opening):
     script.on("POST", UPLOADS, OPENED)
     is_away(script)
 
@@ -76,9 +74,7 @@ async def test_a_download_that_broke_has_the_same_number_of_attempts(script: Scr
     assert len(script.asked) == ATTEMPTS
 
 
-async def test_a_source_that_goes_away_is_not_asked_again_for_each_attempt_of_the_target(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_source_requests_are_not_multiplied_by_the_target_s_attempts(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as away:
         is_away(away)
         source, target = opened(attempts=ATTEMPTS, url=away.url, name="source"), opened(attempts=ATTEMPTS)
@@ -92,9 +88,7 @@ async def test_a_source_that_goes_away_is_not_asked_again_for_each_attempt_of_th
     assert by_method(script)["POST"] == 1
 
 
-async def test_a_token_server_that_is_away_is_not_asked_again_for_each_attempt_of_the_registry(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_token_requests_are_not_multiplied_by_the_registry_s_attempts(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/token", error(503, "UNAVAILABLE"))
     challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token",service="script"'}
     script.always("GET", TAGS, Reply(status=401, headers=challenge))
@@ -113,7 +107,7 @@ async def test_waiting_as_a_registry_asks_costs_no_attempt(script: ScriptedRegis
     assert pauses.count(1.0) >= 20
 
 
-async def test_a_registry_that_asks_to_wait_again_and_again_is_reported_with_when_to_come_back(
+async def test_repeated_requests_to_wait_fail_with_the_time_to_retry(
     script: ScriptedRegistry, opened: Opening, pauses: Pauses
 ):
     script.always("GET", TAGS, Reply(status=429, headers={"Retry-After": "50"}))
@@ -136,7 +130,7 @@ async def test_a_refused_put_is_sent_again_in_its_session(script: ScriptedRegist
     assert [len(asked.body) for asked in script.asked[1:]] == [len(CONTENT)] * 6
 
 
-async def test_a_large_put_that_is_refused_unread_is_sent_again_in_its_session(
+async def test_a_large_put_refused_without_reading_is_repeated_in_its_session(
     script: ScriptedRegistry, opened: Opening
 ):
     content = bytes(20 * 1024 * 1024)
@@ -209,7 +203,7 @@ async def test_a_refused_part_is_sent_again_in_its_session(script: ScriptedRegis
     assert by_method(script) == {"POST": 2, "PUT": 3, "PATCH": 8, "DELETE": 1}
 
 
-async def test_the_host_that_keeps_the_blobs_may_ask_to_wait_too(script: ScriptedRegistry, opened: Opening):
+async def test_a_storage_host_may_ask_for_a_pause_too(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as storage:
         script.always("GET", BLOB, Reply(status=307, headers={"Location": f"{storage.url}/data"}))
         storage.on("GET", "/data", *[BUSY] * 4, Reply(body=CONTENT))
@@ -227,7 +221,7 @@ async def test_the_token_server_may_ask_to_wait_too(script: ScriptedRegistry, op
     assert [tag async for tag in store.list_tags(APP)] == ["a"]
 
 
-async def test_a_download_that_is_tried_again_holds_no_slot_meanwhile(script: ScriptedRegistry, opened: Opening):
+async def test_a_download_releases_its_slot_during_the_backoff(script: ScriptedRegistry, opened: Opening):
     async def others_go_ahead(seconds: float) -> None:
         await store.ping()
 

@@ -211,7 +211,7 @@ async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypte
 
 
 @pytest.mark.parametrize("scheme", ["http", "null", "ws"])
-async def test_a_registry_that_does_not_know_its_scheme_is_asked_for_tokens_as_it_was_configured(scheme: str):
+async def test_a_realm_with_a_wrong_scheme_is_requested_with_the_configured_one(scheme: str):
     server = TokenServer()
     auth = authenticator(
         server, url="https://registry.example:8443", credentials=Credentials(username="u", password="p")

@@ -62,7 +62,7 @@ async def test_anonymous_responses_do_not_count_while_another_request_learns_the
     assert {one.digest if one else None for one in found} == {SAMPLE.digest}
 
 
-async def test_a_registry_that_is_down_is_asked_for_its_challenge_by_one_request_for_all(
+async def test_one_request_fetches_the_challenge_of_an_unavailable_registry_for_all(
     script: ScriptedRegistry, opened: Opening
 ):
     script.always("GET", "/v2/", Reply(status=503, delay=0.05))
@@ -232,9 +232,7 @@ async def test_a_token_that_grants_too_little_is_answered_by_what_is_needed(scri
 
 
 @pytest.mark.parametrize("misses", [True, False], ids=["HEAD misses", "HEAD finds"])
-async def test_a_tag_is_certainly_missing_where_reading_it_shows_so(
-    script: ScriptedRegistry, opened: Opening, misses: bool
-):
+async def test_a_tag_is_certainly_missing_if_get_shows_it(script: ScriptedRegistry, opened: Opening, misses: bool):
     registry = TokenRegistry(script)
     registry.head_misses = misses
     registry.hold(APP, V1, SAMPLE)
@@ -364,7 +362,7 @@ async def test_an_anonymous_request_for_a_token_may_be_redirected_anywhere(scrip
         assert await opened().head_manifest(APP, V1) is not None
 
 
-async def test_redirects_of_a_token_server_in_a_circle_are_left(script: ScriptedRegistry, opened: Opening):
+async def test_redirect_loops_of_a_token_server_end(script: ScriptedRegistry, opened: Opening):
     registry = TokenRegistry(script)
     registry.realm = f"{script.url}/circle"
     script.always("GET", "/circle", Reply(status=302, headers={"Location": "/circle"}))
@@ -373,9 +371,7 @@ async def test_redirects_of_a_token_server_in_a_circle_are_left(script: Scripted
         await opened(attempts=1, credentials=USER).head_manifest(APP, V1)
 
 
-async def test_a_host_that_is_redirected_to_may_ask_for_an_anonymous_token_of_its_own(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_a_redirect_target_may_require_its_own_anonymous_token(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as other:
         guest = TokenRegistry(other)
         guest.grants = lambda user, scope: "pull"
@@ -394,7 +390,7 @@ async def test_a_host_that_is_redirected_to_may_ask_for_an_anonymous_token_of_it
         assert not any(asked.headers.get("Authorization", "").startswith("Basic") for asked in other.asked)
 
 
-async def test_a_host_that_is_redirected_to_does_not_get_the_credentials(script: ScriptedRegistry, opened: Opening):
+async def test_a_redirect_target_does_not_get_the_credentials(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as other:
         challenge = Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"})
         other.always("GET", "/*", challenge)

@@ -146,7 +146,7 @@ async def test_a_server_without_tls_is_reported(script: ScriptedRegistry):
             await store.ping()
 
 
-async def test_a_registry_that_wants_a_certificate_gets_it(tmp_path: Path, authority: Authority):
+async def test_a_required_client_certificate_is_presented(tmp_path: Path, authority: Authority):
     ca_file = authority.write(tmp_path / "ca.pem")
     client = authority.issue(tmp_path / "client.pem", name="tagferry")
     leaf = authority.issue(tmp_path / "leaf.pem", "127.0.0.1")
@@ -158,7 +158,7 @@ async def test_a_registry_that_wants_a_certificate_gets_it(tmp_path: Path, autho
     assert [asked.peer for asked in script.asked] == ["tagferry"]
 
 
-async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, authority: Authority):
+async def test_a_missing_client_certificate_fails_with_a_hint(tmp_path: Path, authority: Authority):
     ca_file = authority.write(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_file)
     context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1"))

@@ -56,7 +56,7 @@ async def test_the_referrers_api_is_asked_for_once(
     assert capabilities.stored.lists_referrers is False
 
 
-async def test_a_registry_that_lists_referrers_is_kept_as_such(
+async def test_support_of_the_referrers_api_is_stored(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("GET", "/v2/team/app/referrers/*", said({"manifests": []}))
@@ -86,7 +86,7 @@ def look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("look")
-async def test_a_registry_that_opens_a_session_for_every_mount_is_asked_what_it_holds(
+async def test_head_is_used_at_a_registry_that_opens_a_session_for_every_mount(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("POST", UPLOADS, SESSION)
@@ -109,7 +109,7 @@ async def test_a_registry_that_opens_a_session_for_every_mount_is_asked_what_it_
     [(SESSION, ["HEAD", "POST", "DELETE"], False), (Reply(status=201), ["HEAD", "POST"], True)],
     ids=["opens a session", "mounts"],
 )
-async def test_a_large_blob_that_is_there_is_not_sent_to_find_out(
+async def test_an_existing_large_blob_is_not_sent(
     script: ScriptedRegistry,
     opened: Opening,
     capabilities: MemoryCapabilities,
@@ -130,7 +130,7 @@ async def test_a_large_blob_that_is_there_is_not_sent_to_find_out(
 
 
 @pytest.mark.usefixtures("look")
-async def test_a_registry_that_has_found_a_blob_by_a_mount_is_asked_by_nothing_else(
+async def test_conclusive_self_mounts_replace_head(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.on("POST", UPLOADS, Reply(status=201))
@@ -358,7 +358,7 @@ async def test_the_granted_rate_is_stored_until_the_registry_no_longer_limits(
     assert capabilities.stored.requests_a_second is None
 
 
-async def test_a_store_that_was_asked_nothing_keeps_what_was_learned_before(opened: Opening):
+async def test_an_unused_store_keeps_the_stored_capabilities(opened: Opening):
     capabilities = MemoryCapabilities(Capabilities(requests_a_second=9.0, learned_at=datetime.now(UTC)))
     await opened(capabilities=capabilities).close()
     assert capabilities.stored.requests_a_second == 9.0

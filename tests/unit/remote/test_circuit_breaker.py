@@ -59,7 +59,7 @@ async def test_one_request_at_a_time_probes_an_unresponsive_registry(script: Scr
     assert all("registry script was not asked to" in one and "it has stopped responding" in one for one in told[1:])
 
 
-async def test_a_registry_that_answers_again_is_asked_by_everyone(script: ScriptedRegistry, silent: RemoteStore):
+async def test_a_response_closes_the_circuit_for_all_requests(script: ScriptedRegistry, silent: RemoteStore):
     script.on("GET", TAGS, *[LISTED] * 6)
 
     assert await listed(silent) == ["v1"]

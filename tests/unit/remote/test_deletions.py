@@ -92,7 +92,7 @@ async def test_what_head_misses_is_not_called_deleted(shelf: Shelf, store: Remot
     assert shelf.held == {}
 
 
-async def test_a_registry_that_deletes_a_moment_later_is_asked_again(
+async def test_a_delayed_deletion_is_awaited(
     shelf: Shelf, store: RemoteStore, script: ScriptedRegistry, pauses: list[float]
 ):
     looks = 0

@@ -110,7 +110,7 @@ def target(script: ScriptedRegistry) -> Target:
     return Target()
 
 
-async def test_a_large_blob_is_left_to_a_target_that_has_once_refused_wrong_bytes(
+async def test_a_target_that_refused_wrong_content_verifies_large_blobs(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)
@@ -152,7 +152,7 @@ async def test_a_target_that_does_not_verify_digests_is_not_relied_on(
     assert capabilities.stored.refuses_wrong_bytes is learned
 
 
-async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
+async def test_a_digest_check_that_fails_temporarily_is_repeated_later(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.on("PUT", f"{UPLOADS}s", error(503, "UNAVAILABLE"))
@@ -227,7 +227,7 @@ async def test_a_target_that_refuses_correct_content_is_reported(
     assert [len(asked.body) for asked in script.asked if asked.method == "PUT"] == [16, len(CONTENT), len(CONTENT)]
 
 
-async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
+async def test_a_target_that_stored_another_digest_is_no_longer_relied_on(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     other = Reply(status=201, headers={"Docker-Content-Digest": str(Digest.of(b"other"))})
@@ -245,7 +245,7 @@ async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
     assert capabilities.stored.refuses_wrong_bytes is False
 
 
-async def test_a_source_that_breaks_flows_on_where_it_broke(
+async def test_a_broken_flow_resumes_at_its_position(
     script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)

@@ -62,7 +62,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ),
     ],
 )
-async def test_an_entry_is_found_under_all_its_names(config, key: str, host: str):
+async def test_an_entry_is_found_under_all_hub_names(config, key: str, host: str):
     assert await DockerCredentials(config({"auths": {key: {"auth": PAIR}}}), host).find(APP) == USER
 
 
@@ -325,7 +325,7 @@ ANSWER = '{"Username":"user","Secret":"pass:word"}'
     ],
     ids=["warning before", "notice after", "braces before", "long debug output", "debug output"],
 )
-async def test_a_helper_that_talks_is_understood(config, helper, script: str):
+async def test_a_helper_that_prints_notices_is_understood(config, helper, script: str):
     helper(f"cat >/dev/null; {script}")
 
     assert await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP) == USER
@@ -349,7 +349,7 @@ async def test_line_breaks_in_an_entry_are_no_part_of_it(config):
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_helper_that_ends_without_reading_its_question_is_quoted(config, helper, loop):
+def test_a_helper_that_exits_without_reading_the_key_is_quoted(config, helper, loop):
     helper("echo session expired; exit 1")
 
     async def ask_often() -> None:

@@ -58,7 +58,7 @@ async def test_no_progress_at_all_uses_up_the_attempts(script: ScriptedRegistry,
     assert len(script.asked) == 3
 
 
-async def test_a_registry_that_refuses_ranges_is_asked_for_the_whole(script: ScriptedRegistry, opened: Opening):
+async def test_a_whole_blob_is_requested_if_ranges_are_refused(script: ScriptedRegistry, opened: Opening):
     refused = error(416, "BLOB_UNKNOWN", "We don't understand your Range")
     whole = Reply(body=CONTENT)
     script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000), refused, whole)
@@ -124,7 +124,7 @@ async def test_a_large_blob_with_high_latency_is_read_in_ranges_and_arrives_in_o
     assert f"bytes=0-{PIECE - 1}" in ranges
 
 
-async def test_a_large_blob_from_nearby_is_read_in_one_piece(script: ScriptedRegistry, opened: Opening):
+async def test_a_large_blob_with_low_latency_is_read_in_one_piece(script: ScriptedRegistry, opened: Opening):
     script.always("GET", path(LARGE), serving_ranges(LARGE))
     script.always("HEAD", "/v2/team/app/*", Reply(headers={"Content-Length": "0"}))
     store = opened()
@@ -207,7 +207,7 @@ async def test_a_server_that_ignores_ranges_is_read_on_from_an_offset(script: Sc
     assert len(ranges(script)) == 1
 
 
-async def test_ranges_that_are_given_after_all_end_what_was_learned(script: ScriptedRegistry, opened: Opening):
+async def test_a_successful_range_makes_ranges_available_again(script: ScriptedRegistry, opened: Opening):
     capabilities = MemoryCapabilities()
     script.on("GET", path(LARGE), Reply(body=LARGE))
     script.always("GET", path(LARGE), serving_ranges(LARGE))
@@ -263,7 +263,7 @@ async def test_an_unexpected_response_to_a_range_leads_to_a_full_request(
     assert len(ranges(script)) == 2
 
 
-async def test_a_range_that_begins_too_early_is_read_from_where_it_is_wanted(script: ScriptedRegistry, opened: Opening):
+async def test_a_range_that_starts_too_early_is_skipped_to_its_position(script: ScriptedRegistry, opened: Opening):
     early = Reply(status=206, headers={"Content-Range": "bytes 399000-999999/1000000"}, body=CONTENT[399_000:])
     script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000), early)
 

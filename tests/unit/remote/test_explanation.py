@@ -75,7 +75,7 @@ async def test_a_refusal_is_one_whatever_its_body_is(
         await opened(attempts=1).put_manifest(APP, image().manifest, LATEST)
 
 
-async def test_a_status_that_is_repeated_is_told_once(script: ScriptedRegistry, opened: Opening):
+async def test_a_repeated_status_is_shown_once(script: ScriptedRegistry, opened: Opening):
     body = b"<html><head><title>502 Bad Gateway</title></head>"
     script.always("GET", "/v2/team/app/manifests/latest", Reply(status=502, body=body, headers=HTML))
     with pytest.raises(Unavailable, match="answered 502 Bad Gateway when asked"):

@@ -102,7 +102,7 @@ async def test_a_tag_that_may_be_taken_is_not_looked_at_after_a_refused_request(
 
 
 @pytest.mark.parametrize("look", [Reply(status=503), Reply(status=403), Reply(drop=True)], ids=["503", "403", "reset"])
-async def test_nothing_is_sent_again_over_what_cannot_be_seen(
+async def test_nothing_is_sent_again_while_the_tag_cannot_be_looked_up(
     script: ScriptedRegistry, store: RemoteStore, look: Reply
 ):
     script.on("PUT", AT_V1, Reply(status=503))
@@ -166,7 +166,7 @@ def known_only(reply: Reply, unknown: Reply) -> "Reply":
 
 
 @pytest.mark.parametrize("unauthorized", UNAUTHORIZED.values(), ids=UNAUTHORIZED)
-async def test_a_tag_that_shows_only_to_the_user_that_a_write_is_asked_for_is_not_taken(
+async def test_a_tag_visible_only_to_the_writing_user_is_not_replaced(
     script: ScriptedRegistry, opened: Opening, unauthorized: Reply
 ):
     script.always("GET", "/v2/", Reply())
@@ -190,7 +190,7 @@ async def test_a_tag_that_shows_only_to_the_user_that_a_write_is_asked_for_is_no
 
 
 @pytest.mark.parametrize("unauthorized", UNAUTHORIZED.values(), ids=UNAUTHORIZED)
-async def test_a_free_tag_is_written_as_the_user_that_the_write_is_asked_for(
+async def test_a_free_tag_is_written_as_the_writing_user(
     script: ScriptedRegistry, opened: Opening, unauthorized: Reply
 ):
     script.always("GET", "/v2/", Reply())

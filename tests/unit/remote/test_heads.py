@@ -77,7 +77,7 @@ async def test_a_blob_s_size_comes_from_a_one_byte_get_if_head_is_refused(
     assert str(status) in capabilities.stored.unavailable[HEAD_BLOBS]
 
 
-async def test_a_blob_that_is_there_is_not_sent_where_head_is_refused(
+async def test_an_existing_blob_is_not_sent_if_head_is_refused(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     serve(script, Reply(status=405))
@@ -98,7 +98,7 @@ async def test_the_whole_blob_is_not_read_from_a_registry_that_sends_it_instead_
     assert await opened().stat_blob(APP, digest) == 1_000_000
 
 
-async def test_a_refusal_of_both_is_the_real_one_and_teaches_nothing(
+async def test_a_refusal_of_head_and_get_is_raised_and_not_recorded(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("HEAD", "/v2/*", Reply(status=403))
@@ -114,7 +114,7 @@ async def test_a_refusal_of_both_is_the_real_one_and_teaches_nothing(
 
 
 @pytest.mark.parametrize("status", [405, 501])
-async def test_get_refused_likewise_is_an_error_of_get(script: ScriptedRegistry, opened: Opening, status: int):
+async def test_a_refused_get_after_a_refused_head_is_the_error(script: ScriptedRegistry, opened: Opening, status: int):
     script.always("HEAD", "/v2/*", Reply(status=status))
     script.always("GET", "/v2/*", Reply(status=status))
 
@@ -152,7 +152,7 @@ async def test_a_blob_of_no_bytes_by_head_is_measured_by_get(script: ScriptedReg
     assert [asked.method for asked in script.asked] == ["HEAD", "GET", "HEAD"]
 
 
-async def test_a_head_that_works_after_all_ends_what_was_learned(
+async def test_a_successful_head_makes_head_available_again(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     """Its response is in transit while another request is refused."""

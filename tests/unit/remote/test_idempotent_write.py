@@ -171,7 +171,7 @@ async def test_what_the_last_attempt_stored_is_a_success(script: ScriptedRegistr
     assert [asked.method for asked in script.asked] == [*["PUT", "HEAD", "GET"] * 2, "PUT", "HEAD"]
 
 
-async def test_a_look_that_fails_costs_one_request_and_the_write_is_the_error(
+async def test_a_failed_lookup_costs_one_request_and_the_write_s_error_is_raised(
     script: ScriptedRegistry, store: RemoteStore
 ):
     script.always("PUT", AT_V1, Reply(status=503))
@@ -183,7 +183,7 @@ async def test_a_look_that_fails_costs_one_request_and_the_write_is_the_error(
     assert [asked.method for asked in script.asked] == ["PUT", "HEAD"] * 3
 
 
-async def test_a_write_that_was_refused_unseen_is_not_looked_up(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_rate_limited_write_is_not_looked_up(script: ScriptedRegistry, store: RemoteStore):
     script.on("PUT", AT_V1, Reply(status=429, headers={"Retry-After": "1"}), Reply(status=201))
 
     await store.put_manifest(APP, MANIFEST, V1)

@@ -73,7 +73,7 @@ async def test_an_image_that_a_token_which_grants_nothing_hid_is_not_replaced(
 
 
 @pytest.mark.parametrize("refusal", [401, 403])
-async def test_a_registry_that_asks_only_where_its_repositories_are_read_is_asked_there(
+async def test_a_challenge_is_requested_at_a_repository_if_the_root_has_none(
     script: ScriptedRegistry, opened: Opening, refusal: int
 ):
     def write(asked: Asked) -> Reply:
@@ -93,7 +93,7 @@ async def test_a_registry_that_asks_only_where_its_repositories_are_read_is_aske
     assert script.lines().count("GET /v2/team/app/tags/list") == 1
 
 
-async def test_a_registry_that_asks_only_there_is_asked_again_after_its_token_server_failed(
+async def test_a_challenge_at_a_repository_is_requested_again_after_a_token_failure(
     script: ScriptedRegistry, opened: Opening
 ):
     def write(asked: Asked) -> Reply:
@@ -112,7 +112,7 @@ async def test_a_registry_that_asks_only_there_is_asked_again_after_its_token_se
     assert script.lines().count("GET /v2/team/app/tags/list") == 2
 
 
-async def test_a_registry_that_never_asks_is_not_asked_for_each_refusal(script: ScriptedRegistry, opened: Opening):
+async def test_a_registry_without_a_challenge_is_not_probed_for_each_refusal(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/", Reply())
     script.always("PUT", "/v2/team/app/manifests/*", error(403, "DENIED"))
     store = opened(credentials=USER)

@@ -12,7 +12,7 @@ LATENCY = 0.05
 TAGS = "/v2/team/app/tags/list"
 
 
-async def test_a_storage_host_near_by_does_not_make_a_registry_near(script: ScriptedRegistry, opened: Opening):
+async def test_a_fast_storage_host_does_not_lower_the_registry_s_latency(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as storage:
         led_on = Reply(status=307, headers={"Location": f"{storage.url}/data"}, delay=LATENCY)
         script.always("GET", f"/v2/team/app/blobs/{blob(CONTENT).digest}", led_on)
@@ -25,7 +25,7 @@ async def test_a_storage_host_near_by_does_not_make_a_registry_near(script: Scri
     assert store.high_latency
 
 
-async def test_a_token_server_near_by_does_not_make_a_registry_near(script: ScriptedRegistry, opened: Opening):
+async def test_a_fast_token_server_does_not_lower_the_registry_s_latency(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as tokens:
         challenge = {"WWW-Authenticate": f'Bearer realm="{tokens.url}/token",service="script"'}
         script.always("GET", "/v2/", Reply(status=401, headers=challenge, delay=LATENCY))

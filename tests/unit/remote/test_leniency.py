@@ -38,7 +38,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS.keys())
-async def test_a_head_that_others_can_read_is_read_and_its_connection_serves_on(http: ConnectionPool, answer: bytes):
+async def test_a_lenient_head_is_read_and_its_connection_reused(http: ConnectionPool, answer: bytes):
     seen: list[int] = []
     async with listening(answering(answer, answer, connections=seen)) as url:
         assert await fetched(http, url) == (200, b"ok")
@@ -118,7 +118,7 @@ async def test_what_surrounds_the_chunks_of_a_body_is_bounded(http: ConnectionPo
             await fetched(http, url)
 
 
-async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identity(http: ConnectionPool):
+async def test_a_body_without_a_length_ends_with_the_connection_also_with_identity_coding(http: ConnectionPool):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok"
     async with listening(answering(answer)) as url:
         assert await fetched(http, url) == (200, b"ok")

@@ -41,7 +41,7 @@ async def repositories(opened: Opening) -> list[str]:
 
 
 @pytest.mark.parametrize(("path", "member", "listed"), [(TAGS, "tags", tags), (CATALOG, "repositories", repositories)])
-async def test_an_endless_list_ends_at_so_many_names(
+async def test_an_endless_list_ends_at_the_name_limit(
     script: ScriptedRegistry,
     opened: Opening,
     monkeypatch: pytest.MonkeyPatch,
@@ -74,7 +74,7 @@ async def test_a_page_of_too_many_names_is_not_even_parsed(
 
 
 @pytest.mark.parametrize(("path", "member", "listed"), [(TAGS, "tags", tags), (CATALOG, "repositories", repositories)])
-async def test_an_endless_list_ends_at_so_many_bytes(
+async def test_an_endless_list_ends_at_the_byte_limit(
     script: ScriptedRegistry, opened: Opening, path: str, member: str, listed: Callable[[Opening], object]
 ):
     endless(script, path, member, lambda page: [f"{page}".ljust(1024 * 1024, "x")])
@@ -89,7 +89,7 @@ async def test_one_page_of_more_bytes_is_not_read_to_its_end(script: ScriptedReg
         await tags(opened)
 
 
-async def test_pages_that_repeat_each_other_are_left(script: ScriptedRegistry, opened: Opening):
+async def test_repeated_pages_end_a_list(script: ScriptedRegistry, opened: Opening):
     endless(script, TAGS, "tags", lambda page: ["v1", "v2"])
     with pytest.raises(Unavailable, match="repeated its pages"):
         await tags(opened)
@@ -114,7 +114,7 @@ def endless_referrers(script: ScriptedRegistry, size: int, note: str = "") -> No
     script.always("GET", path, answer)
 
 
-async def test_an_endless_list_of_referrers_ends_at_so_many_entries(script: ScriptedRegistry, opened: Opening):
+async def test_an_endless_list_of_referrers_ends_at_the_entry_limit(script: ScriptedRegistry, opened: Opening):
     endless_referrers(script, 4000)
     with pytest.raises(Incomplete, match=f"more than {bounds.LISTED_REFERRERS} entries") as failure:
         await opened(attempts=1).list_referrers(APP, SUBJECT)
@@ -122,7 +122,7 @@ async def test_an_endless_list_of_referrers_ends_at_so_many_entries(script: Scri
     assert len(script.asked) == 3
 
 
-async def test_an_endless_list_of_referrers_ends_at_so_many_bytes(script: ScriptedRegistry, opened: Opening):
+async def test_an_endless_list_of_referrers_ends_at_the_byte_limit(script: ScriptedRegistry, opened: Opening):
     endless_referrers(script, 30, note="x" * 100_000)
     with pytest.raises(Incomplete, match=f"more than {bounds.REFERRER_LIST_BYTES} bytes"):
         await opened(attempts=1).list_referrers(APP, SUBJECT)
@@ -177,7 +177,7 @@ async def test_a_list_of_too_many_values_is_not_even_parsed(
     assert longest < bounds.PARSED_AT_ONCE_BYTES
 
 
-async def test_only_so_many_large_answers_are_held_at_once(script: ScriptedRegistry, opened: Opening):
+async def test_the_number_of_large_responses_in_memory_is_limited(script: ScriptedRegistry, opened: Opening):
     body = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 2 * bounds.LARGE_ANSWER_BYTES)
     digests = [Digest.of(str(number).encode()) for number in range(40)]
     script.always("GET", "/v2/team/app/manifests/*", Reply(body=body, headers={"Content-Type": OCI_INDEX}))

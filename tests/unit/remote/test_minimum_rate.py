@@ -74,7 +74,7 @@ async def test_a_trickling_blob_has_the_usual_number_of_attempts(opened: Opening
     assert len(asked) == 3
 
 
-async def test_a_blob_that_comes_at_the_slowest_rate_arrives(opened: Opening):
+async def test_a_blob_at_the_minimum_rate_arrives(opened: Opening):
     async with listening(trickling(CONTENT[:32768], step=1024)) as url:
         store = opened(url=url, attempts=1, read_timeout=WINDOW, min_bytes_per_second=1)
         assert await read(store, APP, blob(CONTENT[:32768])) == CONTENT[:32768]

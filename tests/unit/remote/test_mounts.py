@@ -57,7 +57,7 @@ async def test_a_blob_whose_mount_fails_is_uploaded(
 
 
 @pytest.mark.parametrize("mount", ANSWERS.values(), ids=ANSWERS)
-async def test_a_blob_that_is_there_is_not_sent_because_its_mount_failed(
+async def test_an_existing_blob_is_not_sent_if_its_mount_fails(
     script: ScriptedRegistry, store: RemoteStore, mount: Reply
 ):
     answering(script, mount)
@@ -67,7 +67,7 @@ async def test_a_blob_that_is_there_is_not_sent_because_its_mount_failed(
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name not in ("404", "no session", "redirect")])
-async def test_a_repository_from_which_nothing_can_be_mounted_is_not_asked_for_each_blob(
+async def test_a_refused_mount_source_is_not_requested_for_each_blob(
     script: ScriptedRegistry, store: RemoteStore, name: str
 ):
     answering(script, ANSWERS[name], BASE)
@@ -89,9 +89,7 @@ async def test_a_refused_mount_source_does_not_affect_others(script: ScriptedReg
     assert await store.write_blob(APP, blob(b"two"), opening(b"two"), mount_from=OTHER) is BlobOutcome.MOUNTED
 
 
-async def test_a_blob_that_one_repository_lacks_says_nothing_about_its_other_blobs(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_a_missing_blob_does_not_affect_mounts_of_other_blobs(script: ScriptedRegistry, store: RemoteStore):
     answering(script, SESSION)
     script.on("POST", UPLOADS, error(404, "BLOB_UNKNOWN"))
     await store.write_blob(APP, blob(b"one"), opening(b"one"), mount_from=BASE)
@@ -100,7 +98,7 @@ async def test_a_blob_that_one_repository_lacks_says_nothing_about_its_other_blo
     assert await store.write_blob(APP, blob(b"two"), opening(b"two"), mount_from=BASE) is BlobOutcome.MOUNTED
 
 
-async def test_one_fault_is_no_reason_to_mount_nothing_more(script: ScriptedRegistry, opened: Opening):
+async def test_one_fault_does_not_disable_mounts(script: ScriptedRegistry, opened: Opening):
     capabilities = MemoryCapabilities()
     store = opened(capabilities=capabilities)
     answering(script, SESSION)
@@ -143,7 +141,7 @@ def test_a_refused_repository_is_requested_again_after_a_while():
     assert origins.may_succeed(OTHER)
 
 
-async def test_a_mount_that_was_not_done_is_found_out_before_the_tag(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_false_mount_is_detected_before_the_tag_is_written(script: ScriptedRegistry, store: RemoteStore):
     """The registry returns 201 to every mount, and has the blobs only once they are sent."""
     sample, tag = image(), Tag("v1")
     sent: set[str] = set()

@@ -57,7 +57,7 @@ async def test_refusals_of_concurrent_requests_count_as_one(rate: RequestLimiter
     assert rate.record_refusal(1.0)
 
 
-async def test_a_time_before_which_nothing_was_asked_says_nothing_about_the_rate(rate: RequestLimiter, clock: Clock):
+async def test_idle_time_does_not_count_for_the_rate(rate: RequestLimiter, clock: Clock):
     rate.record_success()
     clock.now += 3600
     for _ in range(10):
@@ -67,7 +67,7 @@ async def test_a_time_before_which_nothing_was_asked_says_nothing_about_the_rate
     assert rate.limit == pytest.approx(9.0)
 
 
-async def test_a_registry_that_was_down_is_not_taken_for_a_slow_one(rate: RequestLimiter, clock: Clock):
+async def test_an_outage_does_not_lower_the_limit_of_a_registry(rate: RequestLimiter, clock: Clock):
     rate.record_refusal(30.0, min_limit=RESTART_LIMIT)
     await rate.acquire()
     assert rate.limit == RESTART_LIMIT
@@ -115,7 +115,7 @@ async def test_the_rate_comes_close_to_what_is_granted_with_few_refusals(
     assert refused < 600 * 0.05
 
 
-async def test_a_limit_that_is_expected_holds_from_the_first_request_on_and_grows(rate: RequestLimiter, clock: Clock):
+async def test_a_restored_limit_applies_from_the_first_request_and_grows(rate: RequestLimiter, clock: Clock):
     rate.restore(0.2)
     assert rate.limit == MIN_LIMIT
     for _ in range(5):

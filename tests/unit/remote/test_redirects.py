@@ -122,7 +122,7 @@ async def test_a_stream_that_is_redirected_midway_is_sent_from_its_beginning(
     assert script.lines().count(f"POST {UPLOADS}") == 1
 
 
-async def test_the_next_stream_asks_before_it_is_sent(script: ScriptedRegistry, opened: Opening):
+async def test_the_next_stream_sends_expect(script: ScriptedRegistry, opened: Opening):
     other_content = CONTENT[::-1]
     stored = Stored(script)
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
@@ -261,7 +261,7 @@ async def test_a_303_is_followed_by_get(script: ScriptedRegistry, store: RemoteS
     assert (script.asked[-1].method, script.asked[-1].body) == ("GET", b"")
 
 
-async def test_a_page_to_log_in_is_no_success(script: ScriptedRegistry, opened: Opening):
+async def test_a_login_page_is_not_a_success(script: ScriptedRegistry, opened: Opening):
     page = Reply(body=b"<html><title>Please log in</title>", headers={"Content-Type": "text/html; charset=utf-8"})
     for status in (302, 303):
         script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=status, headers={"Location": "/login"}))
@@ -303,7 +303,7 @@ async def test_a_login_page_is_not_a_successful_login(script: ScriptedRegistry, 
             await asking()
 
 
-async def test_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
+async def test_a_redirect_loop_ends(script: ScriptedRegistry, opened: Opening):
     script.always("POST", UPLOADS, Reply(status=307, headers={"Location": UPLOADS}))
     with pytest.raises(Unavailable, match="redirected more than 5 times"):
         await opened(attempts=1).write_blob(APP, blob(b"x"), opening(b"x"))
@@ -311,7 +311,7 @@ async def test_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
     assert len(script.asked) == 6 + 1 + 6
 
 
-async def test_a_stream_in_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
+async def test_a_redirect_loop_of_a_stream_ends(script: ScriptedRegistry, opened: Opening):
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     script.always("PUT", f"{UPLOADS}s", Reply(status=307, headers={"Location": f"{UPLOADS}s"}, unread=True))
     with pytest.raises(Unavailable, match=r"redirected more than 5 times|led to"):

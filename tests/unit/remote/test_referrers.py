@@ -88,7 +88,7 @@ async def test_any_other_response_than_the_api_s_leads_to_the_referrers_tag(
     assert "script" in capabilities.stored.unavailable[REFERRERS_API]
 
 
-async def test_strange_answers_that_differ_prove_nothing(script: ScriptedRegistry, opened: Opening):
+async def test_unexpected_responses_that_differ_are_not_conclusive(script: ScriptedRegistry, opened: Opening):
     capabilities = MemoryCapabilities()
     script.on("GET", API, HTML, Reply(status=405))
     script.always("GET", API, said(listing(SIGNATURE)))
@@ -99,7 +99,7 @@ async def test_strange_answers_that_differ_prove_nothing(script: ScriptedRegistr
     assert capabilities.stored.unavailable == {}
 
 
-async def test_an_api_that_comes_back_is_found_within_the_hour(script: ScriptedRegistry, opened: Opening):
+async def test_the_api_is_tried_again_within_an_hour(script: ScriptedRegistry, opened: Opening):
     capabilities, now = MemoryCapabilities(), 0.0
     script.on("GET", API, HTML, HTML)
     script.always("GET", API, said(listing(SIGNATURE)))
@@ -114,7 +114,9 @@ async def test_an_api_that_comes_back_is_found_within_the_hour(script: ScriptedR
 
 
 @pytest.mark.parametrize("answer", [*NO_API, pytest.param(error(403, "DENIED"), id="403")])
-async def test_one_strange_answer_does_not_hide_the_api(script: ScriptedRegistry, opened: Opening, answer: Reply):
+async def test_one_unexpected_response_does_not_disable_the_api(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
     capabilities = MemoryCapabilities()
     script.on("GET", API, answer)
     script.always("GET", API, said(listing(SIGNATURE)))
@@ -325,7 +327,7 @@ async def test_an_index_with_an_entry_that_cannot_be_read_is_not_taken_for_none(
         await found(store)
 
 
-async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_is_given_the_index_there(
+async def test_an_index_is_stored_at_a_registry_that_parses_the_referrers_tag_as_a_digest(
     script: ScriptedRegistry, store: RemoteStore
 ):
     hold_manifest(script, APP, SUBJECT.manifest, TAG)

@@ -61,7 +61,7 @@ async def copy(opened: Opening, capabilities: MemoryCapabilities, sample: Sample
 @pytest.mark.parametrize(
     "refused", [attestation("one"), artifact(artifact_type="application/vnd.cncf.helm.config.v1+json")]
 )
-async def test_one_refused_artifact_says_nothing_about_the_images_of_its_media_type(
+async def test_one_refused_artifact_does_not_affect_images_of_its_media_type(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, refused: SampleImage, reply: Reply
 ):
     refuses(script, reply, refused)
@@ -76,7 +76,7 @@ async def test_one_refused_artifact_says_nothing_about_the_images_of_its_media_t
 
 
 @pytest.mark.parametrize("reply", REFUSALS, ids=BY_STATUS)
-async def test_a_class_of_artifacts_is_refused_before_its_blobs_move_once_two_of_it_were_refused(
+async def test_an_artifact_class_is_refused_before_its_blobs_are_sent_once_two_were_refused(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, reply: Reply
 ):
     charts = [artifact(artifact_type="example/chart", payload=payload) for payload in (b"1", b"2", b"3")]
@@ -127,7 +127,7 @@ async def test_what_was_accepted_once_is_never_refused_as_a_kind(
         assert not await store.refuses(sample.manifest)
 
 
-async def test_a_registry_that_accepts_nothing_at_all_teaches_nothing(
+async def test_nothing_is_learned_from_a_registry_that_accepts_nothing(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("PUT", "*", error(405, "UNSUPPORTED", "read only"))

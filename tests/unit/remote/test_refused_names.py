@@ -33,7 +33,7 @@ async def test_a_refused_signature_tag_does_not_exist_at_a_target_whose_image_ca
 
 
 @pytest.mark.parametrize("tag", [SIGNATURE, referrers_tag(SUBJECT.digest)])
-async def test_of_a_repository_that_is_only_read_a_refusal_does_not_say_that_nothing_is_there(
+async def test_a_refusal_in_a_read_only_repository_does_not_mean_a_missing_tag(
     store: RemoteStore, script: ScriptedRegistry, tag: Tag
 ):
     for method in ("HEAD", "GET"):
@@ -45,14 +45,14 @@ async def test_of_a_repository_that_is_only_read_a_refusal_does_not_say_that_not
         await store.get_manifest(APP, tag)
 
 
-async def test_a_refusal_stands_where_the_image_cannot_be_read_either(store: RemoteStore, script: ScriptedRegistry):
+async def test_a_refusal_is_raised_if_the_image_cannot_be_read_either(store: RemoteStore, script: ScriptedRegistry):
     script.always("HEAD", "/v2/*", FORBIDDEN)
     script.always("GET", "/v2/*", FORBIDDEN)
     with pytest.raises(Refused, match="forbidden"):
         await store.head_manifest(APP, SIGNATURE)
 
 
-async def test_a_refusal_of_any_other_tag_stands(store: RemoteStore, script: ScriptedRegistry):
+async def test_a_refusal_of_any_other_tag_is_raised(store: RemoteStore, script: ScriptedRegistry):
     script.always("HEAD", "/v2/team/app/manifests/v1", FORBIDDEN)
     script.always("GET", "/v2/team/app/manifests/v1", FORBIDDEN)
     _readable(script)

@@ -100,7 +100,7 @@ async def test_a_helper_s_error_is_reported_by_the_request(registry: TokenRegist
     assert helper.runs == 1
 
 
-async def test_a_registry_that_forbids_expired_credentials_is_asked_with_new_ones(
+async def test_a_403_for_expired_credentials_renews_them(
     registry: TokenRegistry, opened: Opening, helper: Helper, script: ScriptedRegistry
 ):
     store = opened(credentials=helper.credentials)

@@ -175,7 +175,7 @@ async def test_a_mount_asks_for_both_scopes(script: ScriptedRegistry, opened: Op
     assert "scope=repository%3Aother%2Fapp%3Apull" in query
 
 
-async def test_a_blob_that_is_there_is_not_sent_again_where_its_mount_from_elsewhere_fails(
+async def test_an_existing_blob_is_not_sent_if_its_mount_from_another_repository_fails(
     script: ScriptedRegistry, opened: Opening
 ):
     session = f"{UPLOADS}1"
@@ -206,7 +206,7 @@ async def test_a_redirect_to_another_host_is_followed_without_the_credentials(
         assert storage.asked[0].query == "Signature=a%2Fb%3D"
 
 
-async def test_redirects_in_a_circle_are_left(script: ScriptedRegistry, opened: Opening):
+async def test_redirect_loops_end(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/*", Reply(status=307, headers={"Location": "/v2/again"}))
 
     with pytest.raises(Unavailable, match="redirected more than 5 times"):
@@ -232,9 +232,7 @@ async def test_every_request_has_a_user_agent(script: ScriptedRegistry, store: R
     assert script.asked[0].headers["User-Agent"] == f"tagferry/{__version__}"
 
 
-async def test_a_registry_that_cannot_mount_from_itself_is_asked_otherwise_from_then_on(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_head_replaces_self_mounts_once_they_are_inconclusive(script: ScriptedRegistry, store: RemoteStore):
     session = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
     script.on("POST", UPLOADS, error(400, "NAME_INVALID"), session, session)
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
@@ -273,7 +271,7 @@ async def test_an_early_refusal_of_a_large_upload_is_understood(script: Scripted
         await opened(attempts=1).write_blob(APP, blob(content), opening(content))
 
 
-async def test_a_registry_that_stores_something_else_is_found_out(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_registry_that_stores_another_digest_is_detected(script: ScriptedRegistry, store: RemoteStore):
     other = {"Docker-Content-Digest": Digest.of(b"else")}
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     script.always("PUT", "*", Reply(status=201, headers=other))
@@ -353,7 +351,7 @@ async def test_an_invalid_next_page_link_is_not_followed(script: ScriptedRegistr
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
-async def test_a_registry_may_keep_its_catalog_to_itself(script: ScriptedRegistry, store: RemoteStore, status: int):
+async def test_a_registry_may_refuse_its_catalog(script: ScriptedRegistry, store: RemoteStore, status: int):
     script.always("GET", "/v2/_catalog", Reply(status=status))
 
     with pytest.raises(Unsupported):
@@ -380,7 +378,7 @@ async def test_the_referrers_api_is_asked_first_and_filtered_here(script: Script
     [({"OCI-Tag": "stable, v1"}, []), ({}, ["/v2/team/app/manifests/v1?"])],
     ids=["takes tags along", "does not"],
 )
-async def test_a_tag_of_another_algorithm_goes_along_with_its_digest_where_the_registry_takes_it(
+async def test_a_tag_of_another_algorithm_is_sent_with_its_digest_if_the_registry_supports_it(
     script: ScriptedRegistry, store: RemoteStore, headers: dict[str, str], besides: list[str]
 ):
     manifest = image(algorithm="sha512").manifest

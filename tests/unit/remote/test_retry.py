@@ -88,9 +88,7 @@ async def test_retry_after_is_obeyed(script: ScriptedRegistry, store: RemoteStor
     assert pauses[0] == 7.0
 
 
-async def test_a_wait_beyond_all_patience_is_reported_instead(
-    script: ScriptedRegistry, store: RemoteStore, pauses: Pauses
-):
+async def test_a_wait_beyond_the_maximum_fails(script: ScriptedRegistry, store: RemoteStore, pauses: Pauses):
     script.always("GET", TAGS, Reply(status=429, headers={"Retry-After": "3600"}))
 
     with pytest.raises(Unavailable) as raised:

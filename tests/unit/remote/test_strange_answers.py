@@ -170,7 +170,7 @@ async def test_what_is_coded_twice_is_read():
     assert b"".join([piece async for piece in decoded(coded(twice), ["gzip", "gzip"])]) == content
 
 
-async def test_a_bomb_in_place_of_a_list_is_left_at_the_limit(script: ScriptedRegistry, opened: Opening):
+async def test_a_decompression_bomb_instead_of_a_list_ends_at_the_limit(script: ScriptedRegistry, opened: Opening):
     bomb = gzip.compress(bytes(4 * bounds.TAG_LIST_BYTES))
     script.always("GET", "/v2/*", Reply(body=bomb, headers={"Content-Encoding": "gzip"}))
     with pytest.raises(TooLarge):

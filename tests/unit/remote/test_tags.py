@@ -87,7 +87,7 @@ async def test_a_list_that_is_moved_is_followed_with_its_pages(script: ScriptedR
         assert await store.list_tags_within(APP, 2) == frozenset({Tag("a"), Tag("b")})
 
 
-async def test_a_page_that_is_missing_later_is_no_missing_repository(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_404_for_a_later_page_is_not_a_missing_repository(script: ScriptedRegistry, store: RemoteStore):
     link = {"Link": f"<{LIST}?last=a>; rel=next"}
     script.on("GET", LIST, said({"tags": ["a"]}, headers=link), error(404, "NAME_UNKNOWN"))
 
@@ -118,7 +118,7 @@ async def test_the_rest_of_a_truncated_list_without_a_link_is_requested(script: 
 
 
 @pytest.mark.parametrize("answer", [said({"tags": NUMBERED[:100]}), Reply(status=400), said({}), said({"tags": []})])
-async def test_a_list_of_a_round_length_that_has_no_rest_is_all(
+async def test_a_list_of_a_round_length_without_a_rest_is_complete(
     script: ScriptedRegistry, store: RemoteStore, answer: Reply
 ):
     script.on("GET", LIST, said({"tags": NUMBERED[:100]}))
@@ -128,9 +128,7 @@ async def test_a_list_of_a_round_length_that_has_no_rest_is_all(
     assert len(script.asked) == 2
 
 
-async def test_a_list_that_goes_in_order_beyond_all_signatures_has_them_all(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_a_sorted_list_beyond_all_digest_tags_includes_them_all(script: ScriptedRegistry, store: RemoteStore):
     names = sorted(Tag(f"v{number}") for number in range(100))
     script.always("GET", LIST, said({"tags": names}))
 
@@ -138,9 +136,7 @@ async def test_a_list_that_goes_in_order_beyond_all_signatures_has_them_all(
 
 
 @pytest.mark.parametrize("order", ["shuffled", "natural", "reversed"])
-async def test_a_list_in_no_order_at_all_is_a_directory_s_and_whole(
-    script: ScriptedRegistry, store: RemoteStore, order: str
-):
+async def test_an_unordered_list_is_a_complete_directory(script: ScriptedRegistry, store: RemoteStore, order: str):
     names = [Tag(f"a{number}") for number in range(100)]
     if order == "shuffled":
         random.Random(1).shuffle(names)
@@ -151,9 +147,7 @@ async def test_a_list_in_no_order_at_all_is_a_directory_s_and_whole(
     assert await store.list_tags_within(APP, 1) == (frozenset(names) if order == "shuffled" else None)
 
 
-async def test_a_longer_list_is_left_after_as_many_requests_as_were_granted(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_a_longer_list_ends_after_the_granted_requests(script: ScriptedRegistry, store: RemoteStore):
     def page(asked: Asked) -> Reply:
         return said({"tags": [f"v{len(script.asked)}"]}, headers={"Link": f"<{LIST}?{len(script.asked)}>; rel=next"})
 
@@ -177,7 +171,7 @@ async def test_a_refused_tag_list_is_recorded_and_not_conclusive_about_tags(
 
 
 @pytest.mark.parametrize("answer", [Reply(status=503), Reply(status=429), Reply(drop=True), error(404, "NAME_UNKNOWN")])
-async def test_a_list_that_is_only_a_help_is_asked_for_once_and_no_fault_of_a_moment_is_noted(
+async def test_an_optional_list_is_requested_once_and_temporary_faults_are_not_recorded(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
     capabilities = MemoryCapabilities()

@@ -130,7 +130,7 @@ async def test_a_quick_upload_costs_no_write(script: ScriptedRegistry, opened: O
     assert uploads.calls == ["load"]
 
 
-async def test_a_small_blob_is_not_even_looked_up(script: ScriptedRegistry, opened: Opening):
+async def test_a_small_blob_has_no_checkpoint(script: ScriptedRegistry, opened: Opening):
     takes_uploads(script)
     uploads = Uploads()
 
@@ -162,9 +162,7 @@ async def test_the_next_process_sends_the_rest_to_where_the_session_has_moved(
     assert left.kept == {}
 
 
-async def test_a_session_that_got_everything_is_just_asked_to_store_it(
-    script: ScriptedRegistry, opened: Opening, left: Uploads
-):
+async def test_a_complete_session_is_only_committed(script: ScriptedRegistry, opened: Opening, left: Uploads):
     takes_uploads(script)
     script.on("GET", OLD, holds(SIZE))
     script.on("PUT", OLD, Reply(status=201))
@@ -176,9 +174,7 @@ async def test_a_session_that_got_everything_is_just_asked_to_store_it(
     assert source.offsets == []
 
 
-async def test_a_blob_that_has_arrived_otherwise_is_not_gone_on_with(
-    script: ScriptedRegistry, opened: Opening, left: Uploads
-):
+async def test_an_upload_is_not_resumed_if_the_blob_exists(script: ScriptedRegistry, opened: Opening, left: Uploads):
     script.on("POST", UPLOADS, Reply(status=201))
 
     assert await write(opened, left) is BlobOutcome.PRESENT
@@ -218,7 +214,7 @@ async def test_an_unusable_session_is_dropped_and_the_blob_sent_to_a_new_one(
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_session_elsewhere_is_neither_asked_nor_noted(
+async def test_a_session_at_another_host_is_neither_used_nor_saved(
     script: ScriptedRegistry, opened: Opening, uploads: Uploads
 ):
     async with scripted_registry() as elsewhere:
@@ -304,7 +300,7 @@ async def test_a_session_without_progress_is_replaced(script: ScriptedRegistry, 
 
 
 @pytest.mark.parametrize("is_up", [True, False])
-async def test_a_session_that_got_further_is_left_for_later_where_the_registry_fails(
+async def test_a_session_with_progress_is_left_for_later_if_the_registry_fails(
     script: ScriptedRegistry, opened: Opening, left: Uploads, is_up: bool
 ):
     """So is a session whose state the registry does not report at the moment."""

@@ -135,7 +135,7 @@ async def test_a_broken_upload_resumes_at_the_registry_s_offset(script: Scripted
     assert third.query.startswith("moved=1&digest=")
 
 
-async def test_a_registry_that_got_everything_is_just_asked_to_store_it(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_fully_received_blob_is_only_committed(script: ScriptedRegistry, store: RemoteStore):
     content = b"everything" * 100
     script.always("POST", UPLOADS, SESSION)
     script.on("PUT", f"{UPLOADS}s", Reply(drop=True), Reply(status=201))

@@ -265,9 +265,9 @@ class Authenticator:
     async def _bearer(
         self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
-        asked = self._token_scopes(scopes)
+        requested = self._token_scopes(scopes)
         try:
-            return f"Bearer {await self._tokens.get(challenge, asked, credentials)}"
+            return f"Bearer {await self._tokens.get(challenge, requested, credentials)}"
         except Unavailable as failure:
             return await self._bearer_after_outage(failure, challenge, scopes, credentials)
         except Refused as refusal:

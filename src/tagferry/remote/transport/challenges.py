@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
-_MOST = 32
+_MAX_CHALLENGES = 32
 """Maximum number of challenges that are read from one response."""
 _UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
 
@@ -46,7 +46,7 @@ class Challenge:
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """Parse `WWW-Authenticate` headers. Each may hold several challenges; unreadable parts are skipped."""
-    return list(islice((challenge for header in headers for challenge in _challenges(header)), _MOST))
+    return list(islice((challenge for header in headers for challenge in _challenges(header)), _MAX_CHALLENGES))
 
 
 def supported_challenge(headers: Iterable[str], base: str) -> Challenge | None:

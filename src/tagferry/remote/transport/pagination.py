@@ -36,8 +36,8 @@ async def pages(
     first: Call,
     *,
     fetch: Fetch | None = None,
-    most: int = bounds.TAG_LIST_PAGES,
-    most_bytes: int = bounds.TAG_LIST_BYTES,
+    max_pages: int = bounds.TAG_LIST_PAGES,
+    max_bytes: int = bounds.TAG_LIST_BYTES,
     bound: str = "tag_list_bytes",
 ) -> AsyncIterator[Answer]:
     """Yield the response to a request and to the requests for its next pages.
@@ -49,8 +49,8 @@ async def pages(
         transport: the registry.
         first: the request for the first page.
         fetch: sends one request; `transport.fetch` by default.
-        most: maximum number of pages.
-        most_bytes: maximum size of all pages together.
+        max_pages: maximum number of pages.
+        max_bytes: maximum size of all pages together.
         bound: the name of that bound in the metrics.
 
     Raises:
@@ -60,12 +60,12 @@ async def pages(
     fetch = fetch or transport.fetch
     seen = {first.url, transport.resolve(first.url)}
     call = first
-    left = most_bytes
-    for _ in range(most):
+    left = max_bytes
+    for _ in range(max_pages):
         answer = await fetch(call)
         left -= len(answer.body)
         if left < 0:
-            raise list_too_long(transport, call, f"more than {most_bytes} bytes", bound=bound)
+            raise list_too_long(transport, call, f"more than {max_bytes} bytes", bound=bound)
         # Before the yield, since the consumer may be cancelled there.
         answer.release()
         yield answer
@@ -77,7 +77,7 @@ async def pages(
             raise EndlessList(f"registry {transport.name} returned an invalid next-page link when asked to {call.task}")
         seen.add(url)
         call = replace(call, url=url)
-    raise EndlessList(f"registry {transport.name} returned more than {most} pages when asked to {call.task}")
+    raise EndlessList(f"registry {transport.name} returned more than {max_pages} pages when asked to {call.task}")
 
 
 def has_next_page(page: Answer) -> bool:

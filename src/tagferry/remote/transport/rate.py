@@ -51,7 +51,7 @@ class RequestLimiter:
         self._queue = asyncio.Lock()
         self._quiet_until = self._next_at = float("-inf")
         self._refused_at: float | None = None
-        self._asked_to_wait = 0.0
+        self._requested_pause = 0.0
         self._min_limit = MIN_LIMIT
         self._began_at = self._answered_at = self._settled_at = self._grown_at = clock()
         self._granted = 0
@@ -87,7 +87,7 @@ class RequestLimiter:
         now = self._clock()
         is_new = self._refused_at is None
         if is_new:
-            self._refused_at, self._asked_to_wait, self._min_limit = now, seconds, min_limit
+            self._refused_at, self._requested_pause, self._min_limit = now, seconds, min_limit
         self._quiet_until = max(self._quiet_until, now + seconds)
         return is_new
 
@@ -113,7 +113,7 @@ class RequestLimiter:
         The requests granted since the previous pause, divided by that time plus the new pause, are what the host grants
         in the long run, whether it counts in windows or fills a bucket.
         """
-        seconds = refused_at - self._began_at + self._asked_to_wait
+        seconds = refused_at - self._began_at + self._requested_pause
         chosen = _MARGIN * max(1, self._granted) / max(seconds, _IDLE_SECONDS)
         self._acceleration = _FIRST_ACCELERATION if self.limit is None else _ACCELERATION
         if self.limit is not None:

@@ -138,12 +138,12 @@ class Attempts:
                 return result
 
     def _delay(self, failure: Unavailable) -> float | None:
-        if asked := failure.retry_after:
-            self._waited += asked
+        if pause := failure.retry_after:
+            self._waited += pause
             if self._waited > self._policy.max_wait:
                 return None
             # Jitter is added, so that clients do not all return at the same instant.
-            return asked + self._policy.jitter() * min(self._policy.base_delay, asked)
+            return pause + self._policy.jitter() * min(self._policy.base_delay, pause)
         self._failures += 1
         delay = self._policy.delay(self._failures)
         return None if delay is None or not self._budget.spend() else delay

@@ -38,6 +38,6 @@ def actions_of(scope: str) -> frozenset[str]:
     return frozenset(scope.rpartition(":")[2].split(","))
 
 
-def _covers(ours: str, asked: str) -> bool:
+def _covers(ours: str, requested: str) -> bool:
     """Return whether a scope `type:name:action,action` grants everything that another one requests."""
-    return ours.rpartition(":")[0] == asked.rpartition(":")[0] and actions_of(asked) <= actions_of(ours)
+    return ours.rpartition(":")[0] == requested.rpartition(":")[0] and actions_of(requested) <= actions_of(ours)

@@ -74,14 +74,14 @@ def record_response(limiter: RequestLimiter, status: int, headers: Mapping[str, 
         Whether the host has begun to refuse requests.
     """
     is_refusal = status in (429, 503)
-    asked = retry_after(headers) if is_refusal else rate_limit_pause(headers)
-    if status == 429 and not asked:
-        asked = DEFAULT_WAIT
+    pause = retry_after(headers) if is_refusal else rate_limit_pause(headers)
+    if status == 429 and not pause:
+        pause = DEFAULT_WAIT
     if not is_refusal:
         limiter.record_success()
-    if not asked or asked > max_wait:
+    if not pause or pause > max_wait:
         return False
-    return limiter.record_refusal(asked, min_limit=RESTART_LIMIT if status == 503 else MIN_LIMIT)
+    return limiter.record_refusal(pause, min_limit=RESTART_LIMIT if status == 503 else MIN_LIMIT)
 
 
 class Slots:

@@ -1,4 +1,4 @@
-"""The installed `tagferry` program, run as a user runs it."""
+"""The installed `tagferry` program, run as by a user."""
 
 import os
 import re
@@ -24,7 +24,7 @@ STOP_LIMIT = 20.0
 
 @dataclass(frozen=True)
 class Secrets:
-    """What `init`, or a first `serve`, shows once."""
+    """The secrets that `init`, or a first `serve`, shows once."""
 
     password: str
     access_key: str
@@ -32,7 +32,7 @@ class Secrets:
 
     @classmethod
     def read(cls, shown: str) -> "Secrets":
-        """Find them in the program's output, or in the file that a first `serve` writes, where each stands once."""
+        """Find the secrets in the program's output, or in the file that a first `serve` writes."""
         found = {}
         for name in ("password", "access key", "secret key"):
             (found[name],) = re.findall(rf"^ *{name} +(\S+)$", shown, re.MULTILINE)
@@ -44,7 +44,7 @@ class Served:
     """A running `tagferry serve`.
 
     Attributes:
-        log: what it has written, to both of its outputs.
+        log: its standard output and error.
     """
 
     process: subprocess.Popen[bytes]
@@ -52,12 +52,12 @@ class Served:
 
     @property
     def peak_memory(self) -> int:
-        """The most bytes that were resident at any time."""
+        """Return the peak of resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
     def kill(self) -> None:
-        """End it without giving it the time to do anything."""
+        """Kill it."""
         self.process.kill()
         self.process.wait(STOP_LIMIT)
 
@@ -82,13 +82,13 @@ def tagferry(
 def serving(
     folder: Path, url: str, environment: Mapping[str, str] | None = None, *, files: int | None = None
 ) -> Iterator[Served]:
-    """Serve a folder's installation until it answers on this URL; unless killed, it must stop at the end when asked.
+    """Serve a folder's installation, and wait until it answers on this URL; unless killed, it must stop when requested.
 
     Args:
         folder: where the configuration is.
-        url: of the region that has to answer.
+        url: the region that has to answer.
         environment: more variables.
-        files: how many file descriptors it may have.
+        files: the limit of file descriptors.
     """
     limit = None if files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files))
     log = folder / "serve.log"
@@ -115,12 +115,12 @@ def serving(
 
 
 def client(url: str, secrets: Secrets) -> ManagementClient:
-    """A client that signs as the administrator."""
+    """Return a client that signs as the administrator."""
     return ManagementClient(url, secrets.access_key, secrets.secret_key)
 
 
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what configures tagferry."""
+    """Return this process's environment without tagferry's configuration."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAGFERRY_", "CLOUD_SDK_"))}
     return {**kept, "NO_COLOR": "1", "COLUMNS": "200", **more}
 

@@ -1,4 +1,4 @@
-"""A region that does not take every image: docker-registry as the target, and what it is told to accept."""
+"""A region that does not accept every image: docker-registry as the target, with a configuration of what it accepts."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ ONLY_AMD = {"platforms": ["linux/amd64"]}
 
 @asynccontextmanager
 async def ferrying(folder: Path, accepts: dict[str, Any]) -> AsyncIterator[Deployment]:
-    """An embedded source that holds the signed image, and docker-registry as a target that accepts this."""
+    """An embedded source with the signed image, and docker-registry as a target that accepts the given images."""
     with docker_registry(folder) as registry:
         south = {"listen": "", "registry": registry.url, "accepts": accepts}
         async with deployed(folder / "data", regions={NORTH: {"listen": ""}, SOUTH: south}) as ferry:
@@ -47,7 +47,7 @@ async def synchronize(ferry: Deployment, operation: str = "sync_images") -> Any:
 
 
 async def job(ferry: Deployment) -> dict[str, Any]:
-    """The newest job."""
+    """Return the newest job."""
     answer = await ferry.http(
         "GET", "/v2/manage/namespaces/team/repos/app/sync_job", headers={"X-Auth-Token": await ferry.token()}
     )
@@ -131,7 +131,7 @@ async def test_skopeo_takes_a_converted_image_for_dockers(tmp_path: Path) -> Non
 
 
 async def inspect(skopeo: str, *arguments: str) -> bytes:
-    """What skopeo says of an image on linux/arm64."""
+    """Return skopeo's description of an image for linux/arm64."""
     platform = ("--override-os", "linux", "--override-arch", "arm64")
     process = await asyncio.create_subprocess_exec(
         skopeo, *platform, "inspect", "--tls-verify=false", *arguments, stdout=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""A whole server under the attacks that strangers need no login for: it stays small, and answers others meanwhile."""
+"""A whole server under attacks without a login: it stays small, and answers others meanwhile."""
 
 import asyncio
 import itertools
@@ -53,7 +53,7 @@ async def answers(url: str) -> bool:
 
 
 async def attack(url: str, first: bytes, part: bytes, mib: int) -> None:
-    """Send this much, over as many connections as it takes."""
+    """Send this many bytes, over as many connections as necessary."""
     left = mib * MIB
     while left > 0:
         try:

@@ -1,4 +1,4 @@
-"""Pushed once, it is everywhere, and then everything is quiet."""
+"""An image that is pushed once is copied everywhere, and then there are no more requests."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ TOKEN = "t0ken-of-the-registry"
 
 
 class CountingStore:
-    """A store that counts what it is asked, whoever asks."""
+    """A store that counts the requests of all callers."""
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
@@ -38,14 +38,14 @@ class CountingStore:
 
 
 async def rule(app: App, start: RegionId, end: RegionId) -> None:
-    """Synchronize what is pushed to `team/app` of one region to the other one."""
+    """Create a rule for `team/app` from one region to the other."""
     caller = await app.accounts.users.find("admin")
     wish = RuleSpec(caller, RepositoryRef(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
     await app.services.rules.put(wish)
 
 
 async def jobs(app: App) -> list[str]:
-    """Every job there ever was, each as what it says of itself."""
+    """Return a description of every job so far."""
     caller = await app.accounts.users.find("admin")
     found = []
     for region in (NORTH, SOUTH):
@@ -67,7 +67,7 @@ async def push_over_http(ferry: Deployment, region: RegionId, sample: SampleImag
 
 
 async def rounds(store: CountingStore, count: int) -> None:
-    """Let this many rounds of polls begin."""
+    """Wait for the start of this many rounds of polls."""
 
     async def have_begun() -> bool:
         return store.counts["list_tags"] >= count
@@ -103,7 +103,7 @@ async def test_two_regions_that_synchronize_to_each_other_do_it_once_for_each_pu
         for store in stores.values():
             await rounds(store, 2)
             await rounds(store, 5)
-            # One list and one HEAD a tag; counting began and ended anywhere inside a round.
+            # One list and one HEAD for each tag; counting began and ended somewhere within a round.
             assert store.counts.keys() == {"list_tags", "head_manifest"}
             lists = store.counts["list_tags"]
             assert 2 * (lists - 1) <= store.counts["head_manifest"] <= 2 * (lists + 1)
@@ -150,7 +150,7 @@ async def test_a_real_registry_tells_of_a_push_which_goes_on_and_does_not_come_b
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[App]:
-    """tagferry on the data of the one before it."""
+    """tagferry on the data of the previous one."""
     regions = {region: {"listen": f"127.0.0.1:{free_port()}"} for region in (NORTH, SOUTH)}
     async with open_app(Settings.parse({"data_dir": folder, "regions": regions})) as app:
         if await ensure_admin(app.accounts) is not None:

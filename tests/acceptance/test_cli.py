@@ -33,7 +33,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `tagferry sync` needs to know."""
+        """Return the environment for `tagferry sync`."""
         return {
             "TAGFERRY_ENDPOINT": self.urls[NORTH],
             "CLOUD_SDK_AK": self.secrets.access_key,

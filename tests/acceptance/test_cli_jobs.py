@@ -1,4 +1,4 @@
-"""`tagferry job`, and what `tagferry sync` says when it is interrupted, as a user sees them."""
+"""`tagferry job`, and the output of an interrupted `tagferry sync`."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def begin(ferry: Deployment, *arguments: str) -> asyncio.subprocess.Proces
 
 
 async def end(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    """Its exit code, and what it has written."""
+    """Return the exit code and the output."""
     async with asyncio.timeout(60):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()

@@ -1,4 +1,4 @@
-"""A database that cannot be used ends every command in one sentence that says what to do, and no request in a guess."""
+"""With an unusable database every command ends with one sentence that says what to do, and no request with a guess."""
 
 import os
 import sqlite3
@@ -36,7 +36,7 @@ def configured(folder: Path, **settings: str) -> Path:
 
 
 def refused(config: Path, command: list[str]) -> str:
-    """What a command says that fails; it is one line."""
+    """Return the error of a failing command, which is one line."""
     program = [sys.executable, "-c", "from tagferry.cli import main; main()", *command, "--config", str(config)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout + done.stderr

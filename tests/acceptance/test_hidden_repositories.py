@@ -1,4 +1,4 @@
-"""Registries that hide images from unknown callers: as the source, and as a target that is not overridden."""
+"""Registries that hide images from anonymous callers: as the source, and as a target without `override`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -39,7 +39,7 @@ def misses_by_head(registry: TokenRegistry) -> None:
 
 @asynccontextmanager
 async def ferrying(folder: Path, *, source: Kind, target: Kind) -> AsyncIterator[tuple[Deployment, TokenRegistry]]:
-    """A deployment between two registries that hold images, the target another one under the same tag."""
+    """A deployment between two registries; the target has another image under the same tag."""
     async with scripted_registry() as one, scripted_registry() as other:
         north, south = TokenRegistry(one), TokenRegistry(other)
         north.hold(SOURCE, V1, NEW)
@@ -55,7 +55,7 @@ async def ferrying(folder: Path, *, source: Kind, target: Kind) -> AsyncIterator
 
 
 async def synchronize(deployment: Deployment, **body: Any) -> tuple[list[str], dict[str, Any]]:
-    """The tags that failed, and the newest job."""
+    """Return the tags that failed, and the newest job."""
     headers = {"X-Auth-Token": await deployment.token()}
     path = "/v2/manage/namespaces/team/repos/app"
     wanted = {"imageTag": [V1], "remoteNamespace": RELEASE, "remoteRegionId": SOUTH, **body}
@@ -92,7 +92,7 @@ async def test_an_image_that_a_source_hides_is_copied(tmp_path: Path, kind: Kind
 
 
 def refuses_to_read_what_does_not_exist(registry: TokenRegistry) -> None:
-    """As Quay: a token for `pull` alone is of no use in a repository that does not exist yet."""
+    """Behave as Quay: a token for `pull` alone grants nothing in a repository that does not exist yet."""
     registry.manifests.clear()
     registry.grants = lambda user, scope: scope.rpartition(":")[2] if "push" in scope or registry.manifests else ""
 

@@ -1,4 +1,4 @@
-"""The server's memory does not grow with what passes through it."""
+"""The server's memory does not grow with the size of the content."""
 
 import asyncio
 import json
@@ -111,7 +111,7 @@ async def push(installation: Installation) -> None:
 
 
 def pieces() -> Iterator[bytes]:
-    """1 GiB of pseudo-random bytes, no MiB of it like another."""
+    """Return 1 GiB of pseudo-random bytes, in which no MiB equals another."""
     block = random.Random(7).randbytes(MIB - 8)
     return (number.to_bytes(8, "big") + block for number in range(LAYER_MIB))
 

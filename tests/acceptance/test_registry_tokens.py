@@ -1,4 +1,4 @@
-"""What the registry's tokens cost: real clients ask for few, and everything else is as with a login on each request."""
+"""The cost of registry tokens: real clients request few, and other requests are the same as with a login each time."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ BASIC = 'Basic realm="tagferry", charset="UTF-8"'
 
 
 def scopes(requests: list[Asked]) -> list[tuple[str, ...]]:
-    """What each token was asked for."""
+    """The scopes of each token request."""
     return [tuple(value for name, value in parse_qsl(one.query) if name == "scope") for one in requests]
 
 
@@ -61,7 +61,7 @@ async def test_anybody_pulls_what_is_public_and_nobody_else_does(tmp_path: Path,
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="the program docker is not on the PATH")
 async def test_docker_reads_what_is_public_without_a_login_and_the_rest_with_one(tmp_path: Path) -> None:
-    """As far as docker's command line goes without its daemon."""
+    """Run the part of docker's command line that needs no daemon."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path / "docker")}
 
     async def run(*arguments: str, given: str = "") -> tuple[int | None, str]:
@@ -107,7 +107,7 @@ async def test_skopeo_asks_for_one_token_for_what_it_pushes(tmp_path: Path, debi
 
 @asynccontextmanager
 async def two_deployments(folder: Path, challenge: str | None) -> AsyncIterator[tuple[Deployment, RequestLog]]:
-    """One whose south is another one's embedded registry, reached over HTTP with the login of an editor."""
+    """A deployment whose south is another one's embedded registry, reached over HTTP with the login of an editor."""
     async with deployed(folder / "far", regions={SOUTH: {"listen": ""}}) as far:
         password, _ = await far.user("editor")
         await far.grant("editor", SOUTH, TEAM, Permission.EDIT)

@@ -1,4 +1,4 @@
-"""What both registries say, by their own access logs: each blob crosses once, and nothing is asked twice."""
+"""The requests in both registries' access logs: each blob is copied once, and no request is repeated."""
 
 import asyncio
 import random
@@ -46,13 +46,13 @@ class Ferry:
     target: DockerRegistry
 
     async def sync(self, tags: Iterable[Tag]) -> None:
-        """Synchronize these tags, which must succeed."""
+        """Synchronize these tags successfully."""
         jobs = await self.deployment.ended_jobs(APP, await self.deployment.start_sync(APP, tags, TEAM))
         assert {job["status"] for job in jobs} == {"success"}
 
 
 class HeldRegistry(RemoteStore):
-    """The target, with no manifest sent to it before it is released."""
+    """The target, which gets no manifest before it is released."""
 
     def __init__(self, url: str) -> None:
         super().__init__(Endpoint(name=SOUTH, url=url))
@@ -67,7 +67,7 @@ class HeldRegistry(RemoteStore):
 
 @pytest.fixture
 def sync() -> dict[str, Any]:
-    """The settings of synchronizations."""
+    """The settings of syncs."""
     return {}
 
 
@@ -93,12 +93,12 @@ async def ferry(tmp_path: Path, sync: dict[str, Any]) -> AsyncIterator[Ferry]:
 
 
 def asked(requests: Sequence[Seen], kind: str) -> Counter[str]:
-    """How often each path was asked for, by requests of a kind such as `GET blob`."""
+    """Return the number of requests of a kind, such as `GET blob`, by path."""
     return Counter(urlsplit(seen.path).path for seen in requests if seen.kind.startswith(kind))
 
 
 def named(requests: Sequence[Seen], kind: str, parameter: str) -> Counter[str]:
-    """How often each digest stood in this parameter of the query."""
+    """Return how often each digest was in this parameter of the query."""
     queries = [parse_qs(urlsplit(seen.path).query) for seen in requests if seen.kind.startswith(kind)]
     return Counter(digest for query in queries for digest in query.get(parameter, ["none"]))
 
@@ -108,7 +108,7 @@ def once(names: Iterable[str]) -> Counter[str]:
 
 
 def repeated(requests: Sequence[Seen]) -> dict[tuple[str, str], int]:
-    """What was asked more than once, in the very same words."""
+    """Return the requests that were sent more than once."""
     counted = Counter((seen.method, seen.path) for seen in requests)
     return {request: times for request, times in counted.items() if times > 1}
 
@@ -124,7 +124,7 @@ def manifest_path(reference: str) -> str:
 async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry):
     held = HeldRegistry(ferry.target.url)
     ferry.deployment.replace(SOUTH, held)
-    # Whoever comes after a tag has ended asks the target anew, and rightly so; these all come before.
+    # A request after a tag's end rightly asks the target again; these all arrive before.
     wanted = (TAGS, TAGS[:14], TAGS[7:], TAGS[::-1], [MULTI])
     started = await asyncio.gather(*(ferry.deployment.start_sync(APP, tags, TEAM) for tags in wanted))
     job_ids = {job_id for jobs in started for job_id in jobs}
@@ -141,8 +141,8 @@ async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry)
     assert asked(target, "HEAD blob") == {}, "what was just sent is not asked for"
 
     below = [child.digest for child in INDEX.children] + [SIGNATURE.digest]
-    # The signed index comes once without its tag, since its signature stands there before the tag does. CNCF
-    # distribution 2.8 does not list referrers, so an index of them stands under a tag of its own.
+    # The signed index is written once without its tag, since its signature is written before the tag. CNCF
+    # distribution 2.8 does not list referrers, so an index of them has its own tag.
     written = [*TAGS, *below, INDEX.digest, referrers_tag(INDEX.digest)]
     assert asked(target, "PUT manifest") == once(map(manifest_path, written))
     assert asked(source, "GET manifest") == once(map(manifest_path, [*TAGS, *below, referrers_tag(INDEX.digest)]))
@@ -178,7 +178,7 @@ async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_
     response = await again
     await held.close()
 
-    # This is how the SDK gives the answer `[]`.
+    # The SDK returns the response `[]` in this form.
     assert (response.status_code, response.body) == (200, None)
     source, target = await ferry.source.requests(), await ferry.target.requests()
     assert asked(source, "GET blob") == once(map(blob_path, BLOBS))
@@ -201,7 +201,7 @@ async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository
     for requests in (await ferry.source.requests(), await ferry.target.requests()):
         assert asked(requests, "HEAD manifest") == once(map(manifest_path, TAGS))
         others = {urlsplit(seen.path).path for seen in requests if seen.method != "HEAD"}
-        # Of the repository its tags, and whether the registry lists referrers; of the signed image who signed it.
+        # The repository's tags, the referrers API's support, and the signed image's signatures.
         assert {path.rpartition("/")[0] for path in others} <= {
             f"/v2/{APP}/tags",
             f"/v2/{APP}/referrers",
@@ -212,8 +212,8 @@ async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository
         assert len(requests) <= len(TAGS) + 3
         assert repeated(requests) == {}
     agreed = asked(await ferry.source.requests(), "HEAD manifest 304")
-    # Of the first tag both are asked at once, since the source must have the repository.
-    assert agreed == once(map(manifest_path, TAGS[1:])), "the source is told what the target has, and only agrees"
+    # For the first tag both are asked at once, since the source must have the repository.
+    assert agreed == once(map(manifest_path, TAGS[1:])), "the source gets the digest of the target, and only confirms it"
 
 
 async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for_once(ferry: Ferry):
@@ -258,5 +258,5 @@ async def test_a_target_is_tried_once_with_wrong_bytes_before_it_is_sent_large_b
     assert asked(source, "GET blob") == once({blob_path(digest) for digest in digests})
     assert named(target, "PUT upload 201", "digest") == once(set(digests))
     needed = Counter({"POST upload 202": len(set(digests)), "PUT upload 201": len(set(digests))})
-    # What is answered 201 without bytes is one mount of what is there by then, which tells that mounts find it.
+    # A 201 without bytes is one mount of a blob that exists by then, which shows that mounts work.
     assert Counter(seen.kind for seen in target if "upload" in seen.kind) - needed == Counter(tried)

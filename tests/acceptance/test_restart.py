@@ -1,4 +1,4 @@
-"""What a server still knows after it was stopped and started again."""
+"""The state that a server keeps across a restart."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ V1 = Tag("v1")
 
 @asynccontextmanager
 async def started(folder: Path, target: str) -> AsyncIterator[App]:
-    """tagferry on the data of the one before it: an embedded region, and one that is a registry elsewhere."""
+    """tagferry on the data of the previous one: an embedded region, and one with a remote registry."""
     regions = {NORTH: {"listen": f"127.0.0.1:{free_port()}"}, SOUTH: {"registry": target, "organizations": "open"}}
     async with open_app(Settings.parse({"data_dir": folder / "tagferry", "regions": regions})) as app:
         if await ensure_admin(app.accounts) is not None:
@@ -31,7 +31,7 @@ async def started(folder: Path, target: str) -> AsyncIterator[App]:
 
 
 async def synchronize(app: App, repository: str) -> None:
-    """Bring `v1` of a repository of the team to the other region."""
+    """Synchronize `v1` of a repository of the team to the other region."""
     request = SyncRequest(
         id=repository,
         caller=await app.accounts.users.find("admin"),
@@ -71,7 +71,7 @@ async def test_after_a_restart_blobs_are_mounted_from_where_they_were_brought_be
     mounts = [seen for seen in asked if seen.method == "POST"]
     assert [seen.status for seen in mounts] == [201] * len(sample.all_blobs)
     assert all("from=release%2Ffirst" in seen.path for seen in mounts)
-    # That it was mounted is what the target says; that it is there is asked.
+    # The target reports that it was mounted; that it exists is then checked.
     proofs = [(seen.method, seen.status) for seen in asked if seen not in mounts]
     assert proofs == [("HEAD", 200)] * len(sample.all_blobs)
 

@@ -1,4 +1,4 @@
-"""A signed image with a bill of materials and an attestation arrives with all of it, whatever the registries know."""
+"""A signed image with an SBOM and an attestation is copied with both, whatever the registries support."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

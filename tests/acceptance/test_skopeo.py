@@ -1,4 +1,4 @@
-"""A real image goes in by skopeo, crosses by one API call, and comes out by skopeo byte for byte as it was."""
+"""A real image is pushed with skopeo, copied by one API call, and pulled with skopeo byte for byte unchanged."""
 
 import asyncio
 import json
@@ -156,5 +156,5 @@ def blob(layout: Path, digest: str) -> bytes:
 
 
 def contents(layout: Path) -> dict[str, bytes]:
-    """Everything that a layout holds, by digest."""
+    """Return everything in a layout, by digest."""
     return {path.name: path.read_bytes() for path in (layout / "blobs" / "sha256").iterdir()}

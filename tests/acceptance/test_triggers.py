@@ -1,4 +1,4 @@
-"""A push that was answered reaches its webhook, whatever dies in between and whoever else does not answer."""
+"""An acknowledged push reaches its webhook, whatever dies in between and whichever other webhooks fail."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ BODY = {
 
 @asynccontextmanager
 async def signed_in(url: str, password: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client with the administrator's token."""
+    """Return a client with the administrator's token."""
     user = {"name": "admin", "password": password}
     identity = {"methods": ["password"], "password": {"user": user}}
     async with aiohttp.ClientSession() as http:
@@ -66,7 +66,7 @@ async def test_a_server_that_is_killed_after_a_push_calls_when_it_is_started_aga
             await images.push(store, name_in("team"), images.image(), Tag("v1"))
             server.kill()
             await store.close()
-        # What was answered is on record, whether anybody has been called by then or not.
+        # An acknowledged push is recorded, whether the webhook has been called by then or not.
         with sqlite3.connect(tmp_path / "tagferry-data" / "tagferry.db") as database:
             ((event_id, status),) = database.execute("SELECT event_id, status FROM deliveries").fetchall()
         assert status == "waiting"
@@ -100,7 +100,7 @@ async def test_a_webhook_that_never_answers_delays_no_push_and_no_other_webhook(
             await eventually(lambda: alive.has(len(tags)), seconds=20)
 
             assert sorted(alive.tags()) == sorted(tags)
-            # It is called for no more at once than it has places.
+            # It gets no more calls at once than its limit.
             assert len(dead.calls) <= 4
             dead.answering.set()
 

@@ -1,4 +1,4 @@
-"""What an earlier version accepted and did not end, this one ends."""
+"""Jobs that an earlier version accepted and did not end are ended by this one."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ TARGETS = (RepositoryName("release/app"), RepositoryName("other/app"))
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """Where the database is: beside the images, or in PostgreSQL."""
+    """The location of the database: beside the images, or in PostgreSQL."""
     if request.param == "sqlite":
         return {}
     server = request.getfixturevalue("postgres")
@@ -34,7 +34,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 
 async def leave_unfinished(registry: DockerRegistry) -> None:
-    """A blob that the earlier version brought, and a session with half of another."""
+    """A blob that the earlier version copied, and a session with half of another."""
     target = RemoteStore(Endpoint(name="target", url=registry.url))
     await target.write_blob(TARGETS[0], images.blob(SHARED), images.opening(SHARED))
     await target.close()
@@ -48,7 +48,7 @@ async def leave_unfinished(registry: DockerRegistry) -> None:
 
 
 async def all_ended(app: App) -> list[SyncJob]:
-    """The jobs, oldest first, once all of them have ended."""
+    """Return the jobs, oldest first, once all of them have ended."""
     admin = await app.accounts.users.find("admin")
 
     async def ended() -> list[SyncJob]:

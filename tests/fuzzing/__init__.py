@@ -1,1 +1,1 @@
-"""Requests made up from the OpenAPI document, by whoever may do everything and by nobody."""
+"""Generated requests from the OpenAPI document, as an administrator, as an ordinary user and without a login."""

@@ -1,6 +1,6 @@
-"""`python -m tests.fuzzing`: schemathesis makes up requests from tagferry's OpenAPI document, and checks the answers.
+"""`python -m tests.fuzzing`: generate requests from the OpenAPI document with schemathesis, and check the responses.
 
-No answer may be a fault of the server or something that the document does not tell. The exit code is 1 where one is.
+The exit code is 1 if a response is a server error or not in the document.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _FIGURES = re.compile(r"Tested: (\d+).*?(\d+) generated, (.*?)\n", re.DOTALL)
 
 
 async def fuzz(examples: int, seed: int, paths: str) -> int:
-    """Try the API as everybody of whom it makes a difference, where paths match; returns how many found a fault."""
+    """Test the matching paths as each kind of caller; returns the number of kinds that found a fault."""
     faults = 0
     with tempfile.TemporaryDirectory(prefix="tagferry-fuzz-") as folder:
         async with deployed(Path(folder) / "data") as ferry:
@@ -50,7 +50,7 @@ async def fuzz(examples: int, seed: int, paths: str) -> int:
 
 
 async def _run(ferry: Deployment, options: list[str], *, examples: int, seed: int) -> tuple[int, str]:
-    """schemathesis's exit code, and what it said."""
+    """Return schemathesis's exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{ferry.urls[NORTH]}/openapi.json", *options),
         *("--checks", _CHECKS, "--max-examples", str(examples), "--seed", str(seed), "--no-color"),
@@ -69,7 +69,7 @@ async def _run(ferry: Deployment, options: list[str], *, examples: int, seed: in
 
 
 def main() -> int:
-    """Run as the command line says; returns the exit code."""
+    """Run the fuzzer; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     parser.add_argument("--examples", type=int, default=10, help="at most so many made-up requests of each kind (10)")
     parser.add_argument("--seed", type=int, default=1, help="makes the requests (1)")

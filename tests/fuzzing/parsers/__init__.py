@@ -1,1 +1,1 @@
-"""The parsers that read what strangers send, each with bytes that a fuzzer makes up."""
+"""The parsers of untrusted input, each with bytes from a fuzzer."""

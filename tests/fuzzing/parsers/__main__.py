@@ -1,8 +1,7 @@
-"""`python -m tests.fuzzing.parsers`: atheris makes up bytes for every parser that reads what strangers send.
+"""`python -m tests.fuzzing.parsers`: fuzz every parser of untrusted input with atheris.
 
-Prints a line for each target. The exit code is 1 where one raised what it must not raise, took longer than ten seconds
-for one input, or more than 1 GiB of memory. The input is then printed, and belongs into the target's corpus, so that
-the tests hold it.
+Prints a line for each target. The exit code is 1 if one raised an unexpected error, or took more than ten seconds or
+1 GiB of memory for one input. Such an input is printed; add it to the target's corpus, which the tests run.
 """
 
 import argparse
@@ -29,7 +28,7 @@ _SLOWEST = re.compile(r"stat::slowest_unit_time_sec:\s+(\d+)")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What fuzzing one target showed."""
+    """The result of fuzzing one target."""
 
     target: str
     executed: int
@@ -77,7 +76,7 @@ def fuzz(target: str, seconds: int, seed: int, keep: Path | None) -> Outcome:
 
 
 def main() -> int:
-    """Run as the command line says; returns the exit code."""
+    """Run the fuzzer; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing.parsers", description=__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="for each target (10)")
     parser.add_argument("--seed", type=int, default=1, help="makes the inputs (1)")

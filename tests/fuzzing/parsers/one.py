@@ -1,4 +1,4 @@
-"""`python -m tests.fuzzing.parsers.one NAME …`: lets atheris fuzz one target; what follows is for libFuzzer."""
+"""`python -m tests.fuzzing.parsers.one NAME …`: fuzz one target with atheris; further arguments go to libFuzzer."""
 
 import sys
 

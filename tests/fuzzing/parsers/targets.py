@@ -1,7 +1,7 @@
-"""What is fuzzed: for each parser a function that gives it bytes, and says what must hold whatever they are.
+"""The fuzz targets: for each parser a function that passes it bytes, and asserts what must hold for any bytes.
 
-A target raises nothing for any bytes: the refusals that a parser documents are expected, and everything else is a
-fault. What must hold besides is asserted.
+A target raises nothing for any bytes: the errors that a parser documents are expected, and all others are faults.
+Further invariants are asserted.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ from tagferry.web.swr import queries, synchronization, tags
 
 Target = Callable[[bytes], None]
 TARGETS: dict[str, Target] = {}
-"""By their names, which are those of the folders of their corpora too."""
+"""The targets by their names, which are also the folders of their corpora."""
 
 _NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _DECODED_LIMIT = 1 << 20
@@ -59,7 +59,7 @@ def _target(function: Target) -> Target:
 
 
 def _text(data: bytes) -> str:
-    """Bytes as text with everything that JSON can bring in, lone surrogates too."""
+    """Decode bytes to text with everything that JSON can contain, lone surrogates too."""
     return data.decode("utf-8", "surrogatepass" if b"\xed" in data else "replace") if _decodes(data) else _latin(data)
 
 
@@ -72,12 +72,12 @@ def _decodes(data: bytes) -> bool:
 
 
 def _latin(data: bytes) -> str:
-    """Bytes as text in the way in which headers are read."""
+    """Decode bytes to text as headers are read."""
     return data.decode("latin-1")
 
 
 def _parts(data: bytes, count: int) -> list[bytes]:
-    """The lines of an input, as many as a target takes; the last one has all the rest."""
+    """Split an input into the number of lines that a target takes; the last one has the rest."""
     found = data.split(b"\n", count - 1)
     return found + [b""] * (count - len(found))
 
@@ -113,7 +113,7 @@ def date(data: bytes) -> None:
 
 @_target
 def answer(data: bytes) -> None:
-    """Answers of registries, in two parts: the number of bytes of the first one, then all bytes."""
+    """Responses of registries, in two parts: the number of bytes of the first one, then all bytes."""
     size, rest = (data[0] * 16 if data else 0), data[1:]
     connection = _Connection()
     response = Response(cast("Any", connection), url="http://registry.test/v2/", bodiless=False, idle_timeout=1.0)
@@ -130,7 +130,7 @@ def answer(data: bytes) -> None:
 
 
 class _Connection:
-    """What an answer needs of its connection."""
+    """The part of a connection that a response needs."""
 
     def __init__(self) -> None:
         self.fault: Exception | None = None
@@ -147,7 +147,7 @@ class _Connection:
 
 @_target
 def request(data: bytes) -> None:
-    """What clients send on a connection, in two parts: the number of bytes of the first one, then all bytes."""
+    """The bytes of clients on a connection, in two parts: the number of bytes of the first one, then all bytes."""
     size, rest = (data[0] * 16 if data else 0), data[1:]
     _LOOP.run_until_complete(_serve(rest[:size], rest[size:]))
 
@@ -178,7 +178,7 @@ async def _serve(*parts: bytes) -> None:
     await asyncio.gather(*protocol.tasks)
     written = b"".join(client.written)
     assert written.startswith(b"HTTP/1.1 ") or not written
-    # Whatever is answered was asked for or refused, once each.
+    # Each response belongs to one request or refusal.
     answers = written.count(b"HTTP/1.1 ") - written.count(b"HTTP/1.1 100 ")
     assert answers <= len(scopes) + 1
     for scope in scopes:
@@ -189,7 +189,7 @@ async def _serve(*parts: bytes) -> None:
 
 
 class _Client(asyncio.Transport):
-    """The transport of a connection whose client sends what the fuzzer makes up, and takes every answer."""
+    """The transport of a connection whose client sends the fuzzer's bytes, and reads every response."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 80)})
@@ -224,10 +224,10 @@ _LOOP = asyncio.new_event_loop()
 
 @_target
 def head(data: bytes) -> None:
-    """Heads of answers that only lenient clients read."""
+    """Heads of responses that only lenient clients can read."""
     normalized = lenient_heads.normalized(data)
     if normalized is not None:
-        # What was mended stays as it is, so that nothing is read in two ways.
+        # A normalized head does not change again, so that it is not read in two ways.
         assert lenient_heads.normalized(normalized) == normalized or len(normalized) <= len(data) + 256
     lenient_heads.may_be_http(data)
 
@@ -246,7 +246,7 @@ def challenge(data: bytes) -> None:
 
 @_target
 def link(data: bytes) -> None:
-    """`Link` headers of pages, and where they lead."""
+    """`Link` headers of pages, and their targets."""
     page = cast("Any", SimpleNamespace(headers={"Link": _latin(data)}))
     if listing.has_next_page(page) and (found := listing._next(page)):
         location(found.encode("latin-1"))
@@ -297,7 +297,7 @@ def retry(data: bytes) -> None:
 
 @_target
 def token_answer(data: bytes) -> None:
-    """Answers of token servers."""
+    """Responses of token servers."""
     with suppress(TagferryError):
         document = tokens._parse(data, "https://token.test/token?a=b")
         assert 0 < tokens._lifetime(document) < float("inf")
@@ -318,7 +318,7 @@ def error_body(data: bytes) -> None:
 
 @_target
 def helper_output(data: bytes) -> None:
-    """What credential helpers print."""
+    """Output of credential helpers."""
     with suppress(TagferryError):
         credential_helper._read("test", data)
     credential_helper._readable(data)
@@ -375,7 +375,7 @@ def signature(data: bytes) -> None:
     with suppress(TagferryError):
         parsed = signing.Authorization.parse(_surrogates(header))
         signing.verify(request, parsed, "secret", now=_NOW)
-        raise AssertionError("a signature that nobody made was right")
+        raise AssertionError("a forged signature was accepted")
 
 
 @_target
@@ -425,7 +425,7 @@ def query_filter(data: bytes) -> None:
 
 @_target
 def pattern(data: bytes) -> None:
-    """Regular expressions of users: the expression, a line feed, what it is held against."""
+    """Regular expressions of users: the expression, a line feed, the text to match."""
     expression, text = _parts(data, 2)
     with suppress(Invalid):
         found = Pattern(_text(expression))
@@ -436,7 +436,7 @@ def pattern(data: bytes) -> None:
 
 @_target
 def retention_rules(data: bytes) -> None:
-    """Rules of retention policies, with the types that the API has already made sure of."""
+    """Rules of retention policies, with types that the API has already checked."""
     try:
         documents = json.loads(data)
     except (ValueError, RecursionError):
@@ -462,7 +462,7 @@ def _is_rule(document: Any) -> bool:
 
 @_target
 def notification(data: bytes) -> None:
-    """What registries tell at `/notifications`."""
+    """Events of registries at `/notifications`."""
     with suppress(TagferryError):
         events = notifications._events(data)
         list(notifications._pushes(events))
@@ -471,7 +471,7 @@ def notification(data: bytes) -> None:
 
 @_target
 def token_form(data: bytes) -> None:
-    """Queries and forms of those who ask for a token of the embedded registry."""
+    """Queries and forms that request a token of the embedded registry."""
     with suppress(TagferryError):
         asked = registry_tokens._Parameters(asgi.parameters_of(_latin(data)))
         asked.get("service")

@@ -1,4 +1,4 @@
-"""Fixed limits on the size, count, depth and duration of what clients and registries send.
+"""Fixed limits on input from clients and registries: its size, count, depth and duration.
 
 Limits that operators may want to change are settings (`[limits]`). `docs/limits.md` lists both.
 """

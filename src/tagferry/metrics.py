@@ -85,21 +85,21 @@ RECORDS_REFUSED = _counter(
 
 TASK_FAILURES = _counter(
     "tagferry_background_task_failures",
-    "How often a background task failed; it is restarted.",
+    "Failures of a background task, after each of which it is restarted.",
     ["task"],
 )
-"""Its label is the task's name, as `/readyz` shows it."""
+"""The label is the task's name, as in `/readyz`."""
 
 TASK_RUNNING = _gauge(
     "tagferry_background_task_running",
-    "Whether a background task runs now; 0 while it waits to be restarted.",
+    "1 while a background task runs, 0 while it waits for its restart.",
     ["task"],
 )
-"""Its label is the task's name, as `/readyz` shows it."""
+"""The label is the task's name, as in `/readyz`."""
 
 REGIONS_PAUSED = _gauge(
     "tagferry_region_paused",
-    "Whether this process has paused the synchronizations of a region because the region does not answer.",
+    "1 while this process has paused the synchronizations of a region that does not answer.",
     ["region"],
 )
 """The label is the id of a configured region."""

@@ -1,4 +1,4 @@
-"""Who did what is told in a line for each request that changes something, and for each that was refused."""
+"""The audit log has a line for each request that changes something, and for each that was not authorized."""
 
 import asyncio
 from collections.abc import Iterator

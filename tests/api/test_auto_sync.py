@@ -45,7 +45,7 @@ async def create(ferry: Deployment, *, repository: str = "app", key: Any = None,
 
 async def rules(ferry: Deployment, *, repository: str = "app", key: Any = None) -> list[Any]:
     request = ListImageAutoSyncReposDetailsRequest(namespace="team", repository=repository)
-    # The SDK tells of an empty array as of none.
+    # The SDK reports an empty array as None.
     return (await calling(ferry.sdk(key=key).list_image_auto_sync_repos_details, request)).body or []
 
 

@@ -1,4 +1,4 @@
-"""A disabled user, or a disabled key, is let in at no door; once it is enabled, at all of them."""
+"""A disabled user or key is rejected by all APIs until it is enabled."""
 
 import base64
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ Door = Callable[[], Awaitable[int]]
 
 
 async def doors(ferry: Deployment, name: str, password: str, key: AccessKey) -> dict[str, Door]:
-    """Every way in that a user has, as the status that it is answered with; each has let the user in before."""
+    """Return the status of a request with each kind of credentials. All of them worked before."""
 
     async def token_by(identity: dict[str, Any]) -> str:
         made = await ferry.http("POST", "/v3/auth/tokens", body={"auth": {"identity": identity}})

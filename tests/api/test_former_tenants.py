@@ -1,4 +1,4 @@
-"""Whoever takes a name that another tenant had before sees nothing of that tenant, and gets nothing from it."""
+"""A tenant that takes the name of a deleted tenant gets no access to its data."""
 
 import base64
 import uuid
@@ -147,7 +147,7 @@ async def test_a_new_organization_begins_without_blobs_and_upload_sessions(ferry
     blob = images.blob(LAYER)
     await store.write_blob(NAME, blob, images.opening(LAYER))
     session = await store.uploads.start(name_in(SHOP, "other"))
-    # As a push leaves it that had been let in before the organization was deleted.
+    # The state after a push that was authorized before the organization was deleted.
     await ferry.app.accounts.organizations.delete(NORTH, SHOP)
 
     second = await tenant(ferry, "second")

@@ -1,4 +1,4 @@
-"""A region whose disk is full: whoever asks is told so, and everything that only reads goes on."""
+"""A region with a full disk reports it, and continues to serve reads."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ async def test_a_full_disk_is_said_everywhere_and_passes(tmp_path: Path) -> None
 
         login = {"Authorization": aiohttp.encode_basic_auth(ferry.admin.name, ferry.admin.password)}
         assert (await ferry.http("GET", f"/v2/{APP}/manifests/v1", headers=login)).status == 200
-        # The space is back: what waits goes on, and nobody has to start it again.
+        # Once there is space, waiting jobs continue without a new request.
         ferry.replace(SOUTH, roomy)
         (ended,) = await ferry.ended_jobs(APP, [job])
         assert ended["status"] == "success", ended

@@ -208,7 +208,7 @@ async def temporary_key(ferry: Deployment, name: str, **token: Any) -> dict[str,
 
 
 async def namespaces(ferry: Deployment, credential: dict[str, str], token: str | None = None) -> list[str]:
-    """What the SDK's client sees with a temporary access key, and its security token or another."""
+    """Call the API with a temporary access key, and its own or another security token."""
     key = AccessKey(credential["access"], credential["secret"])
     client = ferry.sdk(key=key, security_token=credential["securitytoken"] if token is None else token or None)
     found = await calling(client.list_namespaces, ListNamespacesRequest())
@@ -277,7 +277,7 @@ async def test_a_temporary_key_is_got_by_a_token_in_the_body_too(ferry: Deployme
     answer = await ferry.http("POST", TEMPORARY, body=body)
     assert answer.status == 201
     assert await namespaces(ferry, answer.document["credential"]) == ["team"]
-    # What a header tells goes first, and if it is wrong the body's is not looked at.
+    # Credentials in the headers take precedence; if they are wrong, those in the body are not used.
     answer = await ferry.http("POST", TEMPORARY, body=body, headers={"X-Auth-Token": "unknown"})
     assert answer.refused()[0] == 401
 

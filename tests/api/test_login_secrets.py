@@ -1,4 +1,4 @@
-"""Login secrets by the unmodified SWR SDK: what they are, and what they let in."""
+"""Login secrets created with the unmodified SWR SDK, and what they give access to."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def create(ferry: Deployment, key: AccessKey | None = None, operation: str
 
 
 def auth_of(given: Any) -> str:
-    """What docker sends: the one login of the answer."""
+    """Return the login of the response, as docker sends it."""
     ((_, info),) = given.auths.items()
     auth: str = info.auth
     return auth

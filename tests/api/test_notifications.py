@@ -1,4 +1,4 @@
-"""`POST /notifications`: a registry tells of what was pushed to it."""
+"""`POST /notifications`: events from a registry about pushes."""
 
 import json
 from collections.abc import AsyncIterator

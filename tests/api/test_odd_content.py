@@ -31,7 +31,7 @@ RAW: dict[str, bytes] = {
 
 
 def odd(name: str) -> bytes:
-    """The bytes of a manifest that can no longer be pushed, or of which something cannot be told."""
+    """A manifest that can no longer be pushed, or that lacks information."""
     config = json.dumps({"mediaType": "a/b", "digest": Digest.of(b""), "size": 0}).encode()
     layer = b'{"mediaType":"a/b","digest":"%s","size":1%s}' % (Digest.of(b"").encode(), b"0" * 400)
     return RAW[name].replace(b"%s", OCI_MANIFEST.encode()).replace(b"CONFIG", config).replace(b"LAYER", layer)

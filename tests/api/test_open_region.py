@@ -41,7 +41,7 @@ REPOSITORY = {"namespace": "theirs", "repository": "app"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
-    """`team/app` in the north, `theirs/app` and `theirs/tools/cli` in the open south, and in both `team` on record."""
+    """`team/app` in the north, `theirs/app` and `theirs/tools/cli` in the open south, and `team` recorded in both."""
     folder = tmp_path_factory.mktemp("open")
     (folder / "registry").mkdir()
     with docker_registry(folder / "registry") as registry:
@@ -55,7 +55,7 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def user(ferry: Deployment) -> AccessKey:
-    """Somebody without any permission."""
+    """A user without permissions."""
     return (await ferry.user("carol"))[1]
 
 
@@ -72,7 +72,7 @@ async def organizations(ferry: Deployment, key: AccessKey | None = None) -> list
 
 
 async def repositories(ferry: Deployment, key: AccessKey | None = None, **query: Any) -> list[str]:
-    """What both lists and the overview agree on."""
+    """Return the repositories, which both lists and the overview agree on."""
     listed = (await in_south(ferry, "list_repos_details", ListReposDetailsRequest(**query), key)).body or []
     marked = (await in_south(ferry, "list_repo_details", ListRepoDetailsRequest(**query), key)).repos
     names = [f"{one.namespace}/{one.name}" for one in listed]

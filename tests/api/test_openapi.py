@@ -1,4 +1,4 @@
-"""The OpenAPI document tells of every operation; `make fuzz` holds the answers to it."""
+"""The OpenAPI document describes every operation. `make fuzz` checks the responses against it."""
 
 from pathlib import Path
 from typing import Any

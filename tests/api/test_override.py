@@ -1,4 +1,4 @@
-"""What a tag that stands at the target already means for it, and for the tags beside it."""
+"""The effect of an existing tag at the target on its sync, and on the other tags of the request."""
 
 from typing import Any
 

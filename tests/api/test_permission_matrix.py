@@ -1,4 +1,4 @@
-"""Who may do what, at which door: one decision for all of them, told as one table."""
+"""The permission matrix: all APIs make the same decisions, shown as one table."""
 
 import base64
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ MISSING_TAG = "missing"
 MISSING_POLICY = 10**9
 POLICY = {"algorithm": "or", "rules": [{"template": "tag_rule", "params": {"num": "9"}, "tag_selectors": []}]}
 UNKNOWN = {"user_id": "0" * 32, "user_name": "unknown", "auth": 1}
-"""Somebody whose permission cannot be changed, so that whoever may change permissions is told 404."""
+"""A user who does not exist, so that callers who may change permissions get 404."""
 
 # What each may do: L look at it by the management API and find it in the list, F find it among what is shared, P pull,
 # S synchronize from it, I into it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may
@@ -97,7 +97,7 @@ def login(ferry: Deployment, who: str) -> dict[str, str]:
 
 
 async def may(ferry: Deployment, who: str, repository: str) -> str:
-    """What somebody may do in a repository, in the letters of the table; each letter is one answer or more."""
+    """Return what a user may do in a repository, in the letters of the table. Each letter is one response or more."""
     api, registry = await token(ferry, who), login(ferry, who)
 
     async def allows(method: str, path: str, *, body: Any = None, headers: Mapping[str, str] = api) -> bool:
@@ -121,7 +121,7 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
     ]
     base = f"/v2/{TEAM}/{repository}"
     retag = {"source_tag": MISSING_TAG, "destination_tag": "copy"}
-    # Nobody calls this cluster's webhook, so that whoever may make triggers is told of that instead.
+    # No webhook matches this cluster, so users who may create triggers get that error instead.
     trigger = {
         **dict.fromkeys(("name", "application", "cluster_id", "cluster_ns"), "none"),
         "action": "update",

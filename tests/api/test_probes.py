@@ -1,4 +1,4 @@
-"""Probes say whether the process should be sent requests, and nothing of what it is made of."""
+"""Probes report whether the process can serve requests, without internal details."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What users and organizations may have has an end, at every door, and is shown by SWR's operation."""
+"""Quotas of users and organizations are enforced by all APIs, and shown by SWR's operation."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The embedded registry lets in the same users with the same permissions as the management API."""
+"""The embedded registry has the same users and permissions as the management API."""
 
 import base64
 import json

@@ -92,7 +92,7 @@ def challenge(answer: Answer) -> dict[str, str]:
 
 
 async def statuses(ferry: Deployment, who: dict[str, str], repository: str = "team/app") -> tuple[int, int, int]:
-    """What is answered to a pull, a push and a deletion."""
+    """Return the statuses of a pull, a push and a deletion."""
     base = f"/v2/{repository}"
     pulled = await ferry.http("GET", f"{base}/manifests/v1", headers=who)
     pushed = await ferry.http("POST", f"{base}/blobs/uploads/", headers=who)
@@ -185,7 +185,7 @@ async def test_the_catalog_needs_a_user(ferry: Deployment) -> None:
 
 
 async def test_a_login_without_a_scope_is_proved_at_the_base(ferry: Deployment) -> None:
-    """What `docker login` does."""
+    """Log in as `docker login` does."""
     who = await token(ferry, "stranger")
     assert (await ferry.http("GET", "/v2/", headers=who)).status == 200
     assert (await ferry.http("GET", "/v2/team/app/manifests/v1", headers=who)).status == 401
@@ -206,7 +206,7 @@ async def test_several_scopes_let_a_blob_be_mounted(ferry: Deployment) -> None:
 
 
 async def test_a_mount_from_where_one_may_not_pull_becomes_an_upload(ferry: Deployment) -> None:
-    """Then asking for the scope is of no use, and nobody may send the client round in a circle."""
+    """Requesting the scope would not help, so the client must not be sent in a loop."""
     digest = next(iter(IMAGE.all_blobs))
     both = await token(ferry, "editor", "repository:team/fresh:pull,push", "repository:release/hidden:pull")
     path = f"/v2/team/fresh/blobs/uploads/?mount={digest}&from=release/hidden"
@@ -395,7 +395,7 @@ async def test_a_form_has_a_limit_and_the_path_two_methods(ferry: Deployment) ->
 async def test_the_challenge_leads_where_the_caller_came_from(
     ferry: Deployment, host: bytes, scheme: bytes, realm: str | None
 ) -> None:
-    """The scheme is what a proxy on the same machine tells; the host is only taken as such."""
+    """The scheme comes from a proxy on the same machine; the host is the one of the request."""
     headers = b"X-Forwarded-Proto: " + scheme + b"\r\n" if scheme else b""
     address, _, port = ferry.urls[NORTH].removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(address, int(port))

@@ -1,7 +1,7 @@
-"""Every operation of the basic edition by the SDK's method of its name: what it answers, and what it refuses.
+"""Every operation of the basic edition through the SDK's method of the same name: its response, and its errors.
 
-What the answers tell, which permission is enough, and further reasons to refuse, are told by the tests of each kind of
-thing and by the matrix of permissions.
+The tests of each kind of resource and the permission matrix cover the content of responses, the required permissions
+and further errors.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +36,7 @@ BAD, BAD_FILTER, BAD_ORGANIZATION, BAD_REPOSITORY = (
     (400, "SVCSTG.SWR.4001028"),
     (400, "SVCSTG.SWR.4001029"),
 )
-OWN = "everybody is told of what is the own"
+OWN = "every user sees its own"
 FOUND = "what is not there is not among what is found"
 UNNAMED = "it names nothing that could be missing"
 FREE = "it takes no parameters"
@@ -61,7 +61,7 @@ RETENTION = 1
 
 
 class Change(NamedTuple):
-    """What a request has otherwise, by the names of its fields or of its body's, and how it is then refused."""
+    """A change of a request, by the names of its fields or of its body's, and the expected error."""
 
     fields: dict[str, Any]
     refusal: Refusal
@@ -74,7 +74,7 @@ class Case(NamedTuple):
         fields: the fields of a request that an administrator may make, in a body those of `body`.
         missing: something that does not exist; or why nothing can be missing.
         bad: a parameter that breaks a rule; or why none can.
-        denied: why everybody may make the request; empty where it is denied to whoever has no permission.
+        denied: why all users may make the request; empty if users without permissions are denied.
     """
 
     fields: dict[str, Any]
@@ -229,7 +229,7 @@ TABLE = {
     "delete_namespaces": Case({"namespace": "release"}, NOWHERE, BAD_TEAM),
 }
 
-EMPTY, LAST = "the SDK tells of an empty array as of none", "nothing follows"
+EMPTY, LAST = "the SDK reports an empty array as None", "nothing follows"
 UNFILLED = {
     "create_manual_image_sync_repo.body": EMPTY,
     "list_references.next_marker": LAST,
@@ -239,10 +239,10 @@ UNFILLED = {
     "list_repository_tags.body.deleted": "it is there",
     "list_shared_repo_details.next_marker": LAST,
     "list_shared_repos_details.body": EMPTY,
-    "show_domain_overview.downflow_size": "nobody counts it",
+    "show_domain_overview.downflow_size": "not counted",
     "show_domain_resource_reports.body": EMPTY,
 }
-"""What the answers have no value for, and why."""
+"""The fields that the responses do not have, with the reason."""
 
 
 class World(NamedTuple):
@@ -313,14 +313,14 @@ async def test_each_operation_refuses_what_it_should(world: World, call: str) ->
 async def test_each_operation_succeeds_where_nothing_is_wrong_and_fills_its_answer(world: World) -> None:
     unfilled: set[str] = set()
     for call, case in TABLE.items():
-        # What is denied to nobody is asked for by the outsider.
+        # Operations that are denied to no user are called by the outsider.
         answer = await world.ask(call, case.fields, key=world.outsider if case.denied else None)
         unfilled.update(nulls(answer, call))
     assert unfilled == UNFILLED.keys()
 
 
 def nulls(value: Any, place: str) -> Iterator[str]:
-    """The places of what the SDK's model of an answer documents, and has no value for."""
+    """Return the paths of the fields of a response's model that have no value."""
     if value is None:
         yield place
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the documentation says of every operation of the SDK is what a running tagferry does."""
+"""Every operation of the SDK behaves as the documentation says."""
 
 import re
 from pathlib import Path

@@ -49,7 +49,7 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
         pushes += [(name, images.image(seed=name), "v1") for name in others]
         for name, sample, tag in pushes:
             await images.push(store, name, sample, Tag(tag))
-            await asyncio.sleep(0.02)  # so that the file system's clock tells which came first
+            await asyncio.sleep(0.02)  # so that the file system's clock shows the order
         yield deployment
 
 

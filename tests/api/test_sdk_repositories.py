@@ -61,7 +61,7 @@ async def show(ferry: Deployment, name: str, *, namespace: str = "team") -> Any:
 
 
 async def listed(ferry: Deployment, **query: Any) -> dict[str, Any]:
-    """What both lists have for this query, once they agree on it."""
+    """Return the result of this query, which both lists agree on."""
     pages = (await ask(ferry, "list_repos_details", ListReposDetailsRequest(**query))).body or []
     marked = (await ask(ferry, "list_repo_details", ListRepoDetailsRequest(**query))).repos
     assert {one.name for one in pages} == {one.name for one in marked}
@@ -300,7 +300,7 @@ async def test_each_operation_needs_its_permission(ferry: Deployment) -> None:
         assert "editor needs the permission to manage" in message
     _, manager = await ferry.user("manager", team=Permission.MANAGE)
     await ask(ferry, "update_repo", update("by-editor", is_public=True), key=manager)
-    # What is public already stays so, whoever says something else of it.
+    # A public repository stays public when another field is updated.
     await ask(ferry, "update_repo", update("by-editor", is_public=True, description="more"), key=editor)
     assert (await ask(ferry, "show_repository", shown, key=reader)).description == "more"
     hide = update("by-editor", is_public=False)

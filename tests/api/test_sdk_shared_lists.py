@@ -1,4 +1,4 @@
-"""The unmodified SWR SDK lists what is shared, by whoever shares it and by whoever it is shared with."""
+"""The unmodified SWR SDK lists shared repositories, for owners and for recipients."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ SHARED = {"team/app": "partners", "team/shop/web": "rivals", "release/tool": "pa
 
 @dataclass(frozen=True)
 class Ferry:
-    """What is shared, and the keys of everybody who looks at it."""
+    """The shared repositories, and the keys of the users who list them."""
 
     deployment: Deployment
     keys: dict[str, AccessKey]
 
     async def pages(self, who: str, **query: Any) -> list[Any]:
-        """What ListSharedReposDetails answers."""
+        """Return the response of ListSharedReposDetails."""
         request = ListSharedReposDetailsRequest(**query)
         return (await ask(self.deployment, "list_shared_repos_details", request, key=self.keys[who])).body or []
 
     async def marked(self, who: str, **query: Any) -> Any:
-        """What ListSharedRepoDetails answers."""
+        """Return the response of ListSharedRepoDetails."""
         request = ListSharedRepoDetailsRequest(**query)
         return await ask(self.deployment, "list_shared_repo_details", request, key=self.keys[who])
 

@@ -1,4 +1,4 @@
-"""The unmodified SWR SDK creates, deletes and pages tags, and tells what is attached to them."""
+"""The unmodified SWR SDK creates, deletes and pages tags, and lists their attached artifacts."""
 
 from collections.abc import AsyncIterator
 from typing import Any

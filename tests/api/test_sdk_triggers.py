@@ -122,7 +122,7 @@ async def test_a_trigger_is_made_shown_listed_and_deleted(ferry: Deployment):
     assert listed.to_dict() == {field: getattr(shown, field) for field in type(listed).openapi_types}
 
     assert (await ask(ferry, *delete())).status_code == 204
-    # The SDK tells of an empty array as of none.
+    # The SDK reports an empty array as None.
     assert not (await ask(ferry, *list_all())).body
 
 
@@ -309,7 +309,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"cluster_id": "unknown"}, "4000014", "cluster_id must be a cluster of a webhook in the server's"),
     ({"cluster_id": None, "cluster_name": "releases"}, "4000014", "for the organization team: got 'releases'"),
 ]
-"""Fields that cannot be, with the code and the beginning of what is told about them."""
+"""Invalid fields, with the error code and the start of the message."""
 
 
 async def test_a_trigger_that_cannot_be_is_refused_by_its_field(ferry: Deployment):

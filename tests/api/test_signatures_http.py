@@ -1,4 +1,4 @@
-"""What signed requests are let in by, and what they are refused for, over real HTTP."""
+"""Signed requests over real HTTP: those that are accepted, and the reasons for rejection."""
 
 import json
 from collections.abc import AsyncIterator

@@ -30,7 +30,7 @@ async def jobs(ferry: Deployment, path: str = REPOSITORY) -> list[dict[str, Any]
 
 
 async def ended(ferry: Deployment, *tags: str) -> bool:
-    """Whether no job of these tags is under way."""
+    """Return whether all jobs of these tags have ended."""
     return not any(job["tag"] in tags and job["status"] in ("waiting", "running") for job in await jobs(ferry))
 
 

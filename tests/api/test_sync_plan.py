@@ -1,4 +1,4 @@
-"""A dry run tells what a synchronization would do and cost, and changes nothing."""
+"""A dry run shows what a synchronization would copy, and changes nothing."""
 
 from typing import Any
 

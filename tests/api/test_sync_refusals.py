@@ -322,7 +322,7 @@ async def test_who_sent_it_is_asked_before_anything_of_the_request_is_looked_at(
         answer = await ferry.http("POST", path, body=body, headers=headers)
         assert answer.refused()[:2] == (401, "SVCSTG.SWR.4010000")
     answer = await ferry.http("POST", "/v2/manage/nothing", body=body, headers=headers)
-    # Which paths there are is no secret, and without credentials nobody is to be asked.
+    # The paths are not secret, and authentication cannot proceed without credentials.
     assert answer.refused()[:2] == (401, "SVCSTG.SWR.4010000") if token else (404, NO_API)
     await assert_nothing_happened(ferry)
 

@@ -1,4 +1,4 @@
-"""What Terraform's provider writes reads back as it was written, so that a second plan changes nothing."""
+"""Terraform's provider reads back what it wrote, so a second plan is empty."""
 
 import itertools
 from collections.abc import AsyncIterator, Mapping

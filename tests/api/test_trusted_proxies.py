@@ -1,4 +1,4 @@
-"""Whose failures are counted, and who is in the audit log, where proxies stand in between."""
+"""The client's address for lockouts and the audit log, behind proxies."""
 
 import base64
 from pathlib import Path

@@ -37,7 +37,7 @@ class AccessLog:
         self._mark = self._path.stat().st_size
 
     def requests(self) -> list[Seen]:
-        """What was asked since the start or the last `forget`, once nothing more is written."""
+        """Return the requests since the start or the last `forget`, once nothing more is written."""
         self._settle()
         with self._path.open("rb") as log:
             log.seek(self._mark)

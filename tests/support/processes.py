@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def wait_until_it_listens(process: subprocess.Popen[bytes], address: str) -> None:
-    """Wait until somebody accepts connections there; raises RuntimeError if nobody does."""
+    """Wait until the address accepts connections; raises RuntimeError on timeout."""
     host, _, port = address.partition(":")
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -73,7 +73,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 async def outcome(process: asyncio.subprocess.Process, *, seconds: float) -> tuple[bytes, bytes]:
-    """What a process has written to its pipes, once it has ended; it is killed where nobody waits any longer."""
+    """Return the output of a process once it has ended. The process is killed if the wait is cancelled."""
     try:
         return await asyncio.wait_for(process.communicate(), seconds)
     except BaseException:

@@ -43,7 +43,7 @@ class RawClient:
             await self.writer.drain()
 
     async def send_all(self, parts: Iterable[bytes]) -> int:
-        """Send these one after the other until there are no more or the server closes; gives the bytes sent."""
+        """Send the pieces in order until all are sent or the server closes. Return the bytes sent."""
         sent = 0
         with suppress(ConnectionError):
             for part in parts:
@@ -52,7 +52,7 @@ class RawClient:
         return sent
 
     async def trickle(self, data: bytes, *, pause: float) -> int:
-        """Send a byte every `pause` seconds until there are no more or the server closes; gives the bytes sent."""
+        """Send a byte every `pause` seconds until all are sent or the server closes. Return the bytes sent."""
         sent = 0
         with suppress(ConnectionError):
             for byte in data:

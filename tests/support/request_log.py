@@ -1,4 +1,4 @@
-"""What an ASGI application is asked, and what it answers."""
+"""A log of the requests to an ASGI application, and of its responses."""
 
 import re
 from collections import Counter
@@ -57,7 +57,7 @@ class RequestLog:
 
     @property
     def answered(self) -> Counter[tuple[str, str, int]]:
-        """All other requests, but for those that were told to come with a login first."""
+        """Return all other requests, except those that were answered with a challenge."""
         return _counted(one for one in self.requests if one.path != TOKEN_PATH and one.status != 401)
 
 

@@ -1,4 +1,4 @@
-"""What tests do with the SWR SDK: call it, be refused by it, and look at what it made of an answer."""
+"""Helpers for the SWR SDK: calls, errors and parsed responses."""
 
 import re
 from typing import Any

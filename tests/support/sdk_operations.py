@@ -20,7 +20,7 @@ _BASIC = re.compile(r"/(\{api_version\})?|/v[23]/manage/.*")
 
 
 class State(Enum):
-    """What becomes of an operation."""
+    """The support of an operation."""
 
     THERE = "there"
     MISSING = "missing"
@@ -46,7 +46,7 @@ def operations() -> list[Operation]:
     there = _operation_ids()
     found = []
     for method in (name for name in dir(SwrClient) if name.endswith(_DESCRIBING)):
-        # A request with nothing in it is enough to be told where it would go.
+        # An empty request is enough to find out its path.
         info = getattr(SwrClient, method)(SimpleNamespace(attribute_map={}))
         name = info["response_type"].removesuffix("Response")
         is_basic = _BASIC.fullmatch(info["resource_path"]) is not None

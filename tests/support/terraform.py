@@ -1,6 +1,6 @@
 """Terraform's resources as its provider for Huawei Cloud has them: what each sends, and what it reads back.
 
-Each resource is told by its requests and by the fields of its state. The facts are those of the provider's source
+Each resource is modeled by its requests and the fields of its state. The facts are those of the provider's source
 (huaweicloud/terraform-provider-huaweicloud, `huaweicloud/services/swr` and `services/iam`, with chnsz/golangsdk).
 """
 
@@ -32,7 +32,7 @@ class Provider:
         return answer
 
     async def read(self, path: str) -> Any:
-        """The document there, or None where it is gone."""
+        """Return the document at the path, or None if it does not exist."""
         answer = await self.request("GET", path)
         if answer.status == 404:
             return None
@@ -58,7 +58,7 @@ class Resource(Protocol):
         ...
 
     async def read(self, provider: Provider, config: Config, resource_id: str) -> State | None:
-        """Its state, or None where it is gone; of the configuration only what an import knows is used."""
+        """Return the state, or None if the resource does not exist. It uses only what an import knows."""
         ...
 
     async def update(self, provider: Provider, old: Config, new: Config, resource_id: str) -> None: ...

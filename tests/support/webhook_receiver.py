@@ -1,4 +1,4 @@
-"""What a webhook calls: it keeps the calls, and answers as a test says."""
+"""A receiver of webhook calls: it records them, and answers as configured by a test."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ class ReceivedCall:
         return json.loads(self.body)
 
     def is_signed_with(self, secret: str) -> bool:
-        """Whether the signature is that of the body, as any receiver would find out."""
+        """Return whether the signature of the body is valid."""
         digest = hmac.new(secret.encode(), self.body, hashlib.sha256).hexdigest()
         return self.headers.get("x-tagferry-signature-256") == f"sha256={digest}"
 
@@ -69,11 +69,11 @@ class Receiver:
         await send({"type": "http.response.body", "body": b"thank you"})
 
     async def has(self, count: int) -> bool:
-        """Whether so many calls have come."""
+        """Return whether this many calls have arrived."""
         return len(self.calls) >= count
 
     def tags(self) -> list[str]:
-        """The tags that it was told of, in that order."""
+        """Return the tags of the calls, in order."""
         return [call.document["tag"] for call in self.calls]
 
 

@@ -21,22 +21,22 @@ log = SparseEvents(__name__)
 _FRESH_SECONDS = 1.0
 _RETRY_SECONDS = 5
 _RESTART_SECONDS = 300.0
-"""A background task that fails for longer is not expected to recover within this process."""
+"""The time after which a failing background task is not expected to recover in this process."""
 _OK = "ok"
 
 
 class Health(BaseModel):
-    """Whether the process is alive, and which of its parts are not."""
+    """The response of `/healthz`: the state of the process and its components."""
 
     status: Literal["ok", "failed"]
     components: dict[str, str]
 
 
 class Ready(BaseModel):
-    """Whether requests can be served.
+    """The response of `/readyz`: whether the process can serve requests, and the state of its components.
 
-    `degraded`: they can, but a component that they do not depend on has failed. `paused` names the regions whose
-    registries do not answer.
+    `degraded`: requests can be served, but a component that they do not depend on has failed. `paused` lists the
+    regions whose registries do not answer.
     """
 
     status: Literal["ok", "degraded", "failed"]
@@ -48,7 +48,7 @@ class Readiness:
     """The state of this process's components.
 
     Args:
-        services: has them. The database is asked once a second at most, however often the probe is.
+        services: the services to check. The database is queried at most once a second.
     """
 
     def __init__(self, services: Services) -> None:
@@ -58,7 +58,7 @@ class Readiness:
         self._answered = False
 
     async def report(self, *, with_disk: bool) -> Ready:
-        """Return the state of each component, with the disks if they are asked for."""
+        """Return the state of each component; of the disks only with `with_disk`."""
         required = {
             "requests": "overloaded: requests are refused" if self._services.load.is_shedding else _OK,
             "database": _OK if await self._database_answers() else "the database does not answer",

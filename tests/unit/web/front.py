@@ -1,4 +1,4 @@
-"""An application behind the server's front end, for tests of what never reaches applications."""
+"""An application behind the server's front end, for tests of requests that do not reach applications."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

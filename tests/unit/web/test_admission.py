@@ -1,4 +1,4 @@
-"""A process that has too much to do answers 503 at once, and keeps what it has let in quick."""
+"""An overloaded process answers 503 at once, and keeps admitted requests fast."""
 
 import asyncio
 from collections.abc import AsyncIterator

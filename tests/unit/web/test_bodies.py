@@ -1,4 +1,4 @@
-"""What the parts of a request cost is bounded before they are parsed."""
+"""The cost of parsing a request is limited before it is parsed."""
 
 import pytest
 

@@ -156,7 +156,7 @@ async def test_handshakes_give_way_too(tmp_path: Path):
 
 
 async def test_a_listener_goes_on_when_the_system_is_out_of_descriptors(monkeypatch: pytest.MonkeyPatch):
-    """The system's refusal is given by a socket that stands for the listening one."""
+    """A fake listening socket raises the system's error."""
     app = Application()
     failures = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS]
 

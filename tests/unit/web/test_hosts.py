@@ -13,7 +13,7 @@ NORTH = RegionId("cn-north-4")
 
 
 def takes(host: str | None, north: dict[str, Any], **others: dict[str, Any]) -> bool:
-    """Whether the north takes what was signed for this host."""
+    """Return whether the north accepts requests signed for this host."""
     settings = Settings.parse({"regions": {NORTH: north, **others}})
     try:
         RegionHosts(NORTH, settings.regions).require(host)

@@ -1,4 +1,4 @@
-"""What a connection may send: heads, bodies and pipelined requests are bounded, and their framing is not guessed."""
+"""Limits of a connection: heads, bodies and pipelined requests are bounded, and framing is strict."""
 
 import asyncio
 import inspect

@@ -20,7 +20,7 @@ APP = Starlette(routes=[Route("/", lambda _request: PlainTextResponse("here"))])
 
 
 class Client:
-    """Connects to a server, and tells who that says it is."""
+    """Connect to a server, and return the name in its certificate."""
 
     def __init__(self, ca_file: Path, port: int) -> None:
         self._ca_file = ca_file

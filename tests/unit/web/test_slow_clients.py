@@ -1,4 +1,4 @@
-"""Clients that leave a connection unused, send slowly or never read are cut off; slow ones that go on are not."""
+"""Clients that stay idle, send too slowly or never read are disconnected; slow but steady ones are not."""
 
 import asyncio
 import socket

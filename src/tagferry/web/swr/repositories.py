@@ -87,7 +87,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
     name = RepositoryName.from_path(namespace, repository)
     owner = (await _require(context, name, Permission.READ)).owner
     view = await find(context, name)
-    # A repository created by a push has no creator on record; show its organization's.
+    # A repository created by a push has no recorded creator; show its organization's.
     creator = view.entry.record or owner
     path = f"{context.region.registry_host}/{name}"
     return {

@@ -213,7 +213,7 @@ async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository
         assert repeated(requests) == {}
     agreed = asked(await ferry.source.requests(), "HEAD manifest 304")
     # For the first tag both are asked at once, since the source must have the repository.
-    assert agreed == once(map(manifest_path, TAGS[1:])), "the source gets the digest of the target, and only confirms it"
+    assert agreed == once(map(manifest_path, TAGS[1:])), "the source gets the digest of the target and confirms it"
 
 
 async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for_once(ferry: Ferry):

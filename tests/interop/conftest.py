@@ -1,4 +1,4 @@
-"""An embedded region and another one, of each kind, and the clients that are used with them."""
+"""An embedded region and one of each other kind, and the clients to use with them."""
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ async def ferry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def crane(tmp_path: Path, ferry: Deployment) -> Client:
-    """crane, logged in where that is asked for."""
+    """crane, logged in if requested."""
     client = Client(built(CRANE), tmp_path)
     for region in ferry.urls:
         host = ferry.app.services.regions[region].registry_host
@@ -37,7 +37,7 @@ async def crane(tmp_path: Path, ferry: Deployment) -> Client:
 
 @pytest.fixture
 async def regctl(tmp_path: Path, ferry: Deployment) -> Client:
-    """regctl, logged in where that is asked for."""
+    """regctl, logged in if requested."""
     client = Client(built(REGCTL), tmp_path)
     for region in (NORTH, SOUTH):
         host = ferry.app.services.regions[region].registry_host

@@ -1,4 +1,4 @@
-"""Programs of others, built from their modules: what is pinned and how is in `go/go.mod`."""
+"""Third-party programs, built from their modules, which `go/go.mod` pins."""
 
 import asyncio
 import subprocess
@@ -24,18 +24,18 @@ INTEROP = [pytest.mark.interop, pytest.mark.timeout(BUILD_SECONDS + 100)]
 """The marks of tests that run these programs."""
 
 CONFORMANCE = "conformance"
-"""The OCI's own tests of a registry."""
+"""The OCI's conformance tests."""
 CRANE, REGCTL = "crane", "regctl"
 DISTRIBUTION = "registry"
-"""CNCF distribution 3, the successor of the docker-registry that Debian has."""
+"""CNCF distribution 3, the successor of Debian's docker-registry."""
 
 
 @cache
 def built(name: str) -> str:
-    """The path of a program; skips the test where Go is not installed."""
+    """Return the path of a program; skips the test if Go is not installed."""
     require_program("go")
     _BUILD.mkdir(parents=True, exist_ok=True)
-    # The modules come over the network, so that a first failure need not be ours.
+    # The modules are downloaded, so a first failure may be the network's.
     for pause in (_RETRY_PAUSE_SECONDS, 0):
         done = subprocess.run(
             ["go", "build", "-buildvcs=false", "-o", f"{_BUILD}/", "tool"],
@@ -54,7 +54,7 @@ def built(name: str) -> str:
 
 @contextmanager
 def crane_registry() -> Iterator[str]:
-    """Run the registry of go-containerregistry, which keeps everything in memory, and give its URL."""
+    """Run the registry of go-containerregistry, which keeps everything in memory; yields its URL."""
     address = f"127.0.0.1:{free_port()}"
     command = [built(CRANE), "registry", "serve", "--address", address]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -67,7 +67,7 @@ def crane_registry() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Client:
-    """A client of registries with a home of its own, so that it knows no login but those that it is given.
+    """A registry client with its own home folder, so that it has only the given logins.
 
     Attributes:
         program: its path.
@@ -78,7 +78,7 @@ class Client:
     home: Path
 
     async def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-        """What it prints; fails the test where it fails."""
+        """Run it and return its output; fails the test if it fails."""
         code, output, errors = await self.attempt(*arguments, environment=environment)
         assert code == 0, f"{arguments[0]} ended with {code}: {output}{errors}"
         return output
@@ -86,7 +86,7 @@ class Client:
     async def attempt(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> tuple[int | None, str, str]:
-        """Its exit code, what it prints, and what it says of errors."""
+        """Run it and return its exit code, output and error output."""
         own = {"HOME": str(self.home), "DOCKER_CONFIG": str(self.home), "REGCTL_CONFIG": f"{self.home}/regctl.json"}
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Registries of others as regions: programs on loopback, and how tagferry and skopeo reach them."""
+"""Other registries as regions: programs on loopback, and the configuration for tagferry and skopeo."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -18,12 +18,12 @@ _CREDENTIALS = ("--creds", f"{USERNAME}:{PASSWORD}")
 
 @dataclass(frozen=True)
 class Running:
-    """A registry that runs.
+    """A running registry.
 
     Attributes:
-        settings: those of a region that is this registry.
-        skopeo: what `skopeo inspect` is told about it.
-        tokens: the server that gives tokens for it, if one does.
+        settings: those of a region with this registry.
+        skopeo: the options of `skopeo inspect` for it.
+        tokens: its token server, if it has one.
     """
 
     settings: dict[str, Any]
@@ -76,7 +76,7 @@ def _behind_nginx(*, login: bool = False, clients: bool = False) -> Opening:
 
 @asynccontextmanager
 async def with_tokens(folder: Path) -> AsyncIterator[Running]:
-    """Run docker-registry so that it wants tokens."""
+    """Run docker-registry with token authentication."""
     async with token_server(folder) as tokens:
         with docker_registry(folder, auth=tokens) as registry:
             settings = {"registry": registry.url, **_LOGIN}

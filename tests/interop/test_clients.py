@@ -1,4 +1,4 @@
-"""What crane and regctl push crosses to another region, and they find it there as they know it."""
+"""Images that crane and regctl push are copied to another region, and the clients find them there unchanged."""
 
 import io
 import tarfile

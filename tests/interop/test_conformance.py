@@ -1,4 +1,4 @@
-"""The embedded registry passes the OCI's own tests of a registry, those of what is new after 1.1 too."""
+"""The embedded registry passes the OCI's conformance tests, also those of features after 1.1."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.deployment import NORTH, TEAM, Deployment, deployed
 
 pytestmark = INTEROP
 
-# Left out is only what a registry may refuse, and this one does: an image with parts that it does not hold.
+# Only an optional feature is left out: a registry may refuse an image with missing parts, as this one does.
 OPTIONAL = {
     "OCI_VERSION": "dev",
     "OCI_API_BLOBS_UPLOAD_CANCEL": "true",
@@ -21,9 +21,9 @@ OPTIONAL = {
     "OCI_DATA_SPARSE": "false",
 }
 NOT_DONE = {
-    # Whoever may not name where a blob is could otherwise learn that somebody has it.
+    # Otherwise callers without access to a blob's repository could learn that the blob exists.
     "blob-mount-anonymous",
-    # A range that ends before it begins is no range, so that it is ignored.
+    # A range that ends before it begins is invalid, so it is ignored.
     "range 500-0",
 }
 

@@ -1,4 +1,4 @@
-"""Registries of others as regions: a real image with its signatures crosses to each and back, and is deleted there."""
+"""Other registries as regions: a real image with its signatures is copied to each and back, and deleted there."""
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -25,7 +25,7 @@ pytestmark = INTEROP
 
 APP, BACK = RepositoryName(f"{TEAM}/app"), RepositoryName(f"{RELEASE}/app")
 IN_PLACE = 4
-"""Requests to a registry at most for a tag that is in place there with its signatures: for the tag, the list of tags,
+"""The maximum number of requests to a registry for an up-to-date tag with signatures: the tag, the list of tags,
 the referrers or the tag that lists them, and cosign's tag."""
 
 
@@ -165,7 +165,7 @@ async def test_what_is_missing_to_reach_a_registry_is_named(
 
 
 async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict[str, Digest]:
-    """Push the image to the north, with a signature of each kind; gives these by their references."""
+    """Push the image to the north, with a signature of each kind; returns these by their references."""
     here = f"{ferry.app.services.regions[NORTH].registry_host}/{APP}:{TAG}"
     login = ("--dest-tls-verify=false", "--dest-creds", f"{ferry.admin.name}:{ferry.admin.password}")
     await skopeo.run("--insecure-policy", "copy", "--all", *login, debian.skopeo_name, f"docker://{here}")
@@ -181,7 +181,7 @@ async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict
 async def sync(
     ferry: Deployment, source: RegionId, repository: RepositoryName, target: RegionId, namespace: str
 ) -> None:
-    """Synchronize the tag by the source's management API, and wait for its end, which has to be a success."""
+    """Synchronize the tag with the source's management API, and wait for its success."""
     path = f"/v2/manage/namespaces/{repository.namespace}/repos/{repository.repository}"
     token = {"X-Auth-Token": await ferry.token(source)}
     body = {"imageTag": [TAG], "override": False, "remoteNamespace": namespace, "remoteRegionId": target}
@@ -190,7 +190,7 @@ async def sync(
 
 
 def blobs(layout: Path) -> dict[str, bytes]:
-    """Everything that a layout holds, by digest."""
+    """Return everything in a layout, by digest."""
     return {path.name: path.read_bytes() for path in (layout / "blobs" / "sha256").iterdir()}
 
 
@@ -201,7 +201,7 @@ async def digest(store: ImageStore, repository: RepositoryName, tag: str) -> Dig
 
 @contextmanager
 def counted(store: Any) -> Iterator[list[str]]:
-    """The requests that a remote store sends meanwhile, to its registry and for tokens."""
+    """Record the requests that a remote store sends meanwhile, to its registry and for tokens."""
     asked: list[str] = []
     send = store._transport._exchange.send
 

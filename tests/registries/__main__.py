@@ -1,4 +1,4 @@
-"""Tries every vendor's registry in both directions and writes the tables of docs/registries/README.md.
+"""Test every vendor's registry in both directions, and write the tables of docs/registries/README.md.
 
 Run as `python -m tests.registries`.
 """

@@ -1,4 +1,4 @@
-"""How an in-memory registry authenticates: openly, by Basic, or by the tokens of a token server of its own.
+"""The authentication of an in-memory registry: none, Basic, or tokens of its own token server.
 
 Sources: the distribution project's "Token Authentication" and its OAuth2 form; RFC 9110, section 11.
 """
@@ -17,7 +17,7 @@ _SHORT_LIVED = 3
 
 Actions = frozenset[str]
 Grants = Callable[[str, Actions], Actions]
-"""Which of the wanted actions in a repository are granted."""
+"""Returns which of the requested actions in a repository are granted."""
 
 
 def grant_all(repository: str, wanted: Actions) -> Actions:
@@ -27,20 +27,20 @@ def grant_all(repository: str, wanted: Actions) -> Actions:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The terms on which a registry is used.
+    """The authentication that a registry requires.
 
     Attributes:
-        scheme: what a request has to show.
+        scheme: the required authentication scheme.
         username: the user that the registry knows; anonymous requests are refused.
         password: its password.
-        refresh_token: an OAuth2 refresh token ("identity token") that is taken instead.
+        refresh_token: an OAuth2 refresh token ("identity token") that is accepted instead.
         realm: the token server's path.
         realm_elsewhere: whether the token server is on the registry's second host.
         service: as the challenge names it.
-        anonymous: whether the token server gives tokens for pull without credentials.
+        anonymous: whether the token server issues tokens for pull without credentials.
         basic_challenge: the challenge of the scheme `basic`.
         challenge_actions: whether the challenge names the actions that are needed.
-        uses: requests that each of the first three tokens is good for; None means that no token ends.
+        uses: the number of requests for which each of the first three tokens is valid; None means without limit.
         tag_list_action: the action that a list of tags needs.
     """
 
@@ -68,7 +68,7 @@ class TokenServer:
     """Authenticates the requests to one registry.
 
     Attributes:
-        url: the address of the host on which tokens are given.
+        url: the address of the token server's host.
         grants: which actions in a repository a user gets.
     """
 
@@ -80,12 +80,12 @@ class TokenServer:
         self._numbers = count(1)
 
     def is_token_request(self, ask: Ask) -> bool:
-        """Whether a request is for a token."""
+        """Return whether a request is for a token."""
         access = self.access
         return access.scheme == "bearer" and ask.path == access.realm and ask.elsewhere == access.realm_elsewhere
 
     def refusal(self, ask: Ask) -> Reply | None:
-        """The answer to a request that is not authorized; None if it is."""
+        """Return the response to a request that is not authorized; None if it is."""
         shown = ask.headers.get("Authorization", "")
         if self.access.scheme == "open":
             return None
@@ -121,7 +121,7 @@ class TokenServer:
         return said({"token": value, "access_token": value, "expires_in": 300})
 
     def expire_all(self) -> None:
-        """Let every token that was given be refused from now on."""
+        """Revoke every token that was issued so far."""
         self._tokens.clear()
 
     def _needed(self, ask: Ask) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Behaviors that several vendors share; each vendor gives the effect in its words and the source of the fact."""
+"""Behaviors that several vendors share; each vendor describes the effect and names the source."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def no_referrers(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> tuple[Behavior, Behavior]:
-    """The referrers API is answered with this, and a manifest with a subject is stored without `OCI-Subject`."""
+    """The referrers API gives this response, and a manifest with a subject is stored without `OCI-Subject`."""
 
     def instead(registry: Registry, ask: Ask) -> Reply | None:
         return Reply(status=status, headers=headers or {}, body=body) if ask.kind == "referrers" else None
@@ -55,7 +55,7 @@ def subjects_not_noted(*, source: str) -> Behavior:
 
 
 def repository_must_exist(status: int, code: str, message: str, *, effect: str, source: str) -> Behavior:
-    """Nothing is pushed to a repository that was not created before."""
+    """A push to a repository that was not created is refused."""
 
     def instead(registry: Registry, ask: Ask) -> Reply | None:
         if ask.reads or not ask.repository or registry.contents.find(ask.repository):
@@ -67,7 +67,7 @@ def repository_must_exist(status: int, code: str, message: str, *, effect: str, 
 
 
 def immutable_tags(status: int, code: str, message: str, *, effect: str, source: str) -> Behavior:
-    """A tag that exists is not written again, not even with the same manifest."""
+    """An existing tag is not written again, not even with the same manifest."""
 
     def instead(registry: Registry, ask: Ask) -> Reply | None:
         repository = registry.contents.find(ask.repository)
@@ -90,7 +90,7 @@ def no_parts(status: int, code: str, message: str, *, limit: int = 0, name: str,
 
 
 def opaque_pages(size: int, parameter: str, *, effect: str, source: str) -> Behavior:
-    """Lists of tags come in pages of this size, and an absolute `Link` names the next page by an opaque value."""
+    """Lists of tags have pages of this size, and an absolute `Link` names the next page by an opaque value."""
 
     def instead(registry: Registry, ask: Ask) -> Reply | None:
         repository = registry.contents.find(ask.repository)
@@ -110,5 +110,5 @@ def opaque_pages(size: int, parameter: str, *, effect: str, source: str) -> Beha
 
 
 def is_digest_tag(reference: str) -> bool:
-    """Whether a tag is made from a digest alone, as the referrers tag schema has it."""
+    """Return whether a tag is made from a digest alone, as in the referrers tag schema."""
     return _DIGEST_TAG.fullmatch(reference) is not None

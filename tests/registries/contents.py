@@ -1,6 +1,6 @@
 """The contents of an in-memory registry, and the OCI distribution API over them (distribution-spec 1.1).
 
-This is the registry without any vendor's peculiarities: complete, strict, and with the referrers API.
+A registry without any vendor's behaviors: complete, strict, and with the referrers API.
 """
 
 import re
@@ -26,7 +26,7 @@ class Ask(Asked):
     """A request to a registry.
 
     Attributes:
-        elsewhere: whether it came to the registry's second host.
+        elsewhere: whether it was sent to the registry's second host.
     """
 
     elsewhere: bool = False
@@ -48,7 +48,7 @@ class Ask(Asked):
 
     @property
     def reads(self) -> bool:
-        """Whether this changes nothing."""
+        """Return whether it changes nothing."""
         return self.method in ("GET", "HEAD")
 
     def parameter(self, name: str) -> str:
@@ -65,7 +65,7 @@ class Repository:
     """One repository: blobs, manifests and tags by name, and open upload sessions.
 
     Attributes:
-        has_lost: whether it has lost something that it had accepted.
+        has_lost: whether it has lost accepted content.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Repository:
         return self.manifests.get(self.tags.get(reference, reference))
 
     def missing_below(self, manifest: Manifest) -> list[str]:
-        """The digests that a manifest refers to and the repository does not hold."""
+        """Return the digests that a manifest refers to and the repository does not hold."""
         blobs: list[str] = [blob.digest for blob in manifest.blobs if not blob.is_external]
         children: list[str] = [child.digest for child in manifest.children]
         return [one for one in blobs if one not in self.blobs] + [
@@ -88,13 +88,13 @@ class Repository:
 
 
 class Contents:
-    """All repositories, and the answers to requests for them.
+    """All repositories, and the responses to requests for them.
 
     Attributes:
         repositories: by name.
-        page_size: tags in one page, if a request asks for more or does not say.
-        checks_references: whether a manifest is refused if something that it refers to is missing; a repository that
-            has lost something always does so, as only it can know.
+        page_size: tags in one page, if a request asks for more or for no number.
+        checks_references: whether a manifest with missing references is refused; a repository that has lost content
+            always does so.
     """
 
     def __init__(self) -> None:
@@ -104,11 +104,11 @@ class Contents:
         self._sessions = count(1)
 
     def find(self, repository: str) -> Repository | None:
-        """A repository that exists."""
+        """Return a repository, which must exist."""
         return self.repositories.get(repository)
 
     def answer(self, ask: Ask) -> Reply:
-        """Answer a request that is authorized."""
+        """Answer an authorized request."""
         if ask.path in ("/v2/", "/v2"):
             return said({})
         if ask.path == "/v2/_catalog":
@@ -243,7 +243,7 @@ class Contents:
 
 
 def blob_reply(ask: Ask, content: bytes) -> Reply:
-    """A blob, or the range of it that is asked for."""
+    """Return a blob, or the requested range of it."""
     headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
     found = _RANGE.fullmatch(ask.headers.get("Range", ""))
     if found is None:

@@ -1,4 +1,4 @@
-"""The images that cross to and from every vendor's registry: one of each kind that people push."""
+"""The images that are copied from and to every vendor's registry: one of each common kind."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _BUILDKIT_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 
 @dataclass(frozen=True)
 class Sample:
-    """An image under a tag, with what is attached to it.
+    """An image under a tag, with its attached artifacts.
 
     Attributes:
         signatures: images under tags made from the image's digest, as cosign pushes them.
@@ -30,11 +30,11 @@ class Sample:
 
     @property
     def everything(self) -> list[SampleImage]:
-        """The image and all that is attached to it."""
+        """The image and all its attached artifacts."""
         return [self.image, *self.signatures.values(), *self.referrers]
 
     def store(self, repository: Repository) -> None:
-        """Put this into a repository, past its API."""
+        """Store this in a repository, bypassing its API."""
         for one in self.everything:
             repository.blobs.update({str(digest): content for digest, content in one.all_blobs.items()})
             repository.manifests.update({manifest.digest: manifest for manifest in one.all_manifests})
@@ -42,7 +42,7 @@ class Sample:
         repository.tags.update({tag: signature.digest for tag, signature in self.signatures.items()})
 
     def store_referrers_tag(self, repository: Repository) -> None:
-        """Put the index of the referrers under the tag that stands in for the referrers API."""
+        """Store the index of the referrers under the fallback tag of the referrers API."""
         if not self.referrers:
             return
         listed = [one.manifest.referrer_descriptor.to_json() for one in self.referrers]
@@ -52,7 +52,7 @@ class Sample:
         repository.tags[self.image.digest.replace(":", "-")] = index.digest
 
     def differences(self, repository: Repository | None) -> list[str]:
-        """What of this a repository does not hold, bit by bit."""
+        """Return the parts that a repository does not hold, bit by bit."""
         if repository is None:
             return ["the repository"]
         lacking = []

@@ -1,4 +1,4 @@
-"""An in-memory registry on loopback, whose behaviors are switched on one by one."""
+"""An in-memory registry on loopback with configurable behaviors."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Behavior:
-    """One way in which a registry differs from the specification, or uses the freedom that it gives.
+    """A difference of a registry from the specification, or a choice that the specification allows.
 
     Attributes:
         name: a short name, unique among all behaviors of a vendor.
         effect: what the registry does, as a sentence.
-        source: where that is documented or reported.
+        source: the documentation or report.
         instead: answers a request instead of the registry, or returns None to leave it alone.
-        afterwards: changes the registry's answer, or returns None to leave it alone.
+        afterwards: changes the registry's response, or returns None to leave it alone.
         before_login: whether `instead` comes before the request is authorized.
-        refuses: whether nothing helps against it, so that the copy ends with its reason.
-        avoided: why tagferry never meets it; empty if it does.
+        refuses: whether the copy must fail with a reason, since there is no way around it.
+        avoided: why tagferry never triggers it; empty if it does.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Behavior:
 class Registry:
     """A registry with its contents, its token server and a second host.
 
-    The second host stands for every other host that a registry sends its clients to: storage that takes signed URLs
+    The second host represents every other host to which a registry sends its clients: storage that accepts signed URLs
     and refuses any Authorization, a token server, a mirror, or a web site.
 
     Attributes:
         url: the address of the registry, once it listens.
         elsewhere: the address of the second host.
-        contents: what it holds.
+        contents: its repositories.
         tokens: its token server.
         asked: every request to either host, in the order of arrival.
-        met: how often each behavior showed, by its name.
-        leaks: requests that brought credentials to the second host.
+        met: how often each behavior was triggered, by its name.
+        leaks: requests with credentials to the second host.
     """
 
     def __init__(self, access: Access | None = None, behaviors: Collection[Behavior] = ()) -> None:
@@ -69,7 +69,7 @@ class Registry:
         self.leaks: list[Ask] = []
 
     def answer(self, ask: Ask) -> Reply:
-        """Answer one request, as all the behaviors together have it."""
+        """Answer one request with all the behaviors applied."""
         self.asked.append(ask)
         reply = self._instead(ask, before_login=True) or self._authorized(ask)
         for behavior in self.behaviors:
@@ -80,11 +80,11 @@ class Registry:
 
     @property
     def token_hosts(self) -> tuple[str, ...]:
-        """The token server's host, where that is another one; the addresses of a test are of no domain."""
+        """Return the token server's host if it is another one, since the addresses of a test have no domain."""
         return (self.elsewhere.partition("://")[2],) if self.tokens.access.realm_elsewhere else ()
 
     def stored_elsewhere(self, ask: Ask) -> str:
-        """The signed URL of a blob on the second host."""
+        """Return the signed URL of a blob on the second host."""
         return f"{self.elsewhere}/storage/{ask.repository}/{ask.reference}?signature=abc%2Fdef%3D"
 
     def _authorized(self, ask: Ask) -> Reply:
@@ -139,7 +139,7 @@ async def _listen(stack: AsyncExitStack, registry: Registry, host: str, *, elsew
             )
             return await send(request, registry.answer(ask))
         except ConnectionError:
-            # The client is gone, which is its right.
+            # The client has disconnected, as it may.
             return web.StreamResponse()
 
     runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1.0)

@@ -1,4 +1,4 @@
-"""Tries one vendor's registry as source or as target with an image of each kind, and records what became of it."""
+"""Test one vendor's registry as source or as target with an image of each kind, and record the outcomes."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ ABSENT_TAG = "a tag that does not exist"
 
 
 class Direction(StrEnum):
-    """What the vendor's registry is used as."""
+    """The role of the vendor's registry."""
 
     SOURCE = "source"
     TARGET = "target"
@@ -38,13 +38,13 @@ class Direction(StrEnum):
 
 @dataclass
 class Finding:
-    """What became of the images at one vendor's registry.
+    """The outcomes of the images at one vendor's registry.
 
     Attributes:
-        outcomes: `copied`, or the reason why not, by the name of what was tried.
-        met: the behaviors that showed.
-        leaks: requests that brought credentials to a host that is not the registry.
-        again: the requests of a second synchronization of the same images, to either registry, but for tokens.
+        outcomes: `copied` or the reason of the failure, by test.
+        met: the triggered behaviors.
+        leaks: requests with credentials to a host that is not the registry.
+        again: the requests of a second sync of the same images to both registries, without those for tokens.
     """
 
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Finding:
 
 
 def expected(vendor: Vendor, direction: Direction) -> dict[str, str]:
-    """What has to become of everything that is tried: `copied`, or a pattern of the reason."""
+    """Return the expected outcomes: `copied`, or a pattern of the reason."""
     copied = {sample.name: "copied" for sample in samples()}
     if direction is Direction.SOURCE:
         return {**copied, IN_PLACE: "up to date", ABSENT_TAG: "does not exist"}
@@ -71,14 +71,14 @@ def expected(vendor: Vendor, direction: Direction) -> dict[str, str]:
 
 
 def is_as_expected(outcome: str, pattern: str) -> bool:
-    """Whether an outcome is the one that is expected."""
+    """Return whether an outcome is the expected one."""
     if pattern in ("copied", "up to date", "blocked"):
         return outcome == pattern
     return outcome != "copied" and re.search(pattern, outcome) is not None
 
 
 async def try_vendor(vendor: Vendor, direction: Direction, *, anonymously: bool = False) -> Finding:
-    """Synchronize everything from or to a vendor's registry, without credentials if so wished."""
+    """Synchronize everything from or to a vendor's registry, optionally without credentials."""
     finding = Finding()
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(listening(vendor.registry(anonymous=anonymously)))
@@ -110,7 +110,7 @@ async def try_vendor(vendor: Vendor, direction: Direction, *, anonymously: bool 
 
 
 class _Trial:
-    """The steps of one try."""
+    """The steps of one test."""
 
     def __init__(self, route: Route, source: Registry, target: Registry, finding: Finding) -> None:
         self._route = route
@@ -121,7 +121,7 @@ class _Trial:
         self._samples = samples()
 
     def fill_source(self, *, with_referrers_tags: bool) -> None:
-        """Put the images where they come from."""
+        """Store the images at the source."""
         repository = self._source.contents.repositories.setdefault(self._route.source_repository, Repository())
         for sample in self._samples:
             sample.store(repository)
@@ -135,7 +135,7 @@ class _Trial:
             self._finding.outcomes[sample.name] = outcome
 
     async def copy_again(self, registries: list[Registry]) -> None:
-        """Copy all of them a second time; nothing is to be moved."""
+        """Copy all of them a second time, which must transfer nothing."""
         before = [len(registry.asked) for registry in registries]
         outcomes = await asyncio.gather(*(self._verdict(sample.tag) for sample in self._samples))
         self._finding.outcomes[IN_PLACE] = ", ".join(sorted(set(outcomes)))
@@ -143,11 +143,11 @@ class _Trial:
             self._finding.again += [f"{ask.method} {ask.path}" for ask in registry.asked[start:] if ask.kind]
 
     async def copy_absent_tag(self) -> None:
-        """Ask for a tag that the source does not have."""
+        """Copy a tag that the source does not have."""
         self._finding.outcomes[ABSENT_TAG] = await self._verdict(Tag("absent"))
 
     async def keep(self) -> None:
-        """Ask to copy another image over the first one, without `override`."""
+        """Copy another image over the first one, without `override`."""
         first = self._samples[0]
         repository = self._source.contents.repositories[self._route.source_repository]
         replacement(first).store(repository)
@@ -194,7 +194,7 @@ def _prepare_target(registry: Registry, vendor: Vendor) -> None:
 async def store_at(
     registry: Registry, vendor: Vendor | None = None, *, access: Access | None = None
 ) -> AsyncIterator[RemoteStore]:
-    """A store at a registry, with the credentials that it wants, or with those of other terms of access."""
+    """Return a store at a registry, with its credentials or those of another access."""
     access = access or registry.tokens.access
     credentials = None
     if access.refresh_token and not access.anonymous:

@@ -12,17 +12,17 @@ PAGE = Path(__file__).parents[2] / "docs/registries/README.md"
 _BEGIN = "<!-- The rest of this page is written by `python -m tests.registries`. -->"
 
 Findings = Mapping[tuple[str, Direction], Finding]
-"""What was found, by a vendor's name and the direction."""
+"""The findings by a vendor's name and the direction."""
 
 
 def page_with(findings: Findings, page: str) -> str:
-    """The page with the tables of these findings in the place of what it has."""
+    """Return the page with its tables replaced by those of these findings."""
     head, _, _ = page.partition(_BEGIN)
     return f"{head}{_BEGIN}\n\n{render(findings)}"
 
 
 def render(findings: Findings) -> str:
-    """Both tables, in Markdown."""
+    """Return both tables in Markdown."""
     images = ["| registry | as a source | as a target |", "|---|---|---|"]
     images += [_row(_link(vendor), *(_images(vendor, one, findings) for one in Direction)) for vendor in VENDORS]
     behaviors = [

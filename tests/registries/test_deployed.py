@@ -23,7 +23,7 @@ TAGS = [sample.tag for sample in samples()]
 
 
 def _region(vendor: Vendor, registry: Registry, folder: Path) -> dict[str, Any]:
-    """A region at the registry, with the credentials in the form that its page shows."""
+    """Return a region at the registry, with the credentials in the form that its page shows."""
     access = registry.tokens.access
     region: dict[str, Any] = {"registry": registry.url, "poll_seconds": 0, "token_hosts": registry.token_hosts}
     host = registry.url.partition("://")[2]
@@ -55,7 +55,7 @@ def helpers_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 
 async def _synchronized(deployment: Deployment) -> dict[Tag, str]:
-    """Every tag of the samples with the status of its job."""
+    """Return every tag of the samples with the status of its job."""
     job_ids = await deployment.start_sync(name_in(TEAM), TAGS, RELEASE)
     jobs = await deployment.ended_jobs(name_in(TEAM), job_ids)
     return {Tag(job["tag"]): f"{job['status']}: {job['reason']}" for job in jobs if job["status"] != "success"}

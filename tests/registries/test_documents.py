@@ -1,4 +1,4 @@
-"""The pages of docs/registries: there is one for each vendor, and what they show can be used."""
+"""The pages of docs/registries: each vendor has one, and their configurations are valid."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def test_every_configuration_that_is_shown_is_a_valid_one(place: str, snippet: s
     if document.keys() <= RegionSettings.model_fields.keys():
         document = {"regions": {"cn-north-4": document}}
     for name, region in document.setdefault("regions", {"cn-north-4": {}}).items():
-        # A part of a region's configuration, as [regions.NAME.accepts], stands for one that has an address too.
+        # A part of a region's configuration, such as [regions.NAME.accepts], is completed with an address.
         document["regions"][name] = {**region} if {"listen", "registry"} & region.keys() else {**_SERVED, **region}
     assert Settings.parse(document), place
 

@@ -16,12 +16,12 @@ from tests.registries.vendors.all_vendors import VENDORS
 
 _READS = ("GET", "HEAD")
 _PER_IMAGE = 8
-"""Requests that one image in place may cost together at both registries, lists included."""
+"""The maximum number of requests for one up-to-date image at both registries together, lists included."""
 
 
 @pytest.fixture(scope="module")
 def findings() -> dict[tuple[str, Direction], Finding]:
-    """What has been found so far, so that each vendor is tried once in each direction."""
+    """The findings so far, so that each vendor is tested once in each direction."""
     return {}
 
 

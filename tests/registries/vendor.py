@@ -1,4 +1,4 @@
-"""A vendor's registry as data: how it authenticates, its behaviors, and what it refuses."""
+"""A vendor's registry as data: its authentication, behaviors and refusals."""
 
 from dataclasses import dataclass, field, replace
 
@@ -8,12 +8,12 @@ from tests.registries.server import Behavior, Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Refusals:
-    """What a vendor's registry refuses as a target; each a pattern of the reason, empty if it is not refused.
+    """The refusals of a vendor's registry as a target, each as a pattern of the reason; empty if it is not refused.
 
     Attributes:
         push: every push.
         new_repository: a push to a repository that was not created before.
-        replacement: another image under a tag that exists.
+        replacement: another image under an existing tag.
     """
 
     push: str = ""
@@ -21,7 +21,7 @@ class Refusals:
     replacement: str = ""
 
     def by_name(self) -> dict[str, str]:
-        """Those that do not concern every push, by what is refused."""
+        """Return the refusals other than that of every push, by description."""
         return {"a repository that was not created": self.new_repository, "replacing a tag": self.replacement}
 
 
@@ -30,14 +30,14 @@ class Vendor:
     """A vendor's registry.
 
     Attributes:
-        name: as people know it.
+        name: its common name.
         page: the name of its page in docs/registries, without `.md`.
-        access: how it authenticates.
-        access_source: where that is documented.
-        behaviors: in which it differs from a plain OCI 1.1 registry.
-        repository: a repository, in the form that its names have there.
-        refuses: what it does not do as a target.
-        grants: which actions its token server grants, given the registry.
+        access: its authentication.
+        access_source: the documentation of that.
+        behaviors: its differences from a plain OCI 1.1 registry.
+        repository: an example repository in the vendor's form.
+        refuses: its refusals as a target.
+        grants: the actions that its token server grants, for a registry.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Vendor:
     grants: "GrantsOf | None" = None
 
     def registry(self, *, anonymous: bool = False) -> Registry:
-        """A registry of this vendor, empty; `anonymous` makes its repositories public."""
+        """Return an empty registry of this vendor; `anonymous` makes its repositories public."""
         registry = Registry(replace(self.access, anonymous=anonymous), self.behaviors)
         registry.tokens.grants = self.grants.of(registry) if self.grants else grant_all
         return registry
@@ -58,10 +58,10 @@ class Vendor:
 
 @dataclass(frozen=True)
 class GrantsOf:
-    """Token servers grant what depends on which repositories exist.
+    """Grants of a token server that depend on which repositories exist.
 
     Attributes:
-        absent: what is granted of the wanted actions in a repository that does not exist, for pushing and otherwise.
+        absent: the granted actions in a repository that does not exist, for pushing and otherwise.
         withheld: actions that are never granted.
     """
 
@@ -70,7 +70,7 @@ class GrantsOf:
     withheld: frozenset[str] = frozenset()
 
     def of(self, registry: Registry) -> Grants:
-        """The grants of one registry."""
+        """Return the grants of one registry."""
 
         def grants(repository: str, wanted: frozenset[str]) -> frozenset[str]:
             exists = registry.contents.find(repository) is not None

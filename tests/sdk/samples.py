@@ -1,4 +1,4 @@
-"""The sample programs beside this file, one for each language of the SWR SDK: how they are built and run."""
+"""The sample programs beside this file, one for each SDK language, and the commands to build and run them."""
 
 import json
 import os
@@ -27,14 +27,14 @@ _BUILD = _SOURCES.parent.parent / "build" / "sdk"
 
 @dataclass(frozen=True)
 class Sample:
-    """A program that does the same in each language.
+    """A program that is the same in each language.
 
     Attributes:
         needs: the programs that build and run it.
         build: the command that builds it in its folder below `build`, run in `source`.
         run: the command that runs it, without its arguments.
         trusting: the environment in which its SDK trusts the certificate in a file.
-        lacks: answers that this language's release of the SDK has no operation for, and fields that it does not read.
+        lacks: responses for which this language's SDK has no operation, and fields that it does not read.
     """
 
     language: str
@@ -49,12 +49,12 @@ class Sample:
         return _SOURCES / self.language
 
     def prepare(self) -> None:
-        """Build the program, or skip the test where this machine has not what it takes."""
+        """Build the program, or skip the test if this machine lacks the tools."""
         for program in self.needs:
             require_program(program)
         if self.language == "node":
             shutil.copytree(self.source, _BUILD / "node", dirs_exist_ok=True)
-        # The packages come over the network, so that a first failure need not be ours.
+        # The packages are downloaded, so a first failure may be the network's.
         for pause in (_RETRY_PAUSE_SECONDS, 0):
             built = _run(self.build, folder=self.source, seconds=BUILD_SECONDS / 2)
             if built.returncode == 0:
@@ -63,7 +63,7 @@ class Sample:
         pytest.fail(f"{self.build} ended with {built.returncode}: {built.stdout}{built.stderr}")
 
     def read(self, *arguments: str, environment: Mapping[str, str]) -> dict[str, Any]:
-        """Run it, and give the document that it prints last; Node's SDK logs to the same output."""
+        """Run it, and return the document that it prints last; Node's SDK logs to the same output."""
         done = _run([*self.run, *arguments], folder=self.source, seconds=RUN_SECONDS, environment=environment)
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

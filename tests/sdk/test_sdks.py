@@ -1,6 +1,6 @@
-"""The unmodified SWR SDKs of four languages synchronize a tag and read back the truth, all of them the same.
+"""The unmodified SWR SDKs of four languages synchronize a tag, and all read back the same correct responses.
 
-`make test-sdks` runs these: building the programs takes minutes where the packages are not there yet.
+`make test-sdks` runs these: building the programs takes minutes if the packages have to be downloaded.
 """
 
 import base64
@@ -48,7 +48,7 @@ class Pattern:
 
 
 class Number:
-    """A whole number that nobody knows beforehand; SWR's SDKs for Go and Java hold some in 32 bits."""
+    """An unpredictable whole number; SWR's SDKs for Go and Java hold some in 32 bits."""
 
     def __init__(self, least: int = 1) -> None:
         self._least = least
@@ -64,7 +64,7 @@ class Number:
 
 
 class Nothing:
-    """What is null on the wire; Go's SDK has no null in that place."""
+    """A null on the wire, for which Go's SDK has no null."""
 
     def __eq__(self, other: object) -> bool:
         return other is None or other == ""
@@ -78,7 +78,7 @@ TEXT = Pattern(".*")
 SOME_TEXT = Pattern(".+")
 ID = Number()
 
-# Java's SDK has the status in each answer; Node's gives what came over the wire, tagferry's own fields with it.
+# Java's SDK has the status in each response; Node's returns the wire format, including tagferry's own fields.
 BESIDES = {"httpStatusCode", "access_user_count", "repo_count", *SyncJobItem.model_fields}
 
 
@@ -105,7 +105,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=SAMPLES, ids=lambda sample: sample.language)
 def sample(request: pytest.FixtureRequest) -> Sample:
-    """The program of one language, built."""
+    """The compiled program of one language."""
     found: Sample = request.param
     found.prepare()
     return found
@@ -120,7 +120,7 @@ async def test_over_https(encrypted: Deployment, sample: Sample, certificate: Pa
 
 
 async def synchronize_and_compare(ferry: Deployment, sample: Sample, environment: Mapping[str, str]) -> None:
-    """Synchronize an image as a user of its own, to which only its own repository matters."""
+    """Synchronize an image as a separate user with a separate repository."""
     user = f"{sample.language}-user"
     _, key = await ferry.user(user, team=Permission.READ)
     await ferry.grant(user, SOUTH, RELEASE, Permission.EDIT)
@@ -168,7 +168,7 @@ async def assert_identical(ferry: Deployment, target: RepositoryName) -> None:
 
 
 def compare(found: Any, expected: Any, place: str, lacks: Set[str]) -> None:
-    """Every field that is expected is there with its value and type, and an SDK's types have no field besides."""
+    """Every expected field has its value and type, and an SDK's types have no other field."""
     if isinstance(expected, Mapping):
         assert found.keys() - expected.keys() <= BESIDES, f"{place} has more: {found}"
         for field, value in expected.items():
@@ -188,7 +188,7 @@ def compare(found: Any, expected: Any, place: str, lacks: Set[str]) -> None:
 
 
 async def truth(ferry: Deployment, user: str, source: RepositoryName) -> dict[str, Any]:
-    """What each answer must say, by the names of the wire; nothing here depends on the language."""
+    """Return the expected responses, with the names on the wire, independent of the language."""
     caller = await ferry.app.accounts.users.find(user)
     path = f"{ferry.app.services.regions[NORTH].registry_host}/{source}"
     domain = {"domainID": caller.domain_id, "domainName": caller.domain_name}

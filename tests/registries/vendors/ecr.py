@@ -9,7 +9,7 @@ from tests.support.scripted_registry import Reply, error
 
 
 def _mount(registry: Registry, ask: Ask) -> Reply | None:
-    """Only what a manifest refers to is mounted; the rest of the answer is that of an ordinary POST."""
+    """Mount only blobs that a manifest refers to; otherwise answer like an ordinary POST."""
     mounted, origin = ask.parameter("mount"), registry.contents.find(ask.parameter("from"))
     if ask.method != "POST" or not mounted or origin is None:
         return None

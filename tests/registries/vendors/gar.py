@@ -9,7 +9,7 @@ from tests.support.scripted_registry import Reply, error
 
 
 def _repository_of(name: str) -> str:
-    """PROJECT/REPOSITORY of PROJECT/REPOSITORY/IMAGE."""
+    """Return PROJECT/REPOSITORY of PROJECT/REPOSITORY/IMAGE."""
     return "/".join(name.split("/")[:2])
 
 

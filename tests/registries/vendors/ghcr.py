@@ -14,7 +14,7 @@ def _referrers(registry: Registry, ask: Ask) -> Reply | None:
         return Reply(status=429, headers=headers, body=b"<html>Too many requests</html>")
     if ask.kind != "referrers":
         return None
-    # The digest is cut off, as it is there.
+    # The digest is cut off, as at GitHub.
     location = f"{registry.elsewhere}/-/v2/packages/container/package/{ask.repository}/referrers/sha256"
     return Reply(status=303, headers={"Location": location})
 

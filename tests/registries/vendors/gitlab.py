@@ -9,7 +9,7 @@ from tests.support.scripted_registry import Reply
 
 
 def _normalized(registry: Registry, ask: Ask) -> Reply | None:
-    """Where there is a tag of that name, it is left alone; what GitLab does then is not documented."""
+    """An existing tag of that name is left alone, since GitLab's behavior then is not documented."""
     repository = registry.contents.find(ask.repository)
     if not repository or not ask.reads or not is_digest_tag(ask.reference) or ask.reference in repository.tags:
         return None

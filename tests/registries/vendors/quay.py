@@ -9,7 +9,7 @@ from tests.support.scripted_registry import Reply
 
 
 def _reported(registry: Registry, ask: Ask, reply: Reply) -> Reply | None:
-    """Count what the token server does: it cannot be seen in the answer of the registry alone."""
+    """Count the token server's grants, which the registry's response alone does not show."""
     is_absent = bool(ask.repository) and registry.contents.find(ask.repository) is None
     return reply if is_absent and reply.status == 401 and "Authorization" in ask.headers else None
 

@@ -20,7 +20,7 @@ def _read_only(registry: Registry, ask: Ask) -> Reply | None:
 def _mirrored(registry: Registry, ask: Ask) -> Reply | None:
     if ask.elsewhere or not ask.repository:
         return None
-    # The query is dropped, so that a list of tags comes without the page size that was asked for.
+    # The query is dropped, so a list of tags ignores the requested page size.
     return Reply(status=307, headers={"Location": f"{registry.elsewhere}{ask.path}"})
 
 

@@ -1,4 +1,4 @@
-"""Synchronizes a tag by the SWR SDK for Python and prints what the SDK reads back, as one JSON document."""
+"""Synchronize a tag with the SWR SDK for Python, and print what the SDK reads back as one JSON document."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def connect(key: str, secret: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The SDK's model as JSON, by the names that its fields have on the wire."""
+    """Return the SDK's model as JSON, with the names of its fields on the wire."""
     if isinstance(value, list):
         return [plain(one) for one in value]
     if isinstance(value, dict):

@@ -45,10 +45,6 @@ class MemoryStore:
         return self._name
 
     @property
-    def high_latency(self) -> bool | None:
-        return False
-
-    @property
     def identity(self) -> int:
         return 0
 

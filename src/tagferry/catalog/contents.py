@@ -21,7 +21,7 @@ from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.dates import parse_date
-from tagferry.oci.images import ImageStore
+from tagferry.oci.images import ImageStore, high_latency
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.strict_json import has_too_many_values
 
@@ -100,8 +100,8 @@ _Key = tuple[int, RepositoryName, Digest]
 class _Cache:
     """A bounded cache of the reads from one store; the least recently used entry is evicted first."""
 
-    def __init__(self, *, at_once: int) -> None:
-        self.reading = asyncio.Semaphore(at_once)
+    def __init__(self, *, limit: int) -> None:
+        self.reading = asyncio.Semaphore(limit)
         self.reads: SingleFlight[_Key, _Facts | None] = SingleFlight()
         self._kept: OrderedDict[_Key, _Facts | datetime | None] = OrderedDict()
         self._weight = 0
@@ -143,7 +143,7 @@ class BoundedReader:
     def __init__(self, store: ImageStore, *, with_texts: bool = False) -> None:
         self.store = store
         if store not in _cache:
-            _cache[store] = _Cache(at_once=_HIGH_LATENCY_READS if store.high_latency else _LOW_LATENCY_READS)
+            _cache[store] = _Cache(limit=_HIGH_LATENCY_READS if high_latency(store) else _LOW_LATENCY_READS)
         self._cache = _cache[store]
         self._manifests = bounds.QUESTION_MANIFESTS
         self._bytes = bounds.QUESTION_BYTES

@@ -13,7 +13,7 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError, detached
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.images import ImageStore
+from tagferry.oci.images import ImageStore, high_latency
 from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 64
@@ -166,9 +166,9 @@ async def _query(
         route.target.head_manifest(route.target_repository, tag, for_write=True, confirm_missing=not override)
     )
     try:
-        if route.target.high_latency is None and not query_source:
+        if high_latency(route.target) is None and not query_source:
             await asyncio.wait([target_request], timeout=_HEAD_START_SECONDS)
-        if query_source or (route.target.high_latency is not False and not target_request.done()):
+        if query_source or (high_latency(route.target) is not False and not target_request.done()):
             return await route.source.head_manifest(route.source_repository, tag), await target_request
         target = await target_request
     finally:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tagferry.errors import Conflict
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -54,11 +54,6 @@ class ImageStore(Protocol):
     @property
     def name(self) -> str:
         """The store's name in messages; unique in the process, so it also serves as a key of caches."""
-        ...
-
-    @property
-    def high_latency(self) -> bool | None:
-        """Whether requests to this store have a high latency; None until it is known."""
         ...
 
     @property
@@ -260,6 +255,21 @@ class ImageStore(Protocol):
     async def close(self) -> None:
         """Close connections and files."""
         ...
+
+
+@runtime_checkable
+class MeasuresLatency(Protocol):
+    """An image store that measures the latency of its requests, such as a registry over HTTP."""
+
+    @property
+    def high_latency(self) -> bool | None:
+        """True if requests have a high latency; None until it is measured."""
+        ...
+
+
+def high_latency(store: ImageStore) -> bool | None:
+    """Return whether requests to a store have a high latency; None until it is measured, False without a network."""
+    return store.high_latency if isinstance(store, MeasuresLatency) else False
 
 
 def may_be_replaced(current: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:

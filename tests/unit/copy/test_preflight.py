@@ -186,9 +186,9 @@ class Prompter(ScriptedStore):
         )
 
 
-@pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])
-async def test_the_source_is_queried_concurrently_if_the_target_may_have_high_latency(told: list[bool | None]):
-    target = DistantStore(told)
+@pytest.mark.parametrize("latencies", [[True], [None]], ids=["far", "not known yet"])
+async def test_the_source_is_queried_concurrently_if_the_target_may_have_high_latency(latencies: list[bool | None]):
+    target = DistantStore(latencies)
     source = Prompter(target)
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW, V1)

@@ -102,10 +102,6 @@ class DiskStore:
         return self._name
 
     @property
-    def high_latency(self) -> bool:
-        return False
-
-    @property
     def identity(self) -> int:
         return 0
 

@@ -18,7 +18,7 @@ from tagferry.names import Digest, RepositoryName
 LIMIT = 1_000_000
 """Locations that are kept; they take about 350 MB in SQLite."""
 MAX_AGE = timedelta(days=90)
-"""How long a location is kept after the blob was last seen there."""
+"""Age at which a location is deleted, since the blob was last seen there."""
 
 _PAUSE_SECONDS = 2.0
 _WRITTEN_PER_TRANSACTION = 500

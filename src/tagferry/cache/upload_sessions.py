@@ -14,7 +14,7 @@ from tagferry.db.tables import BlobUploadRow
 from tagferry.names import Digest, RepositoryName
 
 KEPT_FOR = timedelta(days=1)
-"""How long a session is kept; registries expire their sessions after hours or days."""
+"""Lifetime of a kept session; registries expire their sessions after hours or days."""
 
 _UPSERT = text(
     "INSERT INTO blob_uploads (address, repository, digest, location, updated_at) "

@@ -125,7 +125,7 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes, also on several machines, can use the database."""
+        """True if several processes, also on several machines, can use the database."""
         return not self._is_sqlite
 
     @property

@@ -36,7 +36,7 @@ _CLIENT_TIMEOUTS = {
 """The same on the client: a statement to an unreachable server fails after 11 seconds."""
 
 _UNCHECKED_SECONDS = 1.0
-"""How long a connection may be idle in the pool and be used again without a check."""
+"""Seconds that a connection may be idle in the pool and be used again without a check."""
 
 
 def prepare(engine: Engine) -> None:

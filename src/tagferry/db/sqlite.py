@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event
 BEGIN = "tagferry_begin"
 """The execution option with the statement that begins a transaction; an empty one means no transaction."""
 BUSY_SECONDS = 10.0
-"""How long a write waits for the one before it."""
+"""Seconds that a write waits for the one before it."""
 
 
 def prepare(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""All the tables."""
+"""All tables."""
 
 from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UsedSignatureRow, UserRow
 from tagferry.db.tables.base import Base

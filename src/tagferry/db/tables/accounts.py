@@ -1,4 +1,4 @@
-"""Users and what they show."""
+"""Users and their credentials."""
 
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ class UserRow(Base):
 class AccessKeyRow(Base):
     """An access key; its secret is encrypted, since verifying an HMAC needs it back.
 
-    One that is not enabled lets nobody in. `last_used_at` may be some minutes behind.
+    A disabled key cannot authenticate. `last_used_at` may be a few minutes old.
     """
 
     __tablename__ = "access_keys"
@@ -58,9 +58,9 @@ class AccessKeyRow(Base):
 class TokenRow(Base):
     """An IAM token, kept as its hash only.
 
-    `method` is how it was got, several methods joined by commas; `access_key` the permanent access key that it was got
-    by, with which it ends; `parent` the hash of the token that it was got by; `project` the region whose project it is
-    for.
+    `method` lists the authentication methods, separated by commas. `access_key` is the permanent access key it was
+    issued for; it ends with that key. `parent` is the hash of the token it was issued for. `project` is the region
+    whose project it is scoped to.
     """
 
     __tablename__ = "tokens"
@@ -77,7 +77,7 @@ class TokenRow(Base):
 
 
 class UsedSignatureRow(Base):
-    """The signature of a request that changed something, until its date makes it worthless."""
+    """The signature of a write request, kept until its date expires."""
 
     __tablename__ = "used_signatures"
 

@@ -1,11 +1,11 @@
-"""The root of all tables."""
+"""The base class of all tables."""
 
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
 
 class Base(DeclarativeBase):
-    """What every table is made of."""
+    """The base class of all tables, with the naming convention of constraints."""
 
     metadata = MetaData(
         naming_convention={

@@ -1,4 +1,4 @@
-"""What time it was."""
+"""The last recorded time."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from tagferry.db.tables.base import Base
 
 
 class ClockRow(Base):
-    """The last time that was believed; there is one row."""
+    """The last time that was plausible; the table has one row."""
 
     __tablename__ = "clock"
 

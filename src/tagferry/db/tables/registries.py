@@ -1,4 +1,4 @@
-"""What was learned about registries, which only saves questions and bytes."""
+"""Knowledge about registries, which only saves requests and transfers."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from tagferry.db.tables.base import Base
 
 
 class BlobLocationRow(Base):
-    """A repository that was seen to hold a blob; the registry is told by its address, whatever a region is called."""
+    """A repository that was seen to hold a blob. The registry is identified by its address, not by a region's name."""
 
     __tablename__ = "blob_locations"
     __table_args__ = (UniqueConstraint("address", "digest", "repository", name="uq_blob_locations_place"),)
@@ -23,7 +23,7 @@ class BlobLocationRow(Base):
 
 
 class RegistryCapabilitiesRow(Base):
-    """What the registry at an address has shown that it can do, as a JSON object."""
+    """The detected capabilities of the registry at an address, as a JSON object."""
 
     __tablename__ = "registry_capabilities"
 
@@ -33,10 +33,10 @@ class RegistryCapabilitiesRow(Base):
 
 
 class BlobUploadRow(Base):
-    """An upload session at the registry at an address, with a part of a blob for a repository.
+    """An upload session at the registry at an address, which has received a part of a blob for a repository.
 
     Attributes:
-        location: where the session is; it may hold a secret of the registry, and is never logged.
+        location: the session's URL; it may contain a secret of the registry and is never logged.
     """
 
     __tablename__ = "blob_uploads"

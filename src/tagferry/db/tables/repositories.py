@@ -1,4 +1,4 @@
-"""Organizations and repositories, and who may do what in them. Images are not here: the registries have them."""
+"""Organizations, repositories and their permissions. Images are stored in the registries."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from tagferry.db.tables.base import Base
 class OrganizationRow(Base):
     """An organization (SWR: namespace) of a region.
 
-    Its limits are empty where the configuration's hold, and -1 where there are none.
+    A limit is empty if the configured limit applies, and -1 if there is none.
     """
 
     __tablename__ = "organizations"
@@ -31,9 +31,9 @@ class OrganizationRow(Base):
 
 
 class OrganizationNumberRow(Base):
-    """Gives organizations their ids. SQLite would give that of the last one again once it is deleted.
+    """Generates the ids of organizations; SQLite would reuse the id of a deleted last row.
 
-    A row is deleted once its id was given.
+    A row is deleted once its id has been assigned.
     """
 
     __tablename__ = "organization_numbers"
@@ -54,9 +54,9 @@ class OrganizationPermissionRow(Base):
 
 
 class RepositoryRow(Base):
-    """What is said of a repository besides its images, which its region's registry has; it may have none yet.
+    """The metadata of a repository, whose images are in its region's registry; it may have no image yet.
 
-    Its organization is named where tagferry manages it, so that it ends with it.
+    `organization_id` is set if tagferry manages the organization, so that the row is deleted with it.
     """
 
     __tablename__ = "repositories"
@@ -106,7 +106,7 @@ class RepositoryShareRow(Base):
 
 
 class RepositoryDownloadsRow(Base):
-    """How often the images of a repository were downloaded, of which nothing needs to have been said."""
+    """The number of image downloads of a repository, which needs no metadata row."""
 
     __tablename__ = "repository_downloads"
 

@@ -1,4 +1,4 @@
-"""Which tags policies delete, and have deleted."""
+"""Retention policies and the tags they have deleted."""
 
 from datetime import datetime
 from typing import Any
@@ -11,10 +11,9 @@ from tagferry.db.tables.base import Base
 
 
 class RetentionPolicyRow(Base):
-    """Which tags of a repository are deleted by themselves: SWR's rules as they are sent.
+    """The retention policy of a repository, with SWR's rules as they were sent.
 
-    `ran_at` is when the policy, as it stands, was last carried out. No number of one is given again, since what it
-    deleted is told by that.
+    `ran_at` is when the current rules last ran. Ids are never reused, since they identify the policy of a deletion.
     """
 
     __tablename__ = "retention_policies"
@@ -29,9 +28,9 @@ class RetentionPolicyRow(Base):
 
 
 class RetentionTagRow(Base):
-    """What a policy knows of a tag that stands in its repository, as long as it points to this digest.
+    """The state that a policy keeps of a tag while the tag points to this digest.
 
-    `pushed_at` is when it was first seen to do so where the registry does not tell when it was pushed.
+    `pushed_at` is when this was first observed, if the registry does not report the time of the push.
     """
 
     __tablename__ = "retention_tags"
@@ -45,7 +44,7 @@ class RetentionTagRow(Base):
 
 
 class RetentionDeletionRow(Base):
-    """A tag that a policy deleted, by a rule of this template; the policy may have ended since."""
+    """A tag that a policy deleted by a rule of this template; the policy may have been deleted since."""
 
     __tablename__ = "retention_deletions"
     __table_args__ = (Index("ix_retention_deletions_repository_id", "repository_id", "id"),)

@@ -1,4 +1,4 @@
-"""Jobs, those who work on them, and the rules that make some."""
+"""Sync jobs, workers and sync rules."""
 
 from datetime import datetime
 from typing import Any
@@ -13,15 +13,15 @@ _WHERE_OPEN = partial_index("status IN ('waiting', 'running')")
 
 
 class SyncJobRow(Base):
-    """One tag's copy to one target: its record, and its place in the queue.
+    """The copy of one tag to one target: its record and its queue entry.
 
-    Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that
-    it has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and
-    not for its turn. `losses` is how often its worker was lost while it ran. `unsearched` is why not all signatures
-    and other referrers of the image could be found or read, where another search may succeed.
-    `rule_id` names the rule that asked for it, which may have been deleted since; a person's retry keeps it.
-    The ids of its organizations are empty where tagferry does not manage them, and once they, or the source's
-    repository, were deleted: a job belongs to those, not to their names.
+    While the job is open, `priority` and `fair_position` determine its order, `blocked_by` is the earlier job on the
+    same route that it waits for, and `worker_id` the worker that runs it. `next_attempt_at` is set only while it waits
+    for a retry; it is not queued then. `losses` counts the workers that were lost while they ran it. `unsearched` is
+    why the search for signatures and other referrers was incomplete, if a repeated search may succeed. `rule_id` is the
+    rule that started it, which may have been deleted since; a user's retry keeps it. The ids of its organizations are
+    empty if tagferry does not manage them, and after they, or the source repository, have been deleted: a job belongs
+    to an organization, not to its name.
     """
 
     __tablename__ = "sync_jobs"
@@ -103,7 +103,7 @@ class SyncJobRow(Base):
 
 
 class WorkerRow(Base):
-    """A process that runs jobs, for as long as it may hold some."""
+    """A process that runs jobs; deleted when it leaves or its jobs have been taken over."""
 
     __tablename__ = "workers"
 
@@ -113,10 +113,10 @@ class WorkerRow(Base):
 
 
 class SyncRuleRow(Base):
-    """A repository's standing order to another place: what is pushed here is synchronized there.
+    """A rule that synchronizes the pushes of a repository to a target.
 
-    Its organizations are named where tagferry manages them, so that it ends with them. `arrival_id` is the last sync
-    job that had brought something to the source when the rule was last switched on.
+    The ids of its organizations are set if tagferry manages them, so that the rule is deleted with them. `arrival_id`
+    is the last sync job that had copied to the source when the rule was last enabled.
     """
 
     __tablename__ = "sync_rules"
@@ -150,11 +150,11 @@ class SyncRuleRow(Base):
 
 
 class SyncRuleTagRow(Base):
-    """What a rule has done about a tag.
+    """The state that a rule keeps of a tag.
 
-    `digest` is the one that was handled last, none after the tag was deleted; `arrival_id` is the last sync job that
-    had brought the tag to the source by then, and `came_through` the places that its content had passed, the nearest
-    first.
+    `digest` is the last one that was handled; None after the tag was deleted. `arrival_id` is the last sync job that
+    had copied the tag to the source by then, and `came_through` lists the organizations that its content had passed,
+    the nearest first.
     """
 
     __tablename__ = "sync_rule_tags"

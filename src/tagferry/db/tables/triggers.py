@@ -1,4 +1,4 @@
-"""Triggers, and the calls that they make."""
+"""Triggers and their webhook deliveries."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from tagferry.db.tables.base import Base
 
 
 class TriggerRow(Base):
-    """What is to be called when tags of a repository change; all but `enabled` stays as it was made."""
+    """A webhook trigger for changes of a repository's tags; only `enabled` can be changed."""
 
     __tablename__ = "triggers"
     __table_args__ = (UniqueConstraint("repository_id", "name", name="uq_triggers_name"),)
@@ -35,7 +35,7 @@ class TriggerRow(Base):
 
 
 class TriggerTagRow(Base):
-    """The digest that a tag pointed to when a trigger that is switched on last heard of it."""
+    """The digest of a tag that an enabled trigger was last notified of."""
 
     __tablename__ = "trigger_tags"
 
@@ -45,10 +45,10 @@ class TriggerTagRow(Base):
 
 
 class DeliveryRow(Base):
-    """A call that a trigger makes because of a tag, and what became of it.
+    """A webhook delivery for a tag, and its result.
 
-    `status` is `waiting`, `success` or `failed`. What is waiting is due at `due_at`, and later than that where somebody
-    is at it.
+    `status` is `waiting`, `success` or `failed`. A waiting delivery is due at `due_at`, which is postponed while a
+    process works on it.
     """
 
     __tablename__ = "deliveries"

@@ -23,17 +23,17 @@ class JobStatus(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the state is final."""
+        """True for a final state."""
         return not FOLLOWING[self]
 
     @property
     def is_success(self) -> bool:
-        """Whether the target has the requested image under this tag."""
+        """True if the target has the requested image under this tag."""
         return self is JobStatus.SUCCESS
 
     @property
     def can_be_retried(self) -> bool:
-        """Whether a repeated request for the same tag may succeed."""
+        """True if a repeated request for the same tag may succeed."""
         return self in (JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL)
 
     @property
@@ -103,7 +103,7 @@ class SyncJob:
         deadline_at: when it times out.
         started_at: when a worker last started it.
         ended_at: when it ended.
-        snapshot: how its copy is at this moment; never on record.
+        snapshot: the current progress of its copy; not recorded.
     """
 
     id: int

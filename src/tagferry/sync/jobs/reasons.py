@@ -1,4 +1,4 @@
-"""What becomes of a tag, told for a person: from what was found, what was done, and what went wrong."""
+"""The status and the reason of a job, derived from its preflight result, its copy or its error."""
 
 from datetime import datetime, timedelta
 

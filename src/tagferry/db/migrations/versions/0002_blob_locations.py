@@ -1,4 +1,4 @@
-"""Where blobs were seen."""
+"""The locations of blobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     op.create_table(
         "blob_locations",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     with op.batch_alter_table("blob_locations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_blob_locations_seen_at"))
 

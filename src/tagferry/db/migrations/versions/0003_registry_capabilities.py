@@ -1,4 +1,4 @@
-"""What was learned of registries."""
+"""The detected capabilities of registries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     op.create_table(
         "registry_capabilities",
         sa.Column("address", sa.String(length=512), nullable=False),
@@ -21,5 +21,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("registry_capabilities")

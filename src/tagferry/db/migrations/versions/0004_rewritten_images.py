@@ -1,4 +1,4 @@
-"""What differs between an image at the source and at the target."""
+"""The differences between an image at the source and at the target."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("rewritten", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.drop_column("rewritten")

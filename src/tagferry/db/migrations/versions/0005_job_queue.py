@@ -1,4 +1,4 @@
-"""A job's place in the queue, and the workers that run jobs."""
+"""The job queue and the workers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     op.create_table(
         "workers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     for index in ("ended_at", "after_id", "way", "operator", "queue"):
         op.drop_index(f"ix_sync_jobs_{index}", "sync_jobs")
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
@@ -54,7 +54,7 @@ def downgrade() -> None:
 
 
 def _put_jobs_in_the_queue() -> None:
-    """Give jobs of the earlier revision what they would have: an end, or their place in the queue."""
+    """Set the end or the position in the queue of the jobs of the earlier revision."""
     op.execute("UPDATE sync_jobs SET ended_at = updated_at WHERE status NOT IN ('waiting', 'running')")
     op.execute("UPDATE sync_jobs SET status = 'waiting', turn = id WHERE status IN ('waiting', 'running')")
     op.execute(

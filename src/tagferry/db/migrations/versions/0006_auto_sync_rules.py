@@ -1,4 +1,4 @@
-"""Rules that synchronize what is pushed, and what they have handled."""
+"""Rules that synchronize pushes, and the tags they have handled."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _WAY = ["source_region", "namespace", "repository", "target_region", "target_nam
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     identifier = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "sync_rules",
@@ -51,7 +51,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_index("ix_sync_jobs_target", "sync_jobs")
     op.drop_table("sync_rule_tags")
     op.drop_table("sync_rules")

@@ -1,4 +1,4 @@
-"""Where upload sessions are that were not ended."""
+"""Unfinished upload sessions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     op.create_table(
         "blob_uploads",
         sa.Column("address", sa.String(length=512), nullable=False),
@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     with op.batch_alter_table("blob_uploads", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_blob_uploads_updated_at"))
 

@@ -1,4 +1,4 @@
-"""What is said of repositories besides their images: who may use them, and with which domains they are shared."""
+"""Metadata, permissions and shares of repositories."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     identifier = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "repositories",
@@ -50,7 +50,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("repository_shares")
     op.drop_table("repository_permissions")
     op.drop_index(op.f("ix_repositories_organization_id"), "repositories")

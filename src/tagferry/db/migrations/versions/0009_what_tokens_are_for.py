@@ -1,4 +1,4 @@
-"""What a token was got by and is for, and what an access key is for."""
+"""The authentication method and the scope of tokens, and the description of access keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply; the tokens there are were got by password, the one method so far."""
+    """Upgrade; existing tokens were issued for a password, the only method so far."""
     with op.batch_alter_table("tokens", schema=None) as batch_op:
         batch_op.add_column(sa.Column("method", sa.String(length=16), server_default="password", nullable=False))
         batch_op.add_column(sa.Column("access_key", sa.String(length=64), nullable=True))
@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     with op.batch_alter_table("access_keys", schema=None) as batch_op:
         batch_op.drop_column("description")
     with op.batch_alter_table("tokens", schema=None) as batch_op:

@@ -1,4 +1,4 @@
-"""Policies by which tags are deleted, what they know of tags, and what they have deleted."""
+"""Retention policies, the state they keep of tags, and the tags they have deleted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     identifier = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "retention_policies",
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("retention_deletions")
     op.drop_table("retention_tags")
     op.drop_table("retention_policies")

@@ -1,4 +1,4 @@
-"""Triggers, what each last heard of its tags, and the calls that they make."""
+"""Triggers, the digests they were last notified of, and their deliveries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     identifier = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "triggers",
@@ -69,7 +69,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("deliveries")
     op.drop_table("trigger_tags")
     op.drop_table("triggers")

@@ -1,6 +1,6 @@
-"""Users and access keys can be disabled, users are described, and the last use of a key is kept.
+"""Disabled users and access keys, descriptions of users, and the time of a key's last use.
 
-The columns are added and dropped one by one. In a batch SQLite would make the table anew, and dropping the old one
+The columns are added and dropped one by one. In a batch SQLite would recreate the table, and dropping the old one
 would delete what refers to its rows.
 """
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply; the users and keys there are stay enabled."""
+    """Upgrade; existing users and keys stay enabled."""
     for table in ("users", "access_keys"):
         op.add_column(table, sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False))
     op.add_column("users", sa.Column("description", sa.String(length=255), nullable=True))
@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back; who is disabled is let in again."""
+    """Downgrade; disabled users and keys can authenticate again."""
     op.drop_column("access_keys", "last_used_at")
     op.drop_column("users", "description")
     for table in ("access_keys", "users"):

@@ -1,4 +1,4 @@
-"""How often the images of repositories were downloaded."""
+"""The number of image downloads of repositories."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply; nobody has counted before."""
+    """Upgrade; earlier downloads were not counted."""
     op.create_table(
         "repository_downloads",
         sa.Column("region", sa.String(length=64), nullable=False),
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("repository_downloads")

@@ -1,4 +1,4 @@
-"""The order in which permissions were given, and what clients keep with a user.
+"""The order in which permissions were granted, and the profile that clients store with a user.
 
 The columns are added and dropped one by one, as in 0012.
 """
@@ -15,14 +15,14 @@ _PERMISSIONS = ("organization_permissions", "repository_permissions")
 
 
 def upgrade() -> None:
-    """Apply; the permissions there are stay in the order of names, before those that are given from now on."""
+    """Upgrade; existing permissions stay in the order of names, before those that are granted later."""
     for table in _PERMISSIONS:
         op.add_column(table, sa.Column("position", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("users", sa.Column("profile", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_column("users", "profile")
     for table in _PERMISSIONS:
         op.drop_column(table, "position")

@@ -1,4 +1,4 @@
-"""When a job is tried again whose registry was away, and why it is."""
+"""The next attempt of a job whose registry was unavailable, and its last error."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _QUEUE = ["status", "priority", "turn", "id"]
 
 
 def upgrade() -> None:
-    """Apply; no job has been tried again so far."""
+    """Upgrade; no job has been retried so far."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("attempts", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("failing_since", UtcDateTime(), nullable=True))
@@ -30,7 +30,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back; what waits for its next attempt waits for its turn."""
+    """Downgrade; jobs that wait for their next attempt are queued."""
     op.drop_index("ix_sync_jobs_next_attempt_at", "sync_jobs")
     op.drop_index("ix_sync_jobs_queue", "sync_jobs")
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:

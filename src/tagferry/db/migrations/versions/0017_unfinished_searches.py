@@ -1,4 +1,4 @@
-"""Why not all signatures and other referrers of a job's image could be searched for."""
+"""The reason why the search for an image's signatures and other referrers was incomplete."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _NOT_NULL = sa.text("unsearched IS NOT NULL")
 
 
 def upgrade() -> None:
-    """Apply; of earlier jobs only the reason says so."""
+    """Upgrade; for earlier jobs this is only part of their reason."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("unsearched", sa.Text(), nullable=True))
     op.create_index(
@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back; the reasons of the jobs stay."""
+    """Downgrade; the reasons of jobs are kept."""
     op.drop_index("ix_sync_jobs_unsearched", "sync_jobs")
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.drop_column("unsearched")

@@ -1,4 +1,4 @@
-"""How often a job's worker was lost while it ran, so that a job that ends its worker is given up."""
+"""The number of workers lost while they ran a job, so that a job that kills its workers fails."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply; earlier losses are not counted."""
+    """Upgrade; earlier losses are not counted."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("losses", sa.Integer(), server_default="0", nullable=False))
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     with op.batch_alter_table("sync_jobs", schema=None) as batch_op:
         batch_op.drop_column("losses")

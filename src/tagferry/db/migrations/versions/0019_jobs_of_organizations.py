@@ -1,4 +1,4 @@
-"""Which organizations a job belongs to, whatever is called by their names later."""
+"""The ids of a job's organizations, whose names may be reused later."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _ENDS = {"source": ("source_region", "namespace"), "target": ("target_region", "
 
 
 def upgrade() -> None:
-    """Apply; what was recorded before an organization was created belongs to a former one of its name."""
+    """Upgrade; jobs older than an organization belong to a former one of the same name."""
     op.create_table(
         "organization_numbers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     for end in _ENDS:
         column = f"{end}_organization_id"
         op.drop_index(f"ix_sync_jobs_{column}", "sync_jobs")

@@ -1,4 +1,4 @@
-"""What time it was last, so that a clock that jumps is noticed."""
+"""The last recorded time, so that a jump of the clock is noticed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Upgrade."""
     op.create_table(
         "clock",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -20,5 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_table("clock")

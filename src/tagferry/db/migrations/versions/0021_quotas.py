@@ -1,4 +1,4 @@
-"""How much an organization may have, where that differs from the configuration."""
+"""Quotas of organizations that differ from the configuration."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,12 +12,12 @@ _LIMITS = ("byte_limit", "repository_limit", "upload_limit")
 
 
 def upgrade() -> None:
-    """Apply; the configuration's quotas hold for all."""
+    """Upgrade; the configured quotas apply to all."""
     for name in _LIMITS:
         op.add_column("organizations", sa.Column(name, sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
-    """Take back; every table that refers to organizations must keep its rows, so that none is made anew."""
+    """Downgrade; tables that refer to organizations must keep their rows, so no table is recreated."""
     for name in _LIMITS:
         op.execute(f"ALTER TABLE organizations DROP COLUMN {name}")

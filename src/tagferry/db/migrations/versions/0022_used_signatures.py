@@ -1,4 +1,4 @@
-"""Which signatures were used for requests that change something."""
+"""The signatures of write requests that have been used."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply; none is known so far."""
+    """Upgrade; earlier signatures are unknown."""
     op.create_table(
         "used_signatures",
         sa.Column("signature", sa.String(64), nullable=False),
@@ -23,6 +23,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Downgrade."""
     op.drop_index(op.f("ix_used_signatures_expires_at"), "used_signatures")
     op.drop_table("used_signatures")

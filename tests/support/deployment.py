@@ -1,4 +1,4 @@
-"""tagferry as a user has it: regions listening on loopback, an administrator, and clients of every kind."""
+"""A complete tagferry: regions that listen on loopback, an administrator, and clients of every kind."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ TEAM, RELEASE = Namespace("team"), Namespace("release")
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response, read to its end."""
+    """An HTTP response with its complete body."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class Answer:
         return json.loads(self.content)
 
     def refused(self) -> tuple[int, str, str]:
-        """The status, code and message of an error, once everything that every error has was found in it."""
+        """Return the status, code and message of an error, after a check of the fields that every error has."""
         assert self.status >= 400, self.content
         assert self.headers["Content-Type"] == "application/json"
         document = self.document
@@ -66,7 +66,7 @@ class Answer:
 
 
 class HeldStore(MemoryStore):
-    """A target that takes no manifest before it is released."""
+    """A target that accepts no manifest until it is released."""
 
     def __init__(self) -> None:
         super().__init__("held")
@@ -93,17 +93,17 @@ class Deployment:
     urls: dict[RegionId, str]
 
     def store(self, region: RegionId) -> ImageStore:
-        """The region's images, past every API."""
+        """Return the region's image store, without an API in between."""
         return self.app.services.regions[region].store
 
     def hold(self, region: RegionId) -> HeldStore:
-        """Put a store that takes no manifest yet in the place of a region's."""
+        """Replace a region's store by one that accepts no manifest until it is released."""
         held = HeldStore()
         self.replace(region, held)
         return held
 
     def replace(self, region: RegionId, store: ImageStore) -> None:
-        """Put another store in the place of a region's."""
+        """Replace a region's store."""
         regions = self.app.services.regions._regions
         regions[region] = replace(regions[region], store=store)
 
@@ -116,7 +116,7 @@ class Deployment:
         body: Any = None,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> Answer:
-        """Make one request; the path goes out as it is given, and so does a body of bytes; others become JSON."""
+        """Send one request; the path and a body of bytes are sent unchanged, other bodies as JSON."""
         content = body if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__") else json.dumps(body)
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), skip_auto_headers=["Content-Type"]) as http,
@@ -132,7 +132,7 @@ class Deployment:
 
     @contextmanager
     def later(self, time: timedelta) -> Iterator[None]:
-        """Let so much time have passed for everything that expires."""
+        """Move the time forward for everything that expires."""
         calendar, services = Calendar(), self.app.services
         calendar.ahead = time
         before = services.tokens._clock, services.temporary._clock
@@ -148,14 +148,14 @@ class Deployment:
         return ManagementClient(self.urls[region], key.access_key, key.secret_key)
 
     async def start_sync(self, repository: RepositoryName, tags: Iterable[Tag], namespace: Namespace) -> list[int]:
-        """Start to synchronize tags from the north to an organization in the south; gives the ids of their jobs."""
+        """Start to synchronize tags from the north to an organization in the south; returns the ids of their jobs."""
         body = {"imageTag": list(tags), "remoteNamespace": namespace, "remoteRegionId": SOUTH}
         async with self.client() as client:
             started = await client.start_sync(repository.namespace, repository.repository, body)
         return list(started.tags)
 
     async def ended_jobs(self, repository: RepositoryName, job_ids: list[int]) -> list[dict[str, Any]]:
-        """These jobs, once all of them have ended."""
+        """Wait until these jobs have ended; returns them."""
         async with self.client() as client:
 
             async def ended() -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ class Deployment:
         seconds: float = 60,
         security_token: str | None = None,
     ) -> Any:
-        """The SWR SDK's client for a region, which waits so long for an answer; its calls block: see `calling`."""
+        """Return the SWR SDK's client for a region, with this timeout; its calls block (see `calling`)."""
         key = key or self.admin.key
         config = _http_config()
         config.timeout = (5, seconds)
@@ -183,7 +183,7 @@ class Deployment:
         return builder.with_credentials(credentials).build()
 
     def iam(self, key: AccessKey | None = None, *, security_token: str | None = None) -> Any:
-        """The IAM SDK's client at the north's address; its calls block: see `calling`."""
+        """Return the IAM SDK's client at the north's address; its calls block (see `calling`)."""
         key = key or self.admin.key
         credentials = GlobalCredentials(key.access_key, key.secret_key, "d" * 32)
         if security_token is not None:
@@ -194,7 +194,7 @@ class Deployment:
         return builder.with_credentials(credentials).build()
 
     async def token(self, region: RegionId = NORTH, user: str | None = None, password: str | None = None) -> str:
-        """An IAM token, got as any HTTP client gets one."""
+        """Return an IAM token, requested by plain HTTP."""
         identity = {
             "methods": ["password"],
             "password": {"user": {"name": user or self.admin.name, "password": password or self.admin.password}},
@@ -210,7 +210,7 @@ class Deployment:
     async def user(
         self, name: str, *, domain: str = DEFAULT_DOMAIN, **permissions: Permission
     ) -> tuple[str, AccessKey]:
-        """Make a user with these permissions in the source region's organizations; gives its password and key."""
+        """Create a user with these permissions in the source region's organizations; returns its password and key."""
         password = f"password of {name}"
         await self.app.accounts.users.create(name, password, domain=domain)
         for organization, permission in permissions.items():
@@ -218,7 +218,7 @@ class Deployment:
         return password, await self.key(name)
 
     async def key(self, name: str) -> AccessKey:
-        """Make another access key for a user."""
+        """Create another access key for a user."""
         user = await self.app.accounts.users.find(name)
         return await self.app.accounts.keys.create(user.user_id)
 
@@ -226,7 +226,7 @@ class Deployment:
         await self.app.accounts.organizations.grant(region, organization, name, permission)
 
     async def organization(self, region: RegionId, name: Namespace) -> None:
-        """Make an organization that the administrator manages."""
+        """Create an organization that the administrator manages."""
         admin = await self.app.accounts.users.find(self.admin.name)
         await self.app.accounts.organizations.create(admin, region, name)
 
@@ -235,7 +235,7 @@ class Deployment:
 async def deployed(
     directory: Path, *, regions: dict[str, dict[str, Any]] | None = None, **settings: Any
 ) -> AsyncIterator[Deployment]:
-    """Run tagferry with these regions, or with two embedded ones that have the organizations `team` and `release`.
+    """Run tagferry with these regions, or with two embedded ones with the organizations `team` and `release`.
 
     A region is given as in the configuration; where it has `listen = ""`, a free port is filled in.
     """
@@ -261,19 +261,19 @@ async def deployed(
 
 
 def _http_config() -> HttpConfig:
-    """The SDK's settings, as of another program each time: equal requests of one second are signed alike otherwise."""
+    """Return SDK settings of a new program: otherwise equal requests of the same second get equal signatures."""
     config = HttpConfig.get_default_config()
     config.user_agent = secrets.token_hex(8)
     return config
 
 
 async def calling(call: Callable[..., Result], *arguments: Any) -> Result:
-    """Make a blocking call, as the SDK's are, while the server runs in this event loop."""
+    """Make a blocking call, such as those of the SDK, while the server runs in this event loop."""
     return await asyncio.to_thread(call, *arguments)
 
 
 async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 30.0) -> Result:
-    """Ask until the answer is true, and give it; fails after these seconds."""
+    """Poll until the result is true, and return it; fails after these seconds."""
     deadline = time.monotonic() + seconds
     while not (result := await check()):
         assert time.monotonic() < deadline, f"still {result!r} after {seconds:g} s"
@@ -282,5 +282,5 @@ async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float =
 
 
 def name_in(namespace: str, repository: str = "app") -> RepositoryName:
-    """A repository's full name."""
+    """Return a repository's full name."""
     return RepositoryName(f"{namespace}/{repository}")

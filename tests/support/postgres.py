@@ -1,4 +1,4 @@
-"""A PostgreSQL server on loopback, as Debian's package installs it, with a fresh database for whoever asks."""
+"""A PostgreSQL server on loopback, from Debian's package, with a new database for each test."""
 
 import os
 import pwd
@@ -44,15 +44,15 @@ class PostgresServer:
         return name
 
     def url(self, name: str, *, port: int | None = None) -> str:
-        """The URL of a database, on this server's port or on one that leads there."""
+        """Return the URL of a database, on this server's port or on a port that forwards to it."""
         return f"postgresql+psycopg://{_USER}@127.0.0.1:{port or self.port}/{name}"
 
     def version(self) -> str:
-        """Of the server, as `15.8`."""
+        """The version of the server, such as `15.8`."""
         return self.run("SHOW server_version", database="postgres").split()[0]
 
     def run(self, statement: str, *, database: str) -> str:
-        """Run a statement as the server's owner; returns what it selects, a row a line."""
+        """Run a statement as the server's owner; returns the selected rows, one per line."""
         command = [
             str(self.programs / "psql"),
             "-h",
@@ -74,18 +74,18 @@ class PostgresServer:
 def postgres_server(
     *, durable: bool = False, addresses: Sequence[str] = ("127.0.0.1",), trusted: Sequence[str] = ()
 ) -> Iterator[PostgresServer]:
-    """Run a server on an empty folder, and remove all of it at the end.
+    """Run a server in an empty directory, and remove it at the end.
 
     Args:
         durable: whether it waits for the disk.
         addresses: where it listens.
-        trusted: networks that it lets in, besides its own machine.
+        trusted: networks that can connect, in addition to the local machine.
     """
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="tagferry-postgres-"))
     as_owner: list[str] = []
     if os.geteuid() == 0:
-        # The server refuses to run as root; its package has made a user for it.
+        # The server refuses to run as root; its package has created a user for it.
         owner = pwd.getpwnam(_USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
@@ -110,7 +110,7 @@ def postgres_server(
             _wait_until_it_lets_in(programs, port)
             yield PostgresServer(programs, port, server.pid)
         finally:
-            # At SIGTERM it would wait for its clients.
+            # SIGTERM would make it wait for its clients.
             server.send_signal(signal.SIGINT)
             server.wait(20)
     finally:
@@ -118,12 +118,12 @@ def postgres_server(
 
 
 def is_installed() -> bool:
-    """Whether there is a server to run."""
+    """Return whether the server is installed."""
     return any(_INSTALLED.glob("*/bin"))
 
 
 def _wait_until_it_lets_in(programs: Path, port: int) -> None:
-    """A server that has just begun to listen refuses everybody for a while."""
+    """Wait until the server accepts connections, which it refuses for a moment after it starts to listen."""
     command = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     deadline = time.monotonic() + _START_SECONDS
     while subprocess.run(command, check=False, timeout=20).returncode:

@@ -1,4 +1,4 @@
-"""Databases as earlier revisions of the schema left them, with jobs in every state."""
+"""Databases of earlier schema revisions, with jobs in every state."""
 
 import asyncio
 import tempfile
@@ -22,16 +22,16 @@ Result = TypeVar("Result")
 
 MIGRATIONS = Path(migrations.__file__).parent
 REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
-"""Every revision, the newest first."""
+"""All revisions, newest first."""
 FORMER_WORKER = 77
-"""Who ran what is on record as running, where the revision knows workers."""
+"""The worker of the jobs that are recorded as running, if the revision has workers."""
 
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class OldJob:
-    """A job of `north`'s `team/app` to `south`, as it is on record.
+    """A recorded job from `north`'s `team/app` to `south`.
 
     Attributes:
         after: which of the jobs it has to wait for, counted from 1.
@@ -52,7 +52,7 @@ JOBS = (
     OldJob("v1", "waiting", after=4),
     OldJob("v1", "waiting", to="other"),
 )
-"""Jobs in every state, three of them on one way; on an empty database their ids are 1 to 6."""
+"""Jobs in every state, three of them on the same route; in an empty database their ids are 1 to 6."""
 ACCOUNTS: dict[str, dict[str, Any]] = {
     "domains": {"id": "1", "name": "acme"},
     "users": {
@@ -80,7 +80,7 @@ ACCOUNTS: dict[str, dict[str, Any]] = {
 
 
 def inspected(url: str, look: Callable[[Connection], Result]) -> Result:
-    """What `look` finds, or does, on a plain connection to a database."""
+    """Return the result of `look` on a plain connection to a database."""
     engine = create_engine(make_url(url).set(drivername=url.partition(":")[0].removesuffix("+aiosqlite")))
     try:
         with engine.connect() as connection:
@@ -92,7 +92,7 @@ def inspected(url: str, look: Callable[[Connection], Result]) -> Result:
 
 
 def sqlite_in(folder: Path) -> str:
-    """The URL of the database in this folder that `Settings` name by default; a new one has all tables, all empty."""
+    """Return the URL of the default database in this directory; creates it with empty tables if it is new."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tagferry.db"
     if not file.exists():
@@ -102,7 +102,7 @@ def sqlite_in(folder: Path) -> str:
 
 @cache
 def _empty_sqlite() -> bytes:
-    """Made once a process: to run all migrations takes longer than most tests."""
+    """Create a migrated database once per process: all migrations take longer than most tests."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tagferry.db"
 
@@ -117,17 +117,17 @@ def _empty_sqlite() -> bytes:
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
-    """Make the schema of a revision."""
+    """Create the schema of a revision."""
     command.upgrade(_alembic(connection), revision)
 
 
 def take_back_to(connection: Connection, revision: str) -> None:
-    """Make the schema of an earlier revision from that of a later one."""
+    """Downgrade the schema to an earlier revision."""
     command.downgrade(_alembic(connection), revision)
 
 
 def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: Any) -> None:
-    """Record jobs as the code of the database's revision would have."""
+    """Record jobs as the code of the database's revision would."""
     table = Table("sync_jobs", MetaData(), autoload_with=connection)
     if inspect(connection).has_table("workers"):
         workers = Table("workers", MetaData(), autoload_with=connection)
@@ -166,7 +166,7 @@ def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: A
 
 
 def add_accounts(connection: Connection) -> None:
-    """Put a user on record with all that refers to it, as the code of the database's revision would have."""
+    """Record a user and all rows that refer to it, as the code of the database's revision would."""
     for name, row in ACCOUNTS.items():
         table = Table(name, MetaData(), autoload_with=connection)
         connection.execute(insert(table).values(**row))

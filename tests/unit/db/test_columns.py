@@ -1,4 +1,4 @@
-"""What columns make of values that no database takes, and of values that were damaged on its disk."""
+"""Columns clamp or sanitize values that databases refuse, and tolerate values that were damaged on disk."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -21,7 +21,7 @@ VALUES = Table(
 
 
 async def kept(database: Database, **values: object) -> object:
-    """What comes back of a row."""
+    """A row as it was read."""
     async with database.write() as session:
         connection = await session.connection()
         await connection.run_sync(VALUES.metadata.drop_all)
@@ -42,18 +42,14 @@ async def kept(database: Database, **values: object) -> object:
         (datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=14))), datetime(9999, 12, 30, tzinfo=UTC)),
     ],
 )
-async def test_a_moment_beyond_every_calendar_is_kept_as_the_nearest_one(
-    database: Database, moment: datetime, shown: datetime
-):
+async def test_a_time_outside_the_range_is_clamped(database: Database, moment: datetime, shown: datetime):
     assert await kept(database, moment=moment) == shown
 
 
 @pytest.mark.parametrize(
     ("size", "shown"), [(2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1), (10**400, 2**63 - 1), (None, None)]
 )
-async def test_a_size_beyond_64_bits_is_kept_as_the_largest_one(
-    database: Database, size: int | None, shown: int | None
-):
+async def test_a_size_beyond_64_bits_is_clamped(database: Database, size: int | None, shown: int | None):
     assert await kept(database, size=size) == shown
 
 
@@ -69,11 +65,9 @@ async def test_a_size_beyond_64_bits_is_kept_as_the_largest_one(
         (None, None),
     ],
 )
-async def test_a_text_is_kept_with_what_does_harm_made_visible(
-    database: Database, words: str | None, shown: str | None
-):
+async def test_harmful_characters_of_a_text_are_escaped(database: Database, words: str | None, shown: str | None):
     assert await kept(database, words=words) == shown
 
 
-async def test_a_document_comes_back_as_it_was(database: Database):
+async def test_a_document_is_read_as_it_was_written(database: Database):
     assert await kept(database, document={"a": [1, None]}) == {"a": [1, None]}

@@ -35,14 +35,14 @@ async def names(database: Database) -> list[str]:
         return sorted(await session.scalars(select(DomainRow.name)))
 
 
-async def test_what_is_written_is_there_for_the_next_session(database: Database):
+async def test_the_next_session_sees_what_was_written(database: Database):
     async with database.write() as session:
         session.add(DomainRow(id="1", name="acme"))
 
     assert await names(database) == ["acme"]
 
 
-async def test_an_error_takes_back_all_that_the_session_wrote(database: Database):
+async def test_an_error_rolls_the_session_back(database: Database):
     async def write() -> None:
         async with database.write() as session:
             session.add(DomainRow(id="1", name="acme"))
@@ -55,7 +55,7 @@ async def test_an_error_takes_back_all_that_the_session_wrote(database: Database
     assert await names(database) == []
 
 
-async def test_a_cancelled_session_takes_back_what_it_wrote_and_lets_the_next_one_in(database: Database):
+async def test_a_cancelled_session_is_rolled_back_and_does_not_block_the_next(database: Database):
     written = asyncio.Event()
 
     async def write() -> None:
@@ -75,7 +75,7 @@ async def test_a_cancelled_session_takes_back_what_it_wrote_and_lets_the_next_on
     assert await names(database) == ["other"]
 
 
-async def test_a_writer_that_is_cancelled_at_any_moment_lets_the_next_one_in(database: Database):
+async def test_a_writer_that_is_cancelled_at_any_moment_does_not_block_the_next(database: Database):
     async def write(name: str) -> None:
         async with database.write() as session:
             session.add(DomainRow(id=name, name=name))
@@ -93,7 +93,7 @@ async def test_a_writer_that_is_cancelled_at_any_moment_lets_the_next_one_in(dat
     assert len([name for name in await names(database) if name.startswith("next")]) == 60
 
 
-async def test_writers_at_the_same_time_wait_for_each_other_instead_of_failing(database: Database):
+async def test_concurrent_writers_wait_for_each_other_instead_of_failing(database: Database):
     async with database.write() as session:
         session.add(DomainRow(id="counter", name="0"))
 
@@ -108,7 +108,7 @@ async def test_writers_at_the_same_time_wait_for_each_other_instead_of_failing(d
     assert await names(database) == ["12"]
 
 
-async def test_readers_go_on_while_somebody_writes(database: Database):
+async def test_readers_are_not_blocked_by_a_writer(database: Database):
     async with database.write() as session:
         session.add(DomainRow(id="1", name="acme"))
         await session.flush()
@@ -118,7 +118,7 @@ async def test_readers_go_on_while_somebody_writes(database: Database):
     assert await names(database) == ["acme"]
 
 
-async def test_two_processes_write_to_one_file(database: Database, file: Path):
+async def test_two_processes_can_write_to_one_file(database: Database, file: Path):
     other = Database(f"sqlite+aiosqlite:///{file}")
 
     async def add(writer: Database, number: int) -> None:
@@ -132,7 +132,7 @@ async def test_two_processes_write_to_one_file(database: Database, file: Path):
     assert len(await names(database)) == 10
 
 
-async def test_rows_refer_only_to_what_is_there(database: Database):
+async def test_foreign_keys_are_enforced(database: Database):
     row = UserRow(
         id="1", domain_id="none", name="carol", password_hash="", is_admin=False, created_at=datetime.now(UTC)
     )
@@ -142,7 +142,7 @@ async def test_rows_refer_only_to_what_is_there(database: Database):
             session.add(row)
 
 
-async def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(database: Database):
+async def test_times_are_read_in_utc_whatever_their_zone(database: Database):
     moment = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=8)))
     async with database.write() as session:
         session.add(DomainRow(id="1", name="acme"))
@@ -159,7 +159,7 @@ async def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(databas
     assert token.expires_at.tzinfo is UTC
 
 
-async def test_the_file_survives_a_loss_of_power_and_lets_readers_in_beside_a_writer(database: Database):
+async def test_the_file_survives_a_power_loss_and_allows_readers_beside_a_writer(database: Database):
     async with database.read() as session:
         pragmas = {
             name: (await session.execute(text(f"PRAGMA {name}"))).scalar()
@@ -170,17 +170,17 @@ async def test_the_file_survives_a_loss_of_power_and_lets_readers_in_beside_a_wr
 
 
 async def workers_ended() -> None:
-    """Wait for the driver's threads: after a failure to connect it does not do so itself."""
+    """Wait for the driver's threads, which it does not do after a failure to connect."""
     workers = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
     for worker in workers:
         await asyncio.to_thread(worker.join, 5)
 
 
-async def test_a_database_that_answers_is_there(database: Database):
+async def test_a_database_that_responds_is_available(database: Database):
     await database.ping()
 
 
-async def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path):
+async def test_a_database_that_does_not_respond_is_unavailable(tmp_path: Path):
     nowhere = Database(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'tagferry.db'}")
 
     with pytest.raises(Unavailable, match="the database cannot be used"):
@@ -206,7 +206,7 @@ def test_a_url_that_cannot_be_used_is_refused(url: str):
 
 
 @pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
-def test_a_database_that_would_end_with_the_process_is_refused(url: str):
+def test_a_database_in_memory_is_refused(url: str):
     with pytest.raises(Invalid, match="database_url must name a file"):
         Database(url)
 
@@ -214,7 +214,7 @@ def test_a_database_that_would_end_with_the_process_is_refused(url: str):
 @pytest.mark.parametrize(
     "url", ["nosuch://me:hunter2@host/name", "me:hunter2@host", "postgresql+psycopg://me:p@ss:hunter2@host/name"]
 )
-def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: str):
+def test_the_error_for_an_unusable_url_does_not_contain_its_password(url: str):
     with pytest.raises(Invalid) as refused:
         Database(url)
 
@@ -232,16 +232,14 @@ def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: 
         ("statement_timeout", "0"),
     ],
 )
-async def test_the_server_gives_up_sessions_of_machines_that_are_gone(
-    setting: str, value: str, postgres: PostgresServer
-):
+async def test_the_server_ends_sessions_of_unreachable_machines(setting: str, value: str, postgres: PostgresServer):
     database = Database(postgres.url("postgres"))
     async with database.read() as session:
         assert await session.scalar(text(f"SHOW {setting}")) == value
     await database.close()
 
 
-async def test_a_process_that_stands_still_within_a_transaction_does_not_keep_others_waiting(postgres: PostgresServer):
+async def test_a_process_suspended_in_a_transaction_does_not_block_others(postgres: PostgresServer):
     shortly = "?options=-c%20idle_in_transaction_session_timeout%3D200"
     standing, other = Database(postgres.url("postgres") + shortly), Database(postgres.url("postgres"))
     lock = text("SELECT pg_advisory_xact_lock(1)")
@@ -260,13 +258,13 @@ async def test_a_process_that_stands_still_within_a_transaction_does_not_keep_ot
 
 
 async def processes(database: Database, number: int) -> list[int]:
-    """The server's processes behind that many connections at once."""
+    """Return the server processes of that many concurrent connections."""
     async with AsyncExitStack() as stack:
         sessions = [await stack.enter_async_context(database.read()) for _ in range(number)]
         return [await session.scalar(text("SELECT pg_backend_pid()")) or 0 for session in sessions]
 
 
-async def test_connections_that_the_server_has_shut_while_they_rested_are_made_anew(
+async def test_idle_connections_that_the_server_closed_are_replaced(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.db.postgres._UNCHECKED_SECONDS", 0.0)
@@ -282,7 +280,7 @@ async def test_connections_that_the_server_has_shut_while_they_rested_are_made_a
     await database.close()
 
 
-async def test_where_a_connection_fails_that_was_used_just_now_all_are_made_anew(
+async def test_all_connections_are_replaced_if_a_recently_used_one_fails(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.db.postgres._UNCHECKED_SECONDS", 60.0)
@@ -299,15 +297,13 @@ async def test_where_a_connection_fails_that_was_used_just_now_all_are_made_anew
 
 
 async def shut(postgres: PostgresServer, numbers: list[int]) -> None:
-    """Have the server end these processes of its own, and wait until it has."""
+    """Terminate these processes of the server, and wait until they have ended."""
     for number in numbers:
         end = f"SELECT pg_terminate_backend({number}, 10000)"
         await asyncio.to_thread(postgres.run, end, database="postgres")
 
 
-async def test_writes_of_one_process_wait_for_each_other_however_long_that_takes(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_writes_of_one_process_wait_for_each_other_without_a_limit(file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.0)
     database = Database(f"sqlite+aiosqlite:///{file}")
     await database.migrate()
@@ -328,14 +324,14 @@ async def test_writes_of_one_process_wait_for_each_other_however_long_that_takes
     await database.close()
 
 
-async def test_a_reader_that_is_cancelled_at_any_moment_gives_its_connection_back(postgres: PostgresServer):
+async def test_a_reader_that_is_cancelled_at_any_moment_returns_its_connection(postgres: PostgresServer):
     database = Database(postgres.url("postgres"))
 
     async def read() -> None:
         async with database.read() as session:
             await session.scalar(text("SELECT 1"))
 
-    # A connection that is being made, or set up for reading, must not be lost either.
+    # A connection that is being opened or configured for reading must not leak either.
     for pause in (0.0, 0.0002, 0.0005) * 3:
         for turns in range(20):
             reading = asyncio.create_task(read())

@@ -1,4 +1,4 @@
-"""The schema from nothing, from every earlier revision with what is in it, and back; on both databases."""
+"""Upgrades of an empty database and of every earlier revision with data, and downgrades, on both databases."""
 
 import asyncio
 from pathlib import Path
@@ -38,7 +38,7 @@ NORTH, SOUTH = RegionId("north"), RegionId("south")
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind, with nothing in it."""
+    """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
     server = request.getfixturevalue("postgres")
@@ -55,7 +55,7 @@ async def migrate(url: str) -> None:
 
 
 def old(connection: Connection, revision: str) -> None:
-    """Make an earlier revision's database, with accounts and jobs in it."""
+    """Create a database of an earlier revision with accounts and jobs."""
     migrate_to(connection, revision)
     add_accounts(connection)
     add_jobs(connection)
@@ -67,7 +67,7 @@ def differences(connection: Connection) -> list[Any]:
 
 
 def accounts(connection: Connection) -> dict[str, int]:
-    """How many rows each of the tables of accounts has."""
+    """Return the number of rows of each account table."""
     return {name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in ACCOUNTS}  # noqa: S608
 
 
@@ -79,7 +79,7 @@ async def recorded(database: Database) -> list[SyncJob]:
 
 
 async def require_that_the_jobs_are_run(database: Database) -> None:
-    """Whatever has not ended is run by a worker of the present code, in its order."""
+    """Assert that a worker of the current code runs all open jobs in order."""
     bus, membership = LocalMessageBus(), coordination_of(database)
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
     me = await membership.join()
@@ -93,7 +93,7 @@ async def require_that_the_jobs_are_run(database: Database) -> None:
     assert order == [[2, 3, 6], [4], [5]]
 
 
-async def test_migrations_make_every_table_from_nothing_and_change_nothing_when_run_again(url: str):
+async def test_migrations_create_every_table_and_change_nothing_when_run_again(url: str):
     await migrate(url)
     tables = inspected(url, lambda connection: set(inspect(connection).get_table_names()))
     assert tables == {*Base.metadata.tables, "alembic_version"}
@@ -108,24 +108,22 @@ async def test_migrations_make_every_table_from_nothing_and_change_nothing_when_
     await database.close()
 
 
-async def test_the_migrated_schema_is_the_one_that_the_code_expects(url: str):
+async def test_the_migrated_schema_matches_the_code(url: str):
     await migrate(url)
 
     assert inspected(url, differences) == []
 
 
-def test_the_comparison_of_schemas_notices_a_difference(url: str):
+def test_the_comparison_of_schemas_detects_a_difference(url: str):
     assert inspected(url, differences) != []
 
 
-def test_the_revisions_form_one_line():
+def test_the_revisions_are_linear():
     assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-async def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
-    url: str, revision: str, monkeypatch: pytest.MonkeyPatch
-):
+async def test_an_older_database_is_upgraded_with_its_data(url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     inspected(url, lambda connection: old(connection, revision))
     database = Database(url)
@@ -143,7 +141,7 @@ async def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
     await database.close()
 
 
-async def test_users_and_keys_from_before_they_could_be_disabled_are_enabled(url: str):
+async def test_users_and_keys_of_earlier_revisions_are_enabled(url: str):
     inspected(url, lambda connection: old(connection, "0009"))
     database = Database(url)
 
@@ -188,7 +186,7 @@ async def test_the_rule_of_a_job_is_taken_from_its_request_id(url: str):
 
 
 @pytest.mark.parametrize("revision", REVISIONS[1:])
-async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
+async def test_a_database_can_be_downgraded_and_upgraded_again(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
@@ -206,7 +204,7 @@ async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
     await database.close()
 
 
-async def test_processes_that_start_together_bring_the_database_up_to_date_once(url: str):
+async def test_processes_that_start_together_upgrade_the_database_once(url: str):
     inspected(url, lambda connection: old(connection, REVISIONS[-1]))
 
     await asyncio.gather(*(migrate(url) for _ in range(4)))
@@ -214,7 +212,7 @@ async def test_processes_that_start_together_bring_the_database_up_to_date_once(
     assert inspected(url, differences) == []
 
 
-async def test_a_database_that_a_newer_version_has_worked_with_is_refused(url: str):
+async def test_a_database_of_a_newer_version_is_refused(url: str):
     await migrate(url)
     inspected(url, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
 

@@ -1,4 +1,4 @@
-"""Two regions in memory, a database on disk, and people with different permissions."""
+"""Two regions in memory, a database on disk, and users with different permissions."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -39,25 +39,25 @@ V1, V2, V3 = Tag("v1"), Tag("v2"), Tag("v3")
 
 
 ONCE = JobRetry(interactive=timedelta(), automatic=timedelta())
-"""Jobs whose registry is away fail at once, as most tests want it."""
+"""Jobs whose registry is unavailable fail immediately, as most tests need it."""
 
 
 class QuickVault(Vault):
-    """Hashes no passwords, since nobody logs in here."""
+    """Hashes no passwords, since these tests need none."""
 
     async def hash_password(self, password: str) -> str:
         return ""
 
 
-async def put_worker_on_record(database: Database, worker_id: int) -> None:
-    """Let there be a worker of this id; on PostgreSQL only such a one may claim."""
+async def record_worker(database: Database, worker_id: int) -> None:
+    """Record a worker of this id; on PostgreSQL only a recorded worker can claim."""
     async with database.write() as session:
         await session.merge(WorkerRow(id=worker_id, name="test", started_at=datetime.now(UTC)))
 
 
 @dataclass
 class Process:
-    """What one process of tagferry works with."""
+    """The components of one tagferry process."""
 
     service: SyncService
     worker: Worker
@@ -66,7 +66,7 @@ class Process:
     bus: MessageBus
 
     async def stop(self) -> None:
-        """Stop as a process does that is told to, without letting copies under way end."""
+        """Stop like a process that is terminated, without waiting for running copies."""
         await self.service.close()
         await self.worker.close()
         await self.bus.close()
@@ -78,7 +78,7 @@ class World:
 
     Attributes:
         caller: may read at the source and edit at the target.
-        process: the process that runs now.
+        process: the running process.
     """
 
     database: Database
@@ -106,7 +106,7 @@ class World:
         seconds: float | None = None,
         retry: JobRetry = ONCE,
     ) -> SyncService:
-        """Stop the process that runs, if one does, and start one with only the database in common with it."""
+        """Stop the running process, if any, and start one that shares only the database with it."""
         if self.process is not None:
             await self.process.stop()
         bus, membership = message_bus_of(self.database), coordination_of(self.database)
@@ -146,7 +146,7 @@ class World:
         return service
 
     def request(self, *tags: Tag, **other: Any) -> SyncRequest:
-        """A request for these tags, from the one region's `team/app` to the other's `release/app`."""
+        """Return a request for these tags, from the north's `team/app` to the south's `release/app`."""
         fields: dict[str, Any] = {
             "id": f"request-{next(self.numbers)}",
             "caller": self.caller,
@@ -159,7 +159,7 @@ class World:
         return SyncRequest(tags=tags, **fields | other)
 
     async def sync(self, *tags: Tag, service: SyncService | None = None, **other: Any) -> list[Tag]:
-        """Ask, wait, and give what failed."""
+        """Start a sync, wait, and return the failed tags."""
         if service is None:
             assert self.process is not None
             service = self.process.service
@@ -208,7 +208,7 @@ def service(world: World) -> SyncService:
 
 @pytest.fixture
 async def circle(database: Database) -> AsyncIterator[Circle]:
-    """Three regions with the organization `team`, and nothing that runs."""
+    """Three regions with the organization `team`, without background tasks."""
     users = Users(database, QuickVault([Fernet.generate_key().decode()]))
     circle = Circle(database, users, await users.create("admin", "correct horse", domain="acme", is_admin=True))
     for region in circle.stores:
@@ -219,7 +219,7 @@ async def circle(database: Database) -> AsyncIterator[Circle]:
 
 @pytest.fixture
 async def hooked(circle: Circle) -> Hooked:
-    """An image in region A, and nothing that calls by itself."""
+    """An image in region A, without a webhook sender."""
     hooked = Hooked(circle)
     await hooked.push(OLD)
     return hooked

@@ -1,4 +1,4 @@
-"""Places of blobs that outlive the process that saw them."""
+"""Blob locations survive the process that saw the blobs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ Starting = Callable[..., DatabaseBlobLocations]
 
 @pytest.fixture
 async def start(database: Database) -> AsyncIterator[Starting]:
-    """Makes what a process has of its own, and closes it in the end."""
+    """Opens the locations of a process, and closes them at the end."""
     started: list[DatabaseBlobLocations] = []
 
     def start_one(address: str = TARGET, *, limit: int = 10_000, region: str = "south") -> DatabaseBlobLocations:
@@ -41,7 +41,7 @@ async def rows(database: Database) -> int:
         return await session.scalar(select(func.count()).select_from(BlobLocationRow)) or 0
 
 
-async def test_what_was_seen_is_found_by_the_next_process_latest_sighting_first(start: Starting):
+async def test_the_next_process_finds_locations_latest_first(start: Starting):
     before = start()
     before.add("south", APP, FIRST)
     await before.close()
@@ -54,7 +54,7 @@ async def test_what_was_seen_is_found_by_the_next_process_latest_sighting_first(
     assert found == {FIRST: [SIBLING, APP], SECOND: [APP]}
 
 
-async def test_it_is_written_behind_without_being_closed(
+async def test_locations_are_written_without_closing(
     start: Starting, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(locations, "_PAUSE_SECONDS", 0.01)
@@ -63,7 +63,7 @@ async def test_it_is_written_behind_without_being_closed(
     assert await eventually(lambda: rows(database)) == 1
 
 
-async def test_a_registry_is_known_by_its_address_and_not_by_its_region_s_name(start: Starting):
+async def test_a_registry_is_identified_by_its_address_not_by_its_region(start: Starting):
     before = start()
     before.add("south", APP, FIRST)
     await before.close()
@@ -72,7 +72,7 @@ async def test_a_registry_is_known_by_its_address_and_not_by_its_region_s_name(s
     assert await start(TARGET, region="renamed").find("renamed", [FIRST]) == {FIRST: [APP]}
 
 
-async def test_about_a_store_without_an_address_nothing_is_kept(start: Starting, database: Database):
+async def test_locations_in_a_store_without_an_address_are_not_kept(start: Starting, database: Database):
     kept = start()
     kept.add("unknown", APP, FIRST)
     await kept.close()
@@ -81,7 +81,7 @@ async def test_about_a_store_without_an_address_nothing_is_kept(start: Starting,
     assert await kept.find("unknown", [FIRST]) == {}
 
 
-async def test_what_was_removed_is_gone_at_once_and_for_good(start: Starting):
+async def test_a_removed_location_disappears_immediately_and_stays_removed(start: Starting):
     before = start()
     before.add("south", APP, FIRST)
     before.add("south", SIBLING, FIRST)
@@ -94,7 +94,7 @@ async def test_what_was_removed_is_gone_at_once_and_for_good(start: Starting):
     assert await start().find("south", [FIRST]) == {FIRST: [SIBLING]}
 
 
-async def test_a_new_sighting_renews_the_old_one(start: Starting, database: Database):
+async def test_a_location_that_is_seen_again_is_renewed(start: Starting, database: Database):
     for _ in range(2):
         kept = start()
         kept.add("south", APP, FIRST)
@@ -110,7 +110,7 @@ async def test_a_new_sighting_renews_the_old_one(start: Starting, database: Data
 
 
 async def age(database: Database, repository: RepositoryName, by: timedelta) -> None:
-    """Let every sighting in this repository be older than it is."""
+    """Make every location in this repository older."""
     async with database.write() as session:
         await session.execute(
             update(BlobLocationRow)
@@ -119,7 +119,7 @@ async def age(database: Database, repository: RepositoryName, by: timedelta) -> 
         )
 
 
-async def test_the_oldest_of_what_is_too_much_is_pruned(start: Starting, database: Database):
+async def test_the_oldest_locations_above_the_limit_are_pruned(start: Starting, database: Database):
     before = start()
     before.add("south", APP, FIRST)
     await before.close()
@@ -133,7 +133,7 @@ async def test_the_oldest_of_what_is_too_much_is_pruned(start: Starting, databas
     assert await after.find("south", [FIRST]) == {}
 
 
-async def test_what_was_not_seen_for_too_long_is_pruned(start: Starting, database: Database):
+async def test_locations_that_were_not_seen_for_too_long_are_pruned(start: Starting, database: Database):
     before = start()
     before.add("south", APP, FIRST)
     before.add("south", SIBLING, FIRST)
@@ -160,7 +160,7 @@ async def test_a_round_of_pruning_deletes_a_bounded_number(
     assert await rows(database) == 25
 
 
-async def test_a_plan_of_any_size_costs_one_query(start: Starting, database: Database):
+async def test_a_plan_of_any_size_takes_one_query(start: Starting, database: Database):
     kept = start()
     digests = [Digest.of(str(number).encode()) for number in range(3000)]
     for digest in digests:
@@ -175,7 +175,7 @@ async def test_a_plan_of_any_size_costs_one_query(start: Starting, database: Dat
     assert len([statement for statement in asked if statement.startswith("SELECT")]) == 1
 
 
-async def test_two_processes_may_see_the_same(start: Starting, database: Database):
+async def test_two_processes_can_see_the_same_blob(start: Starting, database: Database):
     both = start(), start()
     for kept in both:
         kept.add("south", APP, FIRST)
@@ -185,7 +185,7 @@ async def test_two_processes_may_see_the_same(start: Starting, database: Databas
     assert await rows(database) == 1
 
 
-async def test_a_database_that_does_not_answer_harms_nobody(tmp_path: Path):
+async def test_an_unavailable_database_raises_no_error(tmp_path: Path):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
     kept = DatabaseBlobLocations(empty, {"south": TARGET})
     kept.add("south", APP, FIRST)

@@ -1,4 +1,4 @@
-"""Workers that race for the same blob: one brings it, the others take it from there."""
+"""Of workers that race for the same blob, one uploads it and the others mount it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,20 +24,20 @@ ADDRESSES = {"target": "http://target", "its other name": "http://target"}
 
 
 @dataclass
-class Mover:
-    """What a worker has to move blobs with."""
+class Locker:
+    """The blob lock and the membership of a worker."""
 
     moves: SharedBlobLock
     membership: Membership
 
 
-def waits(mover: Mover) -> bool:
-    """Whether it waits for the end of a move."""
+def waits(mover: Locker) -> bool:
+    """True while it waits for the lock of a blob."""
     return bool(mover.moves._waiting)
 
 
 @pytest.fixture
-async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover, Mover]]:
+async def lockers(postgres, postgres_template: str) -> AsyncIterator[tuple[Locker, Locker]]:
     """Two workers on one database."""
     url = postgres.url(postgres.new_database(like=postgres_template))
     async with AsyncExitStack() as stack:
@@ -50,12 +50,12 @@ async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover,
             stack.push_async_callback(bus.close)
             await membership.join()
             stack.push_async_callback(membership.leave)
-            made.append(Mover(SharedBlobLock(bus, membership, ADDRESSES), membership))
+            made.append(Locker(SharedBlobLock(bus, membership, ADDRESSES), membership))
         yield made[0], made[1]
 
 
-async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tuple[Mover, Mover]):
-    first, second = movers
+async def test_a_worker_waits_for_the_other_and_learns_where_the_blob_is(lockers: tuple[Locker, Locker]):
+    first, second = lockers
     inside, may_leave = asyncio.Event(), asyncio.Event()
 
     async def bring() -> None:
@@ -79,15 +79,15 @@ async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tup
     await bringing
 
 
-async def test_who_comes_later_need_not_wait_and_is_told_nothing(movers: tuple[Mover, Mover]):
-    for mover, name in zip(movers, ("target", "its other name"), strict=True):
+async def test_a_worker_that_comes_later_does_not_wait(lockers: tuple[Locker, Locker]):
+    for mover, name in zip(lockers, ("target", "its other name"), strict=True):
         async with mover.moves.acquire(name, HERE, DIGEST) as locked:
             assert locked.copied_to is None
             locked.is_copied = True
 
 
-async def test_other_blobs_and_other_registries_are_brought_at_the_same_time(movers: tuple[Mover, Mover]):
-    first, second = movers
+async def test_other_blobs_and_other_registries_are_locked_independently(lockers: tuple[Locker, Locker]):
+    first, second = lockers
     async with asyncio.timeout(5), first.moves.acquire("target", HERE, DIGEST):
         async with second.moves.acquire("its other name", HERE, Digest.of(b"another")):
             pass
@@ -95,8 +95,8 @@ async def test_other_blobs_and_other_registries_are_brought_at_the_same_time(mov
             pass
 
 
-async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: tuple[Mover, Mover]):
-    first, _ = movers
+async def test_one_worker_also_uploads_a_blob_to_one_repository_at_a_time(lockers: tuple[Locker, Locker]):
+    first, _ = lockers
 
     async def want() -> RepositoryName | None:
         async with first.moves.acquire("target", THERE, DIGEST) as locked:
@@ -111,8 +111,8 @@ async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: 
 
 
 @pytest.mark.parametrize("end", ["fails", "leaves", "is cancelled"])
-async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Mover, Mover], end: str):
-    first, second = movers
+async def test_the_next_worker_uploads_the_blob_if_the_first_one_did_not(lockers: tuple[Locker, Locker], end: str):
+    first, second = lockers
     inside = asyncio.Event()
 
     async def fail() -> None:
@@ -135,12 +135,12 @@ async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Move
     await asyncio.gather(failing, return_exceptions=True)
 
 
-async def test_layers_that_tags_share_are_sent_once_by_two_workers(movers: tuple[Mover, Mover]):
+async def test_two_workers_upload_shared_layers_once(lockers: tuple[Locker, Locker]):
     source, target = ScriptedStore("source"), ScriptedStore("target")
     sample = image(seed="shared")
     for tag in ("v1", "v2"):
         await push(source, APP, sample, Tag(tag))
-    engines = [CopyEngine(blob_lock=mover.moves) for mover in movers]
+    engines = [CopyEngine(blob_lock=mover.moves) for mover in lockers]
 
     source.reading.clear()
 
@@ -148,7 +148,7 @@ async def test_layers_that_tags_share_are_sent_once_by_two_workers(movers: tuple
         for engine, tag in zip(engines, ("v1", "v2"), strict=True):
             group.create_task(engine.copy(route(source, target), Tag(tag), override=False))
         await source.being_read.wait()
-        await until(lambda: any(map(waits, movers)))
+        await until(lambda: any(map(waits, lockers)))
         source.reading.set()
 
     assert await target.tag(COPY, Tag("v1")) == await target.tag(COPY, Tag("v2")) == sample.digest

@@ -1,4 +1,4 @@
-"""A job that is cancelled stops, whichever process runs it, and what is tried again is a request like any other."""
+"""A cancelled job stops in whichever process runs it, and a retry is a request like any other."""
 
 import time
 
@@ -31,7 +31,7 @@ def selected(*jobs: int, request_id: str | None = None) -> JobSelection:
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-async def test_a_copy_stops_within_a_second_that_another_process_cancels(
+async def test_a_copy_stops_within_a_second_after_another_process_cancels_it(
     held: World, service: SyncService, is_told: bool
 ):
     started = await service.start(held.request(V1))
@@ -48,14 +48,14 @@ async def test_a_copy_stops_within_a_second_that_another_process_cancels(
         return worker.snapshot(job_id) is None
 
     await eventually(has_stopped, seconds=5)
-    # On SQLite there is no other process; there, untold, it is found out when progress is reported.
+    # On SQLite there is no other process: the copy stops at its next progress report, without a message.
     assert time.monotonic() - began < 2
     held.source.reading.set()
     assert await service.wait(started, seconds=60) == [V1]
     assert await target.tag(COPY, V1) is None
 
 
-async def test_all_who_wait_for_a_cancelled_tag_are_told_that_it_failed(held: World, service: SyncService):
+async def test_all_callers_that_wait_for_a_cancelled_tag_see_it_fail(held: World, service: SyncService):
     first = await service.start(held.request(V1, V2))
     second = await service.start(held.request(V1))
 
@@ -67,7 +67,7 @@ async def test_all_who_wait_for_a_cancelled_tag_are_told_that_it_failed(held: Wo
     assert await held.statuses() == [("v1", "cancel"), ("v2", "success")]
 
 
-async def test_the_next_on_the_same_way_goes_on(held: World, service: SyncService):
+async def test_the_next_job_on_the_same_route_continues(held: World, service: SyncService):
     first = await service.start(held.request(V1))
     second = await service.start(held.request(V1, override=True))
 
@@ -77,7 +77,7 @@ async def test_the_next_on_the_same_way_goes_on(held: World, service: SyncServic
     assert await service.wait(second, seconds=60) == []
 
 
-async def test_trying_again_counts_as_one_request_and_is_bounded_as_any(held: World):
+async def test_a_retry_counts_as_one_request_and_is_limited_like_any(held: World):
     service = await held.start_process(active_requests=1)
     admin = await held.users.find("admin")
     first = await service.start(held.request(V1, id="first", caller=admin))
@@ -125,7 +125,7 @@ async def test_a_retry_of_a_tag_is_one_request_even_if_only_one_of_its_jobs_was_
     assert [(one.request.rule_id, tuple(one.jobs)) for one in retried] == [(7, (V1,)), (None, (V2,))]
 
 
-async def test_who_is_no_longer_let_in_neither_stops_nor_repeats_anything(held: World, service: SyncService):
+async def test_a_user_without_permission_can_neither_cancel_nor_retry(held: World, service: SyncService):
     started = await service.start(held.request(V1))
     stranger = await held.users.create("mallory", "correct horse", domain="acme")
 

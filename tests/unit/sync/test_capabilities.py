@@ -1,4 +1,4 @@
-"""What was learned of registries, on record."""
+"""Detected capabilities of registries are kept in the database."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ KNOWN = Capabilities(
 )
 
 
-async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database: Database):
+async def test_the_last_saved_capabilities_are_loaded_for_the_same_address_only(database: Database):
     await DatabaseCapabilities(database, TARGET).save(Capabilities(learned_at=KNOWN.learned_at))
     await DatabaseCapabilities(database, TARGET).save(KNOWN)
 
@@ -27,7 +27,7 @@ async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database
     assert await DatabaseCapabilities(database, ELSEWHERE).load() == Capabilities()
 
 
-async def test_a_record_that_cannot_be_read_counts_as_none(database: Database):
+async def test_an_unreadable_record_counts_as_none(database: Database):
     await DatabaseCapabilities(database, TARGET).save(KNOWN)
     for document in ("{", "[]", '{"learned_at": 1}', '{"accepted_classes": 1}', '{"refused_classes": {"x": "soon"}}'):
         async with database.write() as session:
@@ -36,7 +36,7 @@ async def test_a_record_that_cannot_be_read_counts_as_none(database: Database):
         assert await DatabaseCapabilities(database, TARGET).load() == Capabilities()
 
 
-async def test_a_database_that_does_not_answer_harms_nobody(tmp_path: Path):
+async def test_an_unavailable_database_raises_no_error(tmp_path: Path):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
     kept = DatabaseCapabilities(empty, TARGET)
 

@@ -1,4 +1,4 @@
-"""A wait for jobs ends with them or when its time is over; from then on the database is not asked for it."""
+"""A wait ends with its jobs or at its timeout; from then on, the database is not polled for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -15,7 +15,7 @@ SOON = 0.01
 
 
 class Ends(JobStore):
-    """The ends of jobs, from memory.
+    """Ends of jobs in memory.
 
     Attributes:
         known: those that have ended.
@@ -43,7 +43,7 @@ async def waiter(ends: Ends) -> AsyncIterator[JobWaiter]:
     await waiter.close()
 
 
-async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(waiter: JobWaiter, ends: Ends):
+async def test_a_job_is_no_longer_polled_once_its_wait_has_timed_out(waiter: JobWaiter, ends: Ends):
     longer = asyncio.create_task(waiter.wait([2], seconds=60))
     assert await waiter.wait([1], seconds=5 * SOON) == {}
     ends.asked.clear()
@@ -56,7 +56,7 @@ async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(waiter: 
 
 
 @pytest.mark.parametrize("end", ["times out", "is cancelled"])
-async def test_nothing_is_asked_once_the_last_wait_is_over(waiter: JobWaiter, ends: Ends, end: str):
+async def test_polling_stops_once_the_last_wait_has_ended(waiter: JobWaiter, ends: Ends, end: str):
     tasks = asyncio.all_tasks()
     waiting = asyncio.create_task(waiter.wait([1, 2], seconds=60 if end == "is cancelled" else 5 * SOON))
     if end == "is cancelled":
@@ -67,7 +67,7 @@ async def test_nothing_is_asked_once_the_last_wait_is_over(waiter: JobWaiter, en
     await until(lambda: asyncio.all_tasks() == tasks)
 
 
-async def test_a_wait_that_times_out_takes_nothing_from_another_one_for_the_same_job(waiter: JobWaiter, ends: Ends):
+async def test_a_wait_that_times_out_does_not_affect_another_one_for_the_same_job(waiter: JobWaiter, ends: Ends):
     longer = asyncio.create_task(waiter.wait([1], seconds=60))
     assert await waiter.wait([1], seconds=5 * SOON) == {}
 
@@ -76,7 +76,7 @@ async def test_a_wait_that_times_out_takes_nothing_from_another_one_for_the_same
     assert await longer == {1: JobStatus.FAILED}
 
 
-async def test_a_job_that_was_waited_for_in_vain_can_be_waited_for_again(waiter: JobWaiter, ends: Ends):
+async def test_a_wait_can_be_repeated_after_a_timeout(waiter: JobWaiter, ends: Ends):
     assert await waiter.wait([1], seconds=5 * SOON) == {}
     ends.known[1] = JobStatus.SUCCESS
 

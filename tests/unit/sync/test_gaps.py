@@ -1,4 +1,4 @@
-"""A registry that does not answer what a copy can do without fails no job; the job's record says what that means."""
+"""A registry that fails optional requests fails no job; the job's record describes the consequences."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -32,7 +32,7 @@ UNSEARCHED = "signatures and other referrers could not be searched for: "
 
 
 async def no_pause(seconds: float) -> None:
-    """Wait for nothing."""
+    """Never wait."""
 
 
 def opened(script: ScriptedRegistry, name: str) -> Any:
@@ -42,7 +42,7 @@ def opened(script: ScriptedRegistry, name: str) -> Any:
 
 @pytest.fixture
 async def script(world: World) -> AsyncIterator[ScriptedRegistry]:
-    """A registry with an image under v1, which is the source."""
+    """The source registry, with an image under v1."""
     async with scripted_registry() as running:
         hold(running, APP, IMAGE, V1)
         store = world.source = opened(running, "source")
@@ -53,7 +53,7 @@ async def script(world: World) -> AsyncIterator[ScriptedRegistry]:
 
 
 def sign(script: ScriptedRegistry, *referrers: SampleImage) -> None:
-    """Attach a signature by cosign's tag, and these by the tag that stands in for the referrers API."""
+    """Attach a signature by cosign's tag, and these referrers by the fallback tag of the referrers API."""
     hold(script, APP, COSIGN, SIG)
     for one in referrers:
         hold(script, APP, one)
@@ -68,7 +68,7 @@ def list_under_tag(script: ScriptedRegistry, *referrers: SampleImage) -> None:
 
 
 async def synced(world: World) -> SyncJob:
-    """The record of one synchronization of v1."""
+    """The job of one synchronization of v1."""
     await world.sync(V1)
     return (await world.recorded())[-1]
 
@@ -90,7 +90,7 @@ REFUSALS: Mapping[str, Answering] = {
 
 
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
-async def test_signatures_are_found_by_name_where_neither_referrers_nor_tags_are_listed(
+async def test_signatures_are_found_by_name_if_neither_referrers_nor_tags_are_listed(
     world: World, script: ScriptedRegistry, answer: Reply
 ):
     script.always("GET", "/web", HTML)
@@ -108,9 +108,7 @@ async def test_signatures_are_found_by_name_where_neither_referrers_nor_tags_are
 @pytest.mark.parametrize(
     "answer", [error(403, "DENIED"), Reply(status=500), Reply(drop=True)], ids=["403", "500", "reset"]
 )
-async def test_a_search_that_could_not_be_made_stands_in_the_job_s_reason(
-    world: World, script: ScriptedRegistry, answer: Reply
-):
+async def test_a_failed_search_is_part_of_the_jobs_reason(world: World, script: ScriptedRegistry, answer: Reply):
     script.always("GET", API, answer)
     sign(script, SIGNATURE)
 
@@ -122,7 +120,7 @@ async def test_a_search_that_could_not_be_made_stands_in_the_job_s_reason(
     assert await is_signed(world), "what was found was copied"
 
 
-async def test_a_reader_who_may_ask_for_no_other_tag_is_told_that_signatures_may_be_missing(
+async def test_a_reader_without_access_to_other_tags_learns_that_signatures_may_be_missing(
     world: World, script: ScriptedRegistry
 ):
     for method in ("HEAD", "GET"):
@@ -137,7 +135,7 @@ async def test_a_reader_who_may_ask_for_no_other_tag_is_told_that_signatures_may
 
 
 @pytest.mark.parametrize("answer", [error(403, "DENIED"), Reply(status=500)], ids=["403", "500"])
-async def test_a_job_fails_where_signatures_are_required_and_cannot_be_searched_for(
+async def test_a_job_fails_if_signatures_are_required_and_cannot_be_searched_for(
     world: World, script: ScriptedRegistry, answer: Reply
 ):
     script.always("GET", API, answer)
@@ -152,7 +150,7 @@ async def test_a_job_fails_where_signatures_are_required_and_cannot_be_searched_
     assert await world.target.tag(COPY, V1) is None
 
 
-async def test_referrers_that_the_source_has_lost_are_named_in_the_job_s_reason(world: World, script: ScriptedRegistry):
+async def test_referrers_that_the_source_has_lost_are_named_in_the_jobs_reason(world: World, script: ScriptedRegistry):
     hold(script, APP, SIGNATURE)
     hold(script, APP, COSIGN, SIG)
     list_under_tag(script, SIGNATURE, LOST)
@@ -171,9 +169,7 @@ async def test_referrers_that_the_source_has_lost_are_named_in_the_job_s_reason(
     assert await is_signed(world)
 
 
-async def test_a_signature_that_cannot_be_read_in_time_stays_behind_and_is_named(
-    world: World, script: ScriptedRegistry
-):
+async def test_a_signature_that_cannot_be_read_in_time_is_left_out_and_named(world: World, script: ScriptedRegistry):
     sign(script, SIGNATURE)
     script.on("GET", f"/v2/{APP}/manifests/{SIGNATURE.digest}", *[Reply(status=500)] * 12)
 
@@ -184,7 +180,7 @@ async def test_a_signature_that_cannot_be_read_in_time_stays_behind_and_is_named
     assert second.status is JobStatus.SUCCESS
 
 
-async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_has_no_referrers(
+async def test_a_registry_that_mistakes_the_referrers_tag_for_a_digest_has_no_referrers(
     world: World, script: ScriptedRegistry
 ):
     hold_manifest(script, APP, IMAGE.manifest, referrers_tag(IMAGE.digest))
@@ -195,7 +191,7 @@ async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_has_no_refer
     assert await world.target.list_referrers(COPY, IMAGE.digest) == []
 
 
-async def test_one_tag_of_very_many_costs_a_handful_of_requests(world: World, script: ScriptedRegistry):
+async def test_one_tag_of_very_many_takes_a_handful_of_requests(world: World, script: ScriptedRegistry):
     def page(asked: Asked) -> Reply:
         number = len(script.asked)
         return said(
@@ -214,7 +210,7 @@ async def test_one_tag_of_very_many_costs_a_handful_of_requests(world: World, sc
 
 
 def as_target(script: ScriptedRegistry) -> None:
-    """Have a registry take whatever is sent to it."""
+    """Let a registry accept all content."""
     stored: dict[str, Reply] = {}
 
     def put(asked: Asked) -> Reply:
@@ -274,7 +270,7 @@ async def test_a_target_that_lists_neither_referrers_nor_tags_gets_the_signature
         await store.close()
 
 
-def test_of_many_that_stayed_behind_the_first_are_named():
+def test_of_many_missing_referrers_the_first_are_named():
     gaps = Gaps(
         unsearched="it answered 403", left_behind={f"sha256:{number}": f"reason {number}" for number in range(5)}
     )

@@ -35,7 +35,7 @@ async def record(
 
 
 async def run(jobs: JobStore, database: Database, *tags: str) -> list[int]:
-    """Record jobs and give them to the worker."""
+    """Record jobs and let the worker claim them."""
     ids = await record(jobs, *tags)
     async with database.write() as session:
         running = {"status": "running", "worker_id": WORKER}
@@ -78,20 +78,20 @@ async def test_a_request_without_tags_records_nothing(jobs: JobStore):
     assert await page(jobs) == ([], 0)
 
 
-@pytest.mark.parametrize("standing", JobStatus)
-async def test_only_an_end_that_may_follow_is_recorded(jobs: JobStore, database: Database, standing: JobStatus):
+@pytest.mark.parametrize("current", JobStatus)
+async def test_only_an_allowed_transition_is_recorded(jobs: JobStore, database: Database, current: JobStatus):
     for number, end in enumerate(ENDS):
         (job_id,) = await record(jobs, f"t{number}")
         async with database.write() as session:
-            await session.execute(update(SyncJobRow).values(status=standing.value, worker_id=WORKER))
+            await session.execute(update(SyncJobRow).values(status=current.value, worker_id=WORKER))
         await jobs.end(JobUpdate(job_id, end, reason="new"), worker_id=WORKER)
         (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
 
-        expected = (end, "new") if end in FOLLOWING[standing] else (standing, "")
+        expected = (end, "new") if end in FOLLOWING[current] else (current, "")
         assert (job.status, job.reason) == expected
 
 
-async def test_what_another_worker_has_taken_over_is_left_as_it_is(jobs: JobStore, database: Database):
+async def test_a_job_that_another_worker_has_taken_over_is_left_unchanged(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, V1)
 
     await jobs.end(JobUpdate(job_id, JobStatus.FAILED), worker_id=WORKER + 1)
@@ -103,15 +103,15 @@ async def test_what_another_worker_has_taken_over_is_left_as_it_is(jobs: JobStor
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_follows_an_end(end: JobStatus):
+def test_final_states_have_no_transition(end: JobStatus):
     assert FOLLOWING[end] == frozenset()
 
 
-def test_only_success_means_that_a_tag_is_in_place():
+def test_only_success_counts_as_success():
     assert [status for status in JobStatus if status.is_success] == [JobStatus.SUCCESS]
 
 
-async def test_what_a_change_does_not_name_stays(jobs: JobStore, database: Database):
+async def test_an_update_leaves_other_fields_unchanged(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, V1)
     digest = Digest.of(b"image")
 
@@ -129,7 +129,7 @@ def _away() -> None:
     raise OSError("the database is away")
 
 
-async def test_ends_at_the_same_time_are_all_on_record_when_they_return(jobs: JobStore, database: Database):
+async def test_concurrent_ends_are_all_recorded_when_they_return(jobs: JobStore, database: Database):
     ids = await run(jobs, database, *(f"t{number}" for number in range(50)))
 
     async def end(job_id: int) -> JobStatus:
@@ -153,7 +153,7 @@ async def test_an_end_that_cannot_be_written_is_written_with_the_next(
     assert await jobs.ends([first, second]) == {first: JobStatus.SUCCESS, second: JobStatus.FAILED}
 
 
-async def test_only_those_that_have_ended_are_told_as_ends(jobs: JobStore):
+async def test_only_ended_jobs_are_returned_as_ends(jobs: JobStore):
     ids = {status: (await record(jobs, status, status=status))[0] for status in JobStatus}
 
     assert await jobs.ends(ids.values()) == {ids[status]: status for status in ENDS}
@@ -174,7 +174,7 @@ async def test_a_cancelled_job_ends_and_its_worker_is_notified(jobs: JobStore, d
     assert [ends[job_id] for job_id in (running, done, waiting)] == ["cancel", "success", "cancel"]
 
 
-async def test_old_records_are_pruned_and_open_ones_never(jobs: JobStore, database: Database):
+async def test_old_records_are_pruned_but_never_open_ones(jobs: JobStore, database: Database):
     old, fresh = await run(jobs, database, "old", "fresh")
     (waiting,) = await record(jobs, "waiting")
     await jobs.end(JobUpdate(old, JobStatus.SUCCESS), worker_id=WORKER)
@@ -187,7 +187,7 @@ async def test_old_records_are_pruned_and_open_ones_never(jobs: JobStore, databa
     assert [job.id for job in left] == [fresh, waiting]
 
 
-async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_all(jobs: JobStore):
+async def test_pages_are_in_either_order_and_the_total_counts_all(jobs: JobStore):
     await record(jobs, "t1", "t2", "t3", "t4", "t5")
     await record(jobs, "foreign", repository="other")
 
@@ -198,7 +198,7 @@ async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_a
     assert await page(jobs, limit=2, offset=1, descending=False) == (["t2", "t3"], 5)
 
 
-async def test_jobs_can_be_asked_for_by_their_numbers_within_their_repository(jobs: JobStore):
+async def test_jobs_can_be_filtered_by_id_within_their_repository(jobs: JobStore):
     ids = await record(jobs, "t1", "t2", "t3")
     (foreign,) = await record(jobs, "foreign", repository="other")
 
@@ -216,9 +216,7 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         assert await jobs.of_repository(*place, limit=10) == ([], 0)
 
 
-async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(
-    jobs: JobStore, database: Database
-):
+async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, database: Database):
     old, new = Digest.of(b"old"), Digest.of(b"new")
     rewritten = Rewrite(digests={old: new}, left_behind=(Digest.of(b"left"), "sha256-0.sig"))
     in_place = NewJob(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten)

@@ -1,4 +1,4 @@
-"""Requests that meet: the same work is done once, and other work on the same tag is done after it."""
+"""Concurrent requests: the same work is done once, and different work on the same tag is done afterwards."""
 
 import asyncio
 
@@ -39,7 +39,7 @@ async def test_the_same_request_twice_at_once_copies_once_and_records_one_job_pe
     assert held.source.counts["read_blob"] == len({*NEW.blobs, *OLD.blobs})
 
 
-async def test_a_request_that_joins_knows_its_jobs_as_well_as_the_one_that_made_them(held: World, service: SyncService):
+async def test_a_joining_request_has_the_same_jobs_as_the_one_that_created_them(held: World, service: SyncService):
     async def jobs_at_once() -> dict[Tag, int]:
         return (await service.start(held.request(V1))).job_ids
 
@@ -49,7 +49,7 @@ async def test_a_request_that_joins_knows_its_jobs_as_well_as_the_one_that_made_
     assert first.keys() == {V1}
 
 
-async def test_a_later_request_joins_what_is_under_way_and_starts_the_rest(held: World, service: SyncService):
+async def test_a_later_request_joins_running_jobs_and_starts_the_rest(held: World, service: SyncService):
     first = await service.start(held.request(V1, V2))
     second = await service.start(held.request(V2, V3))
 
@@ -60,7 +60,7 @@ async def test_a_later_request_joins_what_is_under_way_and_starts_the_rest(held:
     assert await service.wait(second, seconds=60) == []
 
 
-async def test_a_request_after_the_end_is_work_of_its_own(world: World):
+async def test_a_request_after_the_end_creates_new_jobs(world: World):
     await push(world.source, APP, NEW, V1)
 
     await world.sync(V1)
@@ -83,7 +83,7 @@ async def test_another_target_is_not_joined(held: World, service: SyncService):
     assert await service.wait(first, seconds=60) == []
 
 
-async def test_a_request_with_another_override_is_done_after_the_one_before_it(held: World, service: SyncService):
+async def test_a_request_with_another_override_runs_after_the_one_before_it(held: World, service: SyncService):
     first = await service.start(held.request(V1))
     second = await service.start(held.request(V1, override=True))
     third = await service.start(held.request(V1, override=True))
@@ -97,7 +97,7 @@ async def test_a_request_with_another_override_is_done_after_the_one_before_it(h
     assert reasons == ["copied and verified", "the identical image is already in place"]
 
 
-async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(held: World, service: SyncService):
+async def test_findings_from_before_the_end_of_the_earlier_request_are_checked_again(held: World, service: SyncService):
     await service.start(held.request(V1, override=True))
     second = await service.start(held.request(V1))
     await held.source.being_read.wait()
@@ -109,7 +109,7 @@ async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(he
     assert await held.target.tag(COPY, V1) == NEW.digest
 
 
-async def test_a_wait_that_runs_out_ends_and_the_copy_goes_on(held: World, service: SyncService):
+async def test_a_wait_times_out_and_the_copy_continues(held: World, service: SyncService):
     started = await service.start(held.request(V1, id="call-1"))
 
     with pytest.raises(Expired, match=r"continues after 0\.01 s.*repeat the request.*call-1"):
@@ -123,14 +123,14 @@ async def test_a_wait_that_runs_out_ends_and_the_copy_goes_on(held: World, servi
     assert held.source.counts["read_blob"] == len(NEW.blobs)
 
 
-async def test_a_wait_of_no_time_at_all_tells_what_has_ended(world: World, service: SyncService):
+async def test_a_wait_of_zero_seconds_returns_what_has_ended(world: World, service: SyncService):
     await push(world.source, APP, NEW, V1)
     await push(world.target, COPY, NEW, V1)
 
     assert await service.wait(await service.start(world.request(V1)), seconds=0) == []
 
 
-async def test_a_caller_who_stops_waiting_stops_nothing(held: World, service: SyncService):
+async def test_disconnecting_does_not_cancel_the_sync(held: World, service: SyncService):
     started = await service.start(held.request(V1))
     waiting = asyncio.create_task(service.wait(started, seconds=60))
     await held.source.being_read.wait()
@@ -159,7 +159,7 @@ async def test_a_request_that_cannot_be_recorded_leaves_nothing_behind(
     assert await world.statuses() == [("v1", "success")]
 
 
-async def test_a_user_has_only_so_many_requests_in_flight_until_one_of_them_has_ended(held: World):
+async def test_active_requests_of_a_user_are_limited_until_one_ends(held: World):
     service = await held.start_process(active_requests=2)
     first = await service.start(held.request(V1))
     await service.start(held.request(V2))
@@ -184,7 +184,7 @@ async def test_requests_of_one_user_do_not_throttle_another(held: World):
     assert len(await held.recorded()) == 2
 
 
-async def test_requests_that_come_all_at_once_are_throttled_too(held: World):
+async def test_concurrent_requests_are_throttled_too(held: World):
     service = await held.start_process(active_requests=1)
 
     results = await asyncio.gather(*(service.start(held.request(tag)) for tag in (V1, V2, V3)), return_exceptions=True)
@@ -192,7 +192,7 @@ async def test_requests_that_come_all_at_once_are_throttled_too(held: World):
     assert sorted(type(result).__name__ for result in results) == ["StartedSync", "Throttled", "Throttled"]
 
 
-async def test_the_same_call_joins_even_where_no_more_requests_are_let_in(held: World):
+async def test_a_repeated_request_joins_even_at_the_limit(held: World):
     service = await held.start_process(active_requests=1)
     started = await service.start(held.request(V1))
 
@@ -205,7 +205,7 @@ async def test_the_same_call_joins_even_where_no_more_requests_are_let_in(held: 
     assert await service.wait(await service.start(held.request(V2)), seconds=60) == []
 
 
-async def test_a_request_that_is_refused_or_has_nothing_to_do_takes_no_place(world: World):
+async def test_a_request_that_is_refused_or_has_nothing_to_do_does_not_count(world: World):
     service = await world.start_process(active_requests=1)
     for _ in range(2):
         with pytest.raises(Exception, match="does not exist"):
@@ -217,7 +217,7 @@ async def test_a_request_that_is_refused_or_has_nothing_to_do_takes_no_place(wor
 
 
 async def unfinished_after_a_stop(held: World, service: SyncService, *requests: SyncRequest) -> None:
-    """Start these, and stop the process in the midst of it."""
+    """Start a sync of these tags, and stop the process while it runs."""
     for request in requests:
         await service.start(request)
     await held.source.being_read.wait()
@@ -225,7 +225,7 @@ async def unfinished_after_a_stop(held: World, service: SyncService, *requests: 
     await held.process.stop()
 
 
-async def test_what_an_earlier_process_left_unfinished_is_taken_up(held: World, service: SyncService):
+async def test_unfinished_jobs_of_an_earlier_process_are_resumed(held: World, service: SyncService):
     await unfinished_after_a_stop(held, service, held.request(V1, V2))
     assert {job.status for job in await held.recorded()} <= {JobStatus.WAITING, JobStatus.RUNNING}
     assert await held.target.tag(COPY, V1) is None
@@ -239,20 +239,20 @@ async def test_what_an_earlier_process_left_unfinished_is_taken_up(held: World, 
     assert await held.target.tag(COPY, V1) == NEW.digest
 
 
-async def test_what_had_been_copied_before_the_stop_is_not_copied_again(held: World, service: SyncService):
+async def test_content_copied_before_the_stop_is_not_copied_again(held: World, service: SyncService):
     await unfinished_after_a_stop(held, service, held.request(V1))
     await push(held.target, COPY, NEW, V1)
 
     fresh = await held.start_process()
     assert await fresh.wait(await fresh.start(held.request(V1)), seconds=10) == []
 
-    # Where it had ended before it was asked for again, the new request has a record of its own.
+    # If the job ended before the repeated request, that request has a job of its own.
     job = (await held.recorded())[0]
     assert (job.status, job.reason) == (JobStatus.SUCCESS, "the identical image is already in place")
     assert held.source.counts["read_blob"] == 0
 
 
-async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: World, service: SyncService):
+async def test_ordered_requests_are_resumed_in_order(held: World, service: SyncService):
     await unfinished_after_a_stop(held, service, held.request(V1), held.request(V1, override=True))
 
     fresh = await held.start_process()
@@ -267,7 +267,7 @@ async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: Worl
 
 
 @pytest.mark.parametrize("begun", [True, False])
-async def test_a_stop_is_told_to_those_who_wait_as_a_stop_and_not_as_failed_tags(
+async def test_waiting_callers_see_a_shutdown_as_such_and_not_as_failed_tags(
     held: World, service: SyncService, begun: bool
 ):
     started = await service.start(held.request(V1))
@@ -284,7 +284,7 @@ async def test_a_stop_is_told_to_those_who_wait_as_a_stop_and_not_as_failed_tags
     assert await held.statuses() in ([("v1", "waiting")], [("v1", "running")])
 
 
-async def test_the_progress_of_a_long_copy_is_on_record(held: World, service: SyncService):
+async def test_the_progress_of_a_long_copy_is_recorded(held: World, service: SyncService):
     started = await service.start(held.request(V1))
     await held.source.being_read.wait()
     for _ in range(500):
@@ -300,7 +300,7 @@ async def test_the_progress_of_a_long_copy_is_on_record(held: World, service: Sy
     assert (await held.recorded())[0].status is JobStatus.SUCCESS
 
 
-async def test_a_copy_tells_how_it_goes_while_it_runs_and_not_after(held: World, service: SyncService):
+async def test_a_copy_reports_its_rate_only_while_it_runs(held: World, service: SyncService):
     async def snapshots() -> list[ProgressSnapshot | None]:
         jobs, _ = await service.jobs_of(held.caller, NORTH, TEAM, REPO, limit=10, offset=0, descending=False)
         return [job.snapshot for job in jobs]

@@ -1,4 +1,4 @@
-"""A job succeeds at a registry with immutable tags that stores what it is sent, and whose answers are lost."""
+"""A job succeeds at a registry with immutable tags that stores all writes but whose responses are lost."""
 
 import re
 from collections.abc import AsyncIterator
@@ -23,12 +23,12 @@ IMMUTABLE = {"400": error(400, "TAG_INVALID", "immutable"), "403": error(403, "D
 
 
 async def no_pause(seconds: float) -> None:
-    """Wait for nothing."""
+    """Never wait."""
 
 
 @dataclass
 class Immutable:
-    """A registry that takes each blob, manifest and tag once.
+    """A registry that accepts each blob, manifest and tag once.
 
     Attributes:
         lost: what comes of the first answer to each write, which is done all the same.
@@ -81,7 +81,7 @@ class Immutable:
 
 @pytest.fixture
 async def script(world: World) -> AsyncIterator[ScriptedRegistry]:
-    """The registry that is the target."""
+    """The target registry."""
     async with scripted_registry() as running:
         retry = Retry(attempts=3, sleep=no_pause, jitter=lambda: 0.0)
         store = RemoteStore(Endpoint(name="target", url=running.url), retry=retry)
@@ -94,7 +94,7 @@ async def script(world: World) -> AsyncIterator[ScriptedRegistry]:
 
 @pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
-async def test_a_job_whose_every_write_lost_its_answer_succeeds(
+async def test_a_job_succeeds_although_the_response_of_every_write_is_lost(
     world: World, script: ScriptedRegistry, lost: Reply, refusal: Reply
 ):
     sample, target = index(), Immutable(lost, refusal)
@@ -109,7 +109,7 @@ async def test_a_job_whose_every_write_lost_its_answer_succeeds(
     assert target.blobs == {str(digest): content for digest, content in sample.all_blobs.items()}
 
 
-async def test_a_job_that_another_image_was_too_quick_for_tells_that_it_exists(world: World, script: ScriptedRegistry):
+async def test_a_job_that_lost_a_race_ends_as_existed(world: World, script: ScriptedRegistry):
     target = Immutable(Reply(status=201), IMMUTABLE["400"])
     target.serve(script)
 
@@ -128,7 +128,7 @@ async def test_a_job_that_another_image_was_too_quick_for_tells_that_it_exists(w
     assert target.manifests[V1].digest == image(seed="another").digest
 
 
-async def test_a_job_that_its_attestation_failed_names_the_setting_and_harms_no_other(
+async def test_a_job_that_failed_for_its_attestation_names_the_setting_and_affects_no_other(
     world: World, script: ScriptedRegistry
 ):
     image_with, image_without = attested(image()), image(seed="without")

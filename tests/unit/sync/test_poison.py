@@ -1,4 +1,4 @@
-"""One record that the database cannot take, or give back, keeps no other one waiting."""
+"""One record that the database refuses, or that cannot be read, does not block others."""
 
 import asyncio
 import json
@@ -36,9 +36,7 @@ async def recorded(jobs: JobStore) -> dict[str, tuple[str, str]]:
     return {job.tag: (job.status.value, job.reason) for job in found}
 
 
-async def test_a_reason_with_characters_that_no_database_takes_is_recorded_with_them_made_visible(
-    jobs: JobStore, database: Database
-):
+async def test_characters_that_no_database_accepts_are_escaped_in_a_reason(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, "v1")
 
     await jobs.end(JobUpdate(job_id, JobStatus.FAILED, reason=STRANGE), worker_id=WORKER)
@@ -46,9 +44,7 @@ async def test_a_reason_with_characters_that_no_database_takes_is_recorded_with_
     assert await recorded(jobs) == {"v1": ("failed", "a\\x00b\\ud800c\\x1bd\\u202ee")}
 
 
-async def test_a_number_of_bytes_that_no_database_takes_is_recorded_as_the_largest_one(
-    jobs: JobStore, database: Database
-):
+async def test_a_number_of_bytes_that_no_database_accepts_is_clamped(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, "v1")
 
     await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, bytes_total=2**63, bytes_done=2**80), worker_id=WORKER)
@@ -57,11 +53,11 @@ async def test_a_number_of_bytes_that_no_database_takes_is_recorded_as_the_large
     assert (job.status, job.bytes_total, job.bytes_done) == (JobStatus.SUCCESS, 2**63 - 1, 2**63 - 1)
 
 
-async def test_an_end_that_cannot_be_recorded_becomes_a_failure_and_the_ends_beside_it_stay_as_they_are(
+async def test_an_end_that_is_refused_becomes_a_failure_and_other_ends_are_unaffected(
     jobs: JobStore, database: Database
 ):
     ids = await run(jobs, database, *(f"v{number}" for number in range(9)))
-    # No text, and so nothing that cleaning texts would help.
+    # Not a text, so sanitizing texts does not help.
     unwritable = Rewrite(digests={DIGEST: object()})  # type: ignore[dict-item]
     before = RECORDS_REFUSED.labels(kind="job end")._value.get()
 
@@ -78,7 +74,7 @@ async def test_an_end_that_cannot_be_recorded_becomes_a_failure_and_the_ends_bes
     assert RECORDS_REFUSED.labels(kind="job end")._value.get() == before + 1
 
 
-async def test_progress_that_cannot_be_recorded_keeps_no_other_progress_waiting(jobs: JobStore, database: Database):
+async def test_progress_that_is_refused_does_not_block_other_progress(jobs: JobStore, database: Database):
     first, second = await run(jobs, database, "v1", "v2")
     unwritable = JobUpdate(first, JobStatus.RUNNING, rewritten=Rewrite(digests={DIGEST: object()}))  # type: ignore[dict-item]
 
@@ -89,7 +85,7 @@ async def test_progress_that_cannot_be_recorded_keeps_no_other_progress_waiting(
         assert found[0].bytes_done == done
 
 
-async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_it_is_back(
+async def test_ends_wait_for_an_unavailable_database_and_are_all_recorded_afterwards(
     jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = await run(jobs, database, "v1", "v2")
@@ -118,7 +114,7 @@ async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_i
         {"namespace": TEAM, "digest": "no digest", "reason": "x"},
     ],
 )
-async def test_a_record_that_cannot_be_read_is_left_out_of_lists(
+async def test_an_unreadable_record_is_omitted_from_lists(
     jobs: JobStore, database: Database, status: str, damage: dict[str, object]
 ):
     first, _ = await run(jobs, database, "v1", "v2")
@@ -132,9 +128,7 @@ async def test_a_record_that_cannot_be_read_is_left_out_of_lists(
     assert [job.tag for job in found] == ["v2"]
 
 
-async def test_a_job_in_a_state_that_nobody_knows_counts_as_failed_to_those_who_wait_for_it(
-    jobs: JobStore, database: Database
-):
+async def test_a_job_in_an_unknown_state_counts_as_failed_for_waiting_callers(jobs: JobStore, database: Database):
     first, second = await run(jobs, database, "v1", "v2")
     async with database.write() as session:
         await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="strange"))
@@ -145,9 +139,7 @@ async def test_a_job_in_a_state_that_nobody_knows_counts_as_failed_to_those_who_
 
 
 @pytest.mark.parametrize("column", ["rewritten", "created_at", "failing_since"])
-async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(
-    jobs: JobStore, database: Database, column: str
-):
+async def test_a_column_that_was_damaged_on_disk_spoils_no_list(jobs: JobStore, database: Database, column: str):
     if database.is_shared:
         pytest.skip("PostgreSQL checks what its columns hold")
     first, _ = await run(jobs, database, "v1", "v2")
@@ -156,11 +148,11 @@ async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(
 
     found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
 
-    # What is not needed to understand the rest is read as if it were not there.
+    # Optional fields are read as if they were empty.
     assert [job.tag for job in found] == (["v2"] if column == "created_at" else ["v2", "v1"])
 
 
-async def test_a_waiting_job_that_cannot_be_read_fails_once_and_the_others_run(world: World):
+async def test_an_unreadable_waiting_job_fails_once_and_the_others_run(world: World):
     service = await world.start_process(slots=0)
     for tag in (V1, V2, V3):
         await push(world.source, APP, image(seed=tag), tag)
@@ -178,7 +170,7 @@ async def test_a_waiting_job_that_cannot_be_read_fails_once_and_the_others_run(w
 
 
 def manifest(*, size: int = 5, media_type: str = "application/vnd.oci.image.layer.v1.tar") -> Manifest:
-    """A manifest that no store here checks."""
+    """A manifest that the stores of these tests do not check."""
     config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}
     document = {
         "schemaVersion": 2,
@@ -190,7 +182,7 @@ def manifest(*, size: int = 5, media_type: str = "application/vnd.oci.image.laye
 
 
 def put_past_every_check(world: World, tag: Tag, odd: Manifest) -> None:
-    """Let the source hold a manifest as a registry may that checks nothing."""
+    """Put a manifest into the source as a registry without checks may hold it."""
     found = world.source._find
     world.source._find = (  # type: ignore[method-assign]
         lambda repository, reference: odd if reference in (tag, odd.digest) else found(repository, reference)
@@ -207,7 +199,9 @@ def put_past_every_check(world: World, tag: Tag, odd: Manifest) -> None:
     ],
     ids=["2^63 bytes", "400 digits", "lone surrogate", "NUL"],
 )
-async def test_an_odd_manifest_fails_alone_and_every_other_tag_is_synchronized(world: World, odd: dict[str, object]):
+async def test_a_malformed_manifest_fails_alone_and_every_other_tag_is_synchronized(
+    world: World, odd: dict[str, object]
+):
     service = await world.start_process()
     assert world.process is not None
     if "media_type" in odd:
@@ -219,7 +213,7 @@ async def test_an_odd_manifest_fails_alone_and_every_other_tag_is_synchronized(w
     try:
         put_past_every_check(world, V2, manifest(**odd))  # type: ignore[arg-type]
     except Invalid as refusal:
-        # So a registry's client refuses it, whoever asks for it.
+        # The registry client refuses such a manifest in any case.
         world.source.failures[V2] = refusal
 
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""What was read while a request's jobs were being recorded is not read again by those jobs."""
+"""Jobs do not read again what was read while they were being recorded."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ APP = RepositoryName("team/app")
 V1, V2 = Tag("v1"), Tag("v2")
 
 
-async def test_a_tag_that_is_started_at_once_has_its_manifest_read_once(world: World):
+async def test_the_manifest_of_a_tag_that_starts_immediately_is_read_once(world: World):
     await push(world.source, APP, image(), V1)
     assert await world.sync(V1) == []
     assert world.source.counts["get_manifest"] == 1
@@ -27,7 +27,7 @@ async def test_no_manifest_is_read_for_a_job_that_has_to_wait(world: World):
     assert world.source.counts["get_manifest"] == 0
 
 
-async def test_a_job_whose_place_another_took_reads_its_manifest_when_its_turn_comes(world: World):
+async def test_a_job_whose_slot_was_taken_reads_its_manifest_when_it_runs(world: World):
     service = await world.start_process(slots=1)
     for tag in (V1, V2):
         await push(world.source, APP, image(seed=tag), tag)
@@ -41,14 +41,14 @@ async def test_a_job_whose_place_another_took_reads_its_manifest_when_its_turn_c
     assert world.source.counts["get_manifest"] == 2
 
 
-async def test_a_manifest_that_cannot_be_read_ahead_fails_its_job_by_its_reason(world: World):
+async def test_a_manifest_that_cannot_be_prefetched_fails_its_job_with_the_reason(world: World):
     await push(world.source, APP, image(), V1)
     world.source.failures[V1] = Unavailable("the source is away")
     assert await world.sync(V1) == [V1]
     assert [job.reason for job in await world.recorded()] == ["the source is away"]
 
 
-async def test_a_plan_that_nobody_takes_is_not_read_on():
+async def test_an_unused_plan_is_cancelled():
     async def plan_of(tag: Tag) -> Plan:
         await asyncio.Event().wait()
         raise AssertionError

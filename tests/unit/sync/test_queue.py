@@ -1,4 +1,4 @@
-"""In which order jobs are claimed, how many at once, and what becomes of those whose worker is gone."""
+"""The order and the limits of claims, and the jobs of lost workers."""
 
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +15,7 @@ from tagferry.names import Namespace, RegionId, Tag
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.store import JobStore
-from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, put_worker_on_record
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, record_worker
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
 WEST = RegionId("cn-west-1")
@@ -24,7 +24,7 @@ ME, OTHER = 1, 2
 
 @dataclass
 class Line:
-    """A queue, and those who stand in it."""
+    """A queue and its jobs."""
 
     database: Database
     limits: QueueLimits = field(default_factory=QueueLimits)
@@ -64,7 +64,7 @@ class Line:
         return [job.tag for job in await self.claimed(slots, worker)]
 
     async def claimed(self, slots: int = 100, worker: int = ME) -> list[SyncJob]:
-        await put_worker_on_record(self.database, worker)
+        await record_worker(self.database, worker)
         return await self.queue.claim(worker, slots)
 
     async def end(self, job_id: int, status: JobStatus = JobStatus.SUCCESS, worker: int = ME) -> None:
@@ -76,7 +76,7 @@ def line(database: Database) -> Line:
     return Line(database)
 
 
-async def test_jobs_are_claimed_in_their_order_and_only_once(line: Line):
+async def test_jobs_are_claimed_in_order_and_only_once(line: Line):
     await line.add("t1", "t2", "t3")
 
     assert await line.claim(2) == ["t1", "t2"]
@@ -84,7 +84,7 @@ async def test_jobs_are_claimed_in_their_order_and_only_once(line: Line):
     assert await line.claim(2) == []
 
 
-async def test_a_claimed_job_is_on_record_as_running(line: Line):
+async def test_a_claimed_job_is_recorded_as_running(line: Line):
     await line.add(V1)
 
     (job,) = await line.claimed()
@@ -98,7 +98,7 @@ async def test_no_slots_claim_nothing(line: Line):
     assert await line.claim(0) == []
 
 
-async def test_a_single_tag_need_not_wait_for_the_many_of_another_organization(line: Line):
+async def test_a_single_tag_does_not_wait_for_the_many_of_another_organization(line: Line):
     await line.add(*(f"many-{number}" for number in range(200)), organization="big")
     assert await line.claim(20) == [f"many-{number}" for number in range(20)]
 
@@ -107,7 +107,7 @@ async def test_a_single_tag_need_not_wait_for_the_many_of_another_organization(l
     assert await line.claim(2) == ["many-20", "one"]
 
 
-async def test_organizations_are_served_in_turns(line: Line):
+async def test_organizations_are_served_round_robin(line: Line):
     for organization in ("a", "b", "c"):
         await line.add(*(f"{organization}{number}" for number in range(3)), organization=organization)
 
@@ -122,7 +122,7 @@ async def test_many_small_requests_of_one_organization_gain_nothing_over_a_large
     assert await line.claim(4) == ["a0", "b0", "a1", "b1"]
 
 
-async def test_who_comes_after_a_long_silence_gains_nothing_from_it(line: Line):
+async def test_an_organization_gains_nothing_from_a_long_pause(line: Line):
     await line.add(*(f"a{number}" for number in range(6)), organization="a")
     await line.claim(4)
 
@@ -131,14 +131,14 @@ async def test_who_comes_after_a_long_silence_gains_nothing_from_it(line: Line):
     assert await line.claim(4) == ["a4", "b0", "a5", "b1"]
 
 
-async def test_people_go_before_what_is_automatic(line: Line):
+async def test_jobs_of_users_run_before_those_of_rules(line: Line):
     await line.add("auto-1", "auto-2", is_automatic=True)
     await line.add("manual")
 
     assert await line.claim() == ["manual", "auto-1", "auto-2"]
 
 
-async def test_another_override_waits_for_the_end_of_the_one_before_it(line: Line):
+async def test_a_job_with_another_override_waits_for_the_one_before_it(line: Line):
     (first,) = await line.add(V1)
     (second,) = await line.add(V1, override=True)
     (third,) = await line.add(V1)
@@ -154,7 +154,7 @@ async def test_another_override_waits_for_the_end_of_the_one_before_it(line: Lin
     assert order == [first.id, second.id, third.id]
 
 
-async def test_the_same_is_joined_whether_it_waits_or_runs(line: Line):
+async def test_an_equal_job_is_joined_whether_it_waits_or_runs(line: Line):
     (waiting,) = await line.add(V1)
     assert await line.add(V1) == [JobHandle(waiting.id, JobStatus.WAITING, override=False, is_joined=True)]
     await line.claim()
@@ -166,7 +166,7 @@ async def test_the_same_is_joined_whether_it_waits_or_runs(line: Line):
     assert not again.is_joined
 
 
-async def test_the_one_behind_a_cancelled_job_goes_on(line: Line):
+async def test_the_job_behind_a_cancelled_one_continues(line: Line):
     (first,) = await line.add(V1)
     await line.add(V1, override=True)
 
@@ -186,7 +186,7 @@ async def test_all_workers_together_run_no_more_than_the_limit(database: Databas
     assert await line.claim(2, OTHER) == ["t4"]
 
 
-async def test_what_goes_to_a_full_region_lets_others_go_ahead(database: Database):
+async def test_jobs_to_a_full_region_do_not_block_others(database: Database):
     line = Line(database, QueueLimits(region_jobs={SOUTH: 2}))
     await line.add(*(f"south-{number}" for number in range(50)))
     await line.add("west-0", "west-1", to=WEST)
@@ -195,7 +195,7 @@ async def test_what_goes_to_a_full_region_lets_others_go_ahead(database: Databas
     assert await line.claim(4, OTHER) == []
 
 
-async def test_no_more_begin_within_a_minute_than_a_region_takes(database: Database):
+async def test_jobs_per_minute_to_a_region_are_limited(database: Database):
     line = Line(database, QueueLimits(region_starts={SOUTH: 2}))
     await line.add("t1", "t2", "t3")
 
@@ -205,7 +205,7 @@ async def test_no_more_begin_within_a_minute_than_a_region_takes(database: Datab
     assert await line.claim() == []
 
 
-async def test_jobs_of_regions_that_this_process_does_not_know_are_left_to_others(database: Database):
+async def test_jobs_of_unknown_regions_are_left_to_other_workers(database: Database):
     line = Line(database, regions=(NORTH, SOUTH))
     await line.add("west", to=WEST)
     await line.add("south")
@@ -213,7 +213,7 @@ async def test_jobs_of_regions_that_this_process_does_not_know_are_left_to_other
     assert await line.claim() == ["south"]
 
 
-async def test_what_a_worker_gives_back_is_next_again(line: Line):
+async def test_released_jobs_are_next_again(line: Line):
     await line.add("t1", "t2", "t3")
     await line.claim(2)
 
@@ -222,9 +222,7 @@ async def test_what_a_worker_gives_back_is_next_again(line: Line):
     assert await line.claim(3, OTHER) == ["t1", "t2", "t3"]
 
 
-async def test_jobs_of_workers_that_are_gone_wait_again(
-    line: Line, database: Database, monkeypatch: pytest.MonkeyPatch
-):
+async def test_jobs_of_lost_workers_are_requeued(line: Line, database: Database, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     await line.add("t1", "t2")
     await line.claim(1, 77)
@@ -238,7 +236,7 @@ async def test_jobs_of_workers_that_are_gone_wait_again(
     await line.membership.leave()
 
 
-async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):
+async def test_jobs_whose_claim_got_no_response_are_requeued(line: Line):
     await line.add("t1", "t2")
     first, _ = await line.claimed(2)
 
@@ -248,13 +246,13 @@ async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):
 
 
 async def lose_the_worker(line: Line) -> None:
-    """Let the worker be gone, as a process is that the system kills."""
+    """Lose the worker, as if its process had been killed."""
     async with line.database.write() as session:
         assert line.queue is not None
         await line.queue._delete_worker(session, ME, is_lost=True)
 
 
-async def test_a_job_whose_worker_is_lost_again_and_again_is_given_up(line: Line):
+async def test_a_job_whose_workers_are_lost_repeatedly_fails(line: Line):
     (killer,) = await line.add("killer")
     for _ in range(bounds.JOB_LOSSES - 1):
         assert await line.claim() == ["killer"]
@@ -269,7 +267,7 @@ async def test_a_job_whose_worker_is_lost_again_and_again_is_given_up(line: Line
     assert job.reason.startswith("its worker was lost 5 times")
 
 
-async def test_jobs_beside_one_that_ends_its_worker_are_not_given_up_with_it(line: Line):
+async def test_jobs_beside_one_that_kills_its_worker_do_not_fail_with_it(line: Line):
     places = await line.add("killer", "t1", "t2", "t3")
     rounds: list[list[str]] = []
     while claimed := await line.claimed():
@@ -286,7 +284,7 @@ async def test_jobs_beside_one_that_ends_its_worker_are_not_given_up_with_it(lin
     assert rounds[:3] == [["killer", "t1", "t2", "t3"]] * 3
 
 
-async def test_a_worker_that_stops_by_itself_is_not_held_against_its_jobs(line: Line):
+async def test_a_regular_stop_of_a_worker_does_not_count_as_a_loss(line: Line):
     await line.add("t1")
     for _ in range(2 * bounds.JOB_LOSSES):
         assert await line.claim() == ["t1"]

@@ -1,4 +1,4 @@
-"""What becomes of each tag, and what is told about it."""
+"""The status and the reason of each tag."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +25,7 @@ async def test_a_tag_that_was_copied_is_a_success_with_its_digest_and_bytes(worl
     assert await world.target.tag(COPY, V1) == index().digest
 
 
-async def test_a_job_tells_who_asked_for_what_and_when(world: World):
+async def test_a_job_records_its_requester_and_times(world: World):
     await push(world.source, APP, NEW, V1)
     before = datetime.now(UTC)
 
@@ -40,7 +40,7 @@ async def test_a_job_tells_who_asked_for_what_and_when(world: World):
 
 
 @pytest.mark.parametrize("override", [False, True])
-async def test_a_tag_that_is_in_place_is_a_success_and_nothing_moves(world: World, override: bool):
+async def test_a_tag_that_is_up_to_date_is_a_success_without_a_copy(world: World, override: bool):
     await push(world.source, APP, NEW, V1)
     await push(world.target, COPY, NEW, V1)
     world.target.log.clear()
@@ -75,11 +75,11 @@ async def test_another_image_at_the_target_is_replaced_by_override(world: World)
     assert await world.target.tag(COPY, V1) == NEW.digest
 
 
-@pytest.mark.parametrize("stands_at_target", [False, True])
-async def test_a_missing_tag_fails_beside_good_ones(world: World, stands_at_target: bool):
+@pytest.mark.parametrize("exists_at_target", [False, True])
+async def test_a_missing_tag_fails_beside_good_ones(world: World, exists_at_target: bool):
     await push(world.source, APP, NEW, V1)
     await push(world.source, APP, OLD, V3)
-    if stands_at_target:
+    if exists_at_target:
         await push(world.target, COPY, OLD, V2)
 
     assert await world.sync(V1, V2, V3) == [V2]
@@ -105,7 +105,7 @@ async def test_a_repository_that_does_not_exist_is_not_found_and_nothing_is_reco
     assert world.target.log == []
 
 
-async def test_failed_tags_are_told_in_the_order_in_which_they_were_named(world: World):
+async def test_failed_tags_are_returned_in_the_order_of_the_request(world: World):
     await push(world.source, APP, NEW, V2)
 
     assert await world.sync(V3, V2, V1) == [V3, V1]
@@ -120,9 +120,7 @@ async def test_a_tag_that_is_named_twice_is_one_job(world: World):
 
 @pytest.mark.parametrize("error", [Refused("the registry says no"), Unavailable("the registry is down")])
 @pytest.mark.parametrize("where", ["source", "target"])
-async def test_what_a_store_refuses_fails_that_tag_with_its_reason_and_no_other(
-    world: World, error: Exception, where: str
-):
+async def test_a_refusal_of_a_store_fails_only_that_tag_with_its_reason(world: World, error: Exception, where: str):
     await push(world.source, APP, NEW, V1)
     await push(world.source, APP, OLD, V2)
     store = world.source if where == "source" else world.target
@@ -136,7 +134,7 @@ async def test_what_a_store_refuses_fails_that_tag_with_its_reason_and_no_other(
     assert await world.target.tag(COPY, V1) is None
 
 
-async def test_a_target_that_fails_while_it_is_examined_is_asked_again_by_the_job(world: World):
+async def test_a_target_that_fails_during_preflight_is_checked_again_by_the_job(world: World):
     await push(world.source, APP, NEW, V1)
     world.target.failures[V1] = Unavailable("the registry is down")
 
@@ -146,7 +144,7 @@ async def test_a_target_that_fails_while_it_is_examined_is_asked_again_by_the_jo
     assert (job.status, job.reason) == (JobStatus.FAILED, "the registry is down")
 
 
-async def test_an_unexpected_error_fails_that_tag_as_an_internal_error_and_no_other(world: World):
+async def test_an_unexpected_error_fails_only_that_tag_as_an_internal_error(world: World):
     await push(world.source, APP, NEW, V1)
     await push(world.source, APP, OLD, V2)
     world.target.failures[NEW.digest] = ZeroDivisionError("secret detail")
@@ -159,7 +157,7 @@ async def test_an_unexpected_error_fails_that_tag_as_an_internal_error_and_no_ot
     assert jobs[V2].status is JobStatus.SUCCESS
 
 
-async def test_many_tags_are_recorded_in_the_order_in_which_they_were_named(world: World):
+async def test_many_tags_are_recorded_in_the_order_of_the_request(world: World):
     tags = [Tag(f"t{number}") for number in range(300)]
     for tag in tags:
         await push(world.source, APP, NEW, tag)

@@ -15,7 +15,7 @@ GHOST = Namespace("ghost")
 
 
 async def refused(world: World, *tags: Tag, kind: type[TagferryError], **other: Any) -> str:
-    """What the caller is told, once it is sure that the refusal had no effect."""
+    """Return the error, after a check that the refusal had no effect."""
     await push(world.source, APP, image(), V1)
     service = await world.start_process(tag_limit=2)
     with pytest.raises(kind) as raised:
@@ -88,7 +88,7 @@ async def test_a_caller_who_may_not_write_the_target(world: World, permission: P
     )
 
 
-async def test_the_jobs_of_a_repository_are_shown_to_those_who_may_read_it(world: World):
+async def test_jobs_are_shown_only_to_readers_of_the_repository(world: World):
     await push(world.source, APP, image(), V1)
     await world.sync(V1)
     assert world.process is not None

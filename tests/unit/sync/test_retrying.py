@@ -1,4 +1,4 @@
-"""A job whose registry is away waits for its next attempt, and takes nothing from the others meanwhile."""
+"""A job whose registry is unavailable waits for its next attempt, and blocks no others meanwhile."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def policy(now: datetime = NOON, **terms: timedelta) -> JobRetry:
 
 
 def pauses(retry: JobRetry, job: SyncJob, error: Unavailable = AWAY) -> list[float]:
-    """The seconds between the attempts of a job that always fails at once."""
+    """Return the seconds between the attempts of a job that always fails immediately."""
     waited: list[float] = []
     calendar = [NOON]
     retry = replace(retry, clock=lambda: calendar[-1])
@@ -62,7 +62,7 @@ def pauses(retry: JobRetry, job: SyncJob, error: Unavailable = AWAY) -> list[flo
         job = replace(job, attempts=attempt.number, failing_since=attempt.failing_since, started_at=attempt.next_at)
 
 
-async def test_pauses_double_up_to_the_longest_until_the_time_is_over(line: Line):
+async def test_pauses_double_up_to_the_longest_until_the_end(line: Line):
     job = await a_job(line)
 
     assert pauses(policy(), job) == [2, 4, 8, 16, 32, 64, 128, 256, 300, 90]
@@ -70,7 +70,7 @@ async def test_pauses_double_up_to_the_longest_until_the_time_is_over(line: Line
     assert sum(pauses(policy(), replace(job, is_automatic=True))) == 24 * 3600
 
 
-async def test_no_attempt_comes_before_the_registry_asked_for_it_nor_after_the_time_is_over(line: Line):
+async def test_no_attempt_comes_before_retry_after_or_after_the_end(line: Line):
     job = await a_job(line)
 
     assert [round(pause / 600) for pause in pauses(policy(), job, Unavailable("busy", retry_after=600))] == [1]
@@ -86,7 +86,7 @@ async def test_the_deadline_of_the_request_bounds_the_attempts(line: Line):
     assert sum(pauses(policy(), job)) == 55
 
 
-async def test_what_failed_long_after_it_began_counts_as_new_trouble(line: Line):
+async def test_a_failure_after_long_progress_counts_as_a_new_one(line: Line):
     earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(hours=9))
 
     attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=earlier.bytes_done + 1)
@@ -95,7 +95,7 @@ async def test_what_failed_long_after_it_began_counts_as_new_trouble(line: Line)
     assert (attempt.number, attempt.failing_since) == (1, NOON + timedelta(minutes=6))
 
 
-async def test_an_attempt_that_only_took_long_to_fail_is_the_same_trouble(line: Line):
+async def test_an_attempt_that_only_took_long_to_fail_continues_the_count(line: Line):
     earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(minutes=10), bytes_done=5000)
 
     attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=5000)
@@ -118,11 +118,11 @@ async def test_an_attempt_that_only_took_long_to_fail_is_the_same_trouble(line: 
         Untrusted("the certificate has expired"),
     ],
 )
-async def test_what_no_waiting_helps_against_is_not_tried_again(line: Line, error: TagferryError):
+async def test_a_permanent_error_is_not_retried(line: Line, error: TagferryError):
     assert policy().failed(await a_job(line), error) is None
 
 
-async def test_what_a_rule_started_waits_until_a_certificate_is_renewed(line: Line):
+async def test_a_job_of_a_rule_waits_until_a_certificate_is_renewed(line: Line):
     job = replace(await a_job(line), is_automatic=True)
 
     attempt = policy().failed(job, Untrusted("the certificate has expired"))
@@ -132,14 +132,14 @@ async def test_what_a_rule_started_waits_until_a_certificate_is_renewed(line: Li
     assert policy().failed(job, Unavailable("lost what it took", is_retryable=False)) is None
 
 
-async def test_a_long_error_is_cut(line: Line):
+async def test_a_long_error_is_truncated(line: Line):
     attempt = policy().failed(await a_job(line), Unavailable("x" * 5000))
 
     assert attempt is not None
     assert len(attempt.error) == ERROR_LIMIT
 
 
-async def test_a_tag_is_copied_once_its_registry_is_back(world: World):
+async def test_a_tag_is_copied_once_its_registry_is_available_again(world: World):
     service = await world.start_process(retry=QUICK)
     sample = image()
     await push(world.source, APP, sample, V1)
@@ -161,7 +161,7 @@ async def test_a_tag_is_copied_once_its_registry_is_back(world: World):
     assert job.starts == job.attempts + 1
 
 
-async def test_a_tag_whose_registry_stays_away_fails_with_the_last_cause_and_how_long_it_was_tried(world: World):
+async def test_a_tag_whose_registry_stays_unavailable_fails_with_the_last_error_and_the_attempts(world: World):
     service = await world.start_process(retry=replace(QUICK, interactive=timedelta(milliseconds=200)))
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
@@ -174,7 +174,7 @@ async def test_a_tag_whose_registry_stays_away_fails_with_the_last_cause_and_how
     assert job.attempts == job.starts >= 2
 
 
-async def test_a_tag_that_does_not_exist_fails_at_once(world: World):
+async def test_a_tag_that_does_not_exist_fails_immediately(world: World):
     service = await world.start_process(retry=QUICK)
     await push(world.source, APP, image(), V2)
 
@@ -184,7 +184,7 @@ async def test_a_tag_that_does_not_exist_fails_at_once(world: World):
     assert (job.attempts, job.reason) == (0, "the tag does not exist in the source repository")
 
 
-async def test_a_request_whose_registry_is_away_is_accepted(world: World):
+async def test_a_request_whose_registry_is_unavailable_is_accepted(world: World):
     service = await world.start_process(retry=QUICK, slots=0)
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
@@ -200,7 +200,7 @@ def postponed(job_id: int, *, seconds: float = 3600.0, number: int = 1) -> JobUp
     return JobUpdate(job_id, JobStatus.WAITING, attempt=attempt)
 
 
-async def test_a_job_that_waits_for_its_next_attempt_is_claimed_by_nobody_and_holds_up_only_its_way(line: Line):
+async def test_a_job_that_waits_for_its_next_attempt_is_not_claimed_and_blocks_only_its_route(line: Line):
     first, _ = await line.add(V1, V2)
     await line.add(V1, override=True)
     assert await line.claim() == [V1, V2]
@@ -212,7 +212,7 @@ async def test_a_job_that_waits_for_its_next_attempt_is_claimed_by_nobody_and_ho
     assert await line.jobs.resume() == pytest.approx(3600, abs=60)
 
 
-async def test_a_job_whose_next_attempt_is_due_goes_on(line: Line):
+async def test_a_job_whose_next_attempt_is_due_is_queued(line: Line):
     (job,) = await line.add(V1)
     await line.claim()
     await line.jobs.end(postponed(job.id, seconds=-1, number=3), worker_id=ME)
@@ -225,7 +225,7 @@ async def test_a_job_whose_next_attempt_is_due_goes_on(line: Line):
     assert await line.jobs.resume() is None
 
 
-async def test_jobs_that_come_back_take_turns_with_the_other_organizations(line: Line):
+async def test_requeued_jobs_share_the_queue_fairly_with_other_organizations(line: Line):
     back = await line.add(*(f"a{number}" for number in range(4)), organization="a")
     await line.claim()
     for place in back:
@@ -239,7 +239,7 @@ async def test_jobs_that_come_back_take_turns_with_the_other_organizations(line:
     assert await line.claim(4) == ["a0", "b8", "c0", "a1"]
 
 
-async def test_the_attempts_stay_on_record_where_the_worker_of_the_next_one_is_gone(line: Line):
+async def test_attempts_stay_recorded_if_the_next_worker_is_lost(line: Line):
     (job,) = await line.add(V1)
     await line.claim()
     await line.jobs.end(postponed(job.id, seconds=-1, number=2), worker_id=ME)
@@ -252,7 +252,7 @@ async def test_the_attempts_stay_on_record_where_the_worker_of_the_next_one_is_g
     assert (again.attempts, again.last_error, again.starts) == (2, "away", 3)
 
 
-async def test_what_waits_for_its_next_attempt_stays_so_when_its_last_worker_goes(line: Line):
+async def test_a_job_keeps_waiting_for_its_next_attempt_when_its_last_worker_leaves(line: Line):
     (job,) = await line.add(V1)
     await line.claim()
     await line.jobs.end(postponed(job.id), worker_id=ME)
@@ -272,7 +272,7 @@ async def test_a_job_that_waits_for_its_next_attempt_can_be_cancelled(line: Line
     assert await line.jobs.resume() is None
 
 
-async def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(line: Line):
+async def test_a_job_that_was_cancelled_meanwhile_is_not_retried(line: Line):
     (job,) = await line.add(V1)
     await line.claim()
     await line.jobs.cancel([job.id], reason="cancelled by carol")
@@ -282,7 +282,7 @@ async def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(line: Line)
     assert await line.jobs.ends([job.id]) == {job.id: JobStatus.CANCEL}
 
 
-async def test_a_person_can_have_a_job_tried_at_once_that_waits_for_its_next_attempt(world: World):
+async def test_a_user_can_retry_a_waiting_job_immediately(world: World):
     service = await world.start_process(retry=JobRetry(shortest=timedelta(hours=1), interactive=timedelta(hours=9)))
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
@@ -301,7 +301,7 @@ async def test_a_person_can_have_a_job_tried_at_once_that_waits_for_its_next_att
     assert await service.wait(again, seconds=20) == []
 
 
-async def test_a_job_that_waits_for_its_next_attempt_is_tried_by_the_process_that_comes_after(world: World):
+async def test_the_next_process_retries_a_job_that_waits_for_its_next_attempt(world: World):
     service = await world.start_process(retry=replace(QUICK, shortest=timedelta(seconds=1)))
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
@@ -319,7 +319,7 @@ async def test_a_job_that_waits_for_its_next_attempt_is_tried_by_the_process_tha
     assert (job.status, job.attempts) == (JobStatus.SUCCESS, 1)
 
 
-async def test_more_jobs_than_one_transaction_takes_are_put_into_line_one_batch_after_another(
+async def test_more_jobs_than_one_transaction_takes_are_queued_in_batches(
     line: Line,
 ):
     places = await line.add(*(f"t{number}" for number in range(1100)))
@@ -334,7 +334,7 @@ async def test_more_jobs_than_one_transaction_takes_are_put_into_line_one_batch_
     assert await line.jobs.resume() is None
 
 
-async def test_requests_whose_registry_is_away_do_not_keep_their_user_from_others(world: World):
+async def test_requests_whose_registry_is_unavailable_do_not_count_as_active(world: World):
     service = await world.start_process(retry=replace(QUICK, shortest=timedelta(minutes=1)), active_requests=2)
     for tag in (V1, V2):
         await push(world.source, APP, image(seed=tag), tag)

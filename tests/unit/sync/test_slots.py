@@ -1,4 +1,4 @@
-"""A region that does not answer holds a share of the slots, is paused, and is probed by one job at a time."""
+"""An unresponsive region holds a share of the slots, is paused, and is probed by one job at a time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ def job(target: RegionId, source: RegionId = NORTH) -> SyncJob:
 
 
 def fill(slots: JobSlots, target: RegionId, source: RegionId = NORTH) -> list[SyncJob]:
-    """Begin as many jobs on a way as may begin now, as a claim does."""
+    """Start as many jobs between two regions as may start now, as a claim does."""
     capacity, begun = slots.capacity(), []
     for _ in range(slots.free):
         if not capacity.take((source, target)):
@@ -64,14 +64,14 @@ def paused(region: RegionId) -> float | None:
     return registry().get_sample_value("tagferry_region_paused", {"region": region})
 
 
-def test_a_way_of_which_nothing_is_known_gets_a_share_and_all_such_ways_half():
+def test_an_unsure_pair_gets_a_share_and_all_such_pairs_half():
     slots = JobSlots(SLOTS, clock=Clock())
 
     assert [len(fill(slots, target)) for target in (EAST, WEST, SOUTH)] == [8, 8, 0]
     assert slots.free == 16
 
 
-def test_a_way_on_which_something_moves_gets_every_slot():
+def test_a_pair_with_progress_gets_every_slot():
     slots = JobSlots(SLOTS, clock=Clock())
     slots.record_progress((NORTH, EAST))
 
@@ -79,7 +79,7 @@ def test_a_way_on_which_something_moves_gets_every_slot():
     assert slots.free == 0
 
 
-def test_slots_of_jobs_that_make_no_progress_are_there_for_other_ways_after_a_moment():
+def test_slots_of_jobs_without_progress_become_available_to_other_pairs():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     slots.record_progress((NORTH, EAST))
     stuck = fill(slots, EAST)
@@ -95,7 +95,7 @@ def test_slots_of_jobs_that_make_no_progress_are_there_for_other_ways_after_a_mo
     assert slots.free == 0
 
 
-def test_many_silent_regions_leave_room_for_regions_of_which_nothing_is_known():
+def test_many_unresponsive_regions_leave_capacity_for_unsure_pairs():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     for number in range(10):
         fill(slots, RegionId(f"silent-{number}"))
@@ -104,7 +104,7 @@ def test_many_silent_regions_leave_room_for_regions_of_which_nothing_is_known():
     assert len(fill(slots, SOUTH)) > 1
 
 
-def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
+def test_the_total_of_jobs_is_bounded_however_many_regions_are_unresponsive():
     slots, clock = JobSlots(SLOTS, clock=(clock := Clock())), clock
     begun = 0
     for number in range(20):
@@ -116,8 +116,8 @@ def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
     assert 4 * SLOTS < begun <= 4 * SLOTS + 20
 
 
-def test_where_all_slots_are_taken_for_long_a_way_without_jobs_may_begin_one_at_a_time():
-    """A registry that trickles makes progress, and holds all slots for as long as it likes."""
+def test_a_pair_without_jobs_may_start_one_if_all_slots_are_taken_for_long():
+    """A registry that trickles makes progress and could hold all slots indefinitely."""
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     slots.record_progress((NORTH, EAST))
     trickling = fill(slots, EAST)
@@ -134,7 +134,7 @@ def test_where_all_slots_are_taken_for_long_a_way_without_jobs_may_begin_one_at_
         slots.observe(trickling)
 
 
-def test_slots_that_become_free_in_time_are_left_to_the_turns_of_the_queue():
+def test_slots_that_become_free_in_time_are_left_to_the_order_of_the_queue():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     slots.record_progress((NORTH, EAST))
     running = fill(slots, EAST)
@@ -147,7 +147,7 @@ def test_slots_that_become_free_in_time_are_left_to_the_turns_of_the_queue():
         assert len(running) == SLOTS
 
 
-def test_with_one_slot_a_silent_region_leaves_room_for_a_job_of_another():
+def test_with_one_slot_an_unresponsive_region_leaves_capacity_for_another():
     slots = JobSlots(1, clock=(clock := Clock()))
 
     assert len(fill(slots, EAST)) == 1
@@ -155,7 +155,7 @@ def test_with_one_slot_a_silent_region_leaves_room_for_a_job_of_another():
     assert len(fill(slots, SOUTH)) == 1
 
 
-def test_what_was_heard_long_ago_proves_nothing():
+def test_progress_of_long_ago_proves_nothing():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     slots.record_progress((NORTH, EAST))
     clock.now += PROVEN_SECONDS + 1
@@ -163,7 +163,7 @@ def test_what_was_heard_long_ago_proves_nothing():
     assert len(fill(slots, EAST)) == SLOTS // 4
 
 
-def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time():
+def test_an_unresponsive_region_is_paused_and_probed_by_one_job_at_a_time():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     for one in fill(slots, EAST):
         slots.end(one, error=SILENT)
@@ -187,7 +187,7 @@ def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time
     assert len(fill(slots, EAST)) > 8
 
 
-def test_a_pause_ends_when_nothing_waits_that_could_probe_the_region():
+def test_a_pause_ends_if_no_job_could_probe_the_region():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     for one in fill(slots, EAST):
         slots.end(one, error=SILENT)
@@ -217,7 +217,7 @@ def test_a_probe_that_makes_progress_need_not_end_first():
     assert slots.paused_regions == {}
 
 
-def test_a_probe_that_was_cancelled_leaves_its_place_to_another_one():
+def test_a_cancelled_probe_is_replaced_by_another_one():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     (first, *others) = fill(slots, EAST)
     slots.end(first, error=SILENT)
@@ -232,7 +232,7 @@ def test_a_probe_that_was_cancelled_leaves_its_place_to_another_one():
     assert len(fill(slots, EAST)) == 1
 
 
-def test_one_job_that_gets_no_answer_pauses_no_region_that_answers_others():
+def test_one_job_without_a_response_does_not_pause_a_region_that_responds_to_others():
     slots = JobSlots(SLOTS, clock=Clock())
     first, second, *_ = fill(slots, EAST)
     slots.end(first)
@@ -253,7 +253,7 @@ def test_one_job_that_gets_no_answer_pauses_no_region_that_answers_others():
     ],
     ids=["success", "no such tag", "unreachable", "too slow", "cancelled"],
 )
-def test_only_a_job_that_shows_that_both_regions_answer_opens_a_way(
+def test_only_a_job_that_proves_both_regions_responsive_makes_a_pair_sure(
     error: TagferryError | None, is_known: bool, capacity: int
 ):
     slots = JobSlots(SLOTS, clock=Clock())
@@ -264,7 +264,7 @@ def test_only_a_job_that_shows_that_both_regions_answer_opens_a_way(
     assert len(fill(slots, EAST)) == capacity
 
 
-def test_a_silent_source_is_paused_with_all_its_ways_and_no_others():
+def test_an_unresponsive_source_is_paused_with_all_its_pairs_and_no_others():
     slots = JobSlots(SLOTS, clock=Clock())
     (first, *_) = fill(slots, SOUTH, source=EAST)
 

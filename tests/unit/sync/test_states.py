@@ -1,4 +1,4 @@
-"""The states of a job follow each other as the documentation says, whatever happens to it and wherever it stands."""
+"""A job's transitions are those of the documentation, whatever happens to it in whatever state."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
-from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, put_worker_on_record
+from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, record_worker
 from tests.unit.sync.test_jobs import WORKER, record, request
 
 API = Path(__file__).parents[3] / "docs" / "api.md"
@@ -47,9 +47,7 @@ ACTS: dict[str, tuple[Act, JobStatus]] = {
 
 
 @pytest.mark.parametrize("act", ACTS)
-async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
-    database: Database, act: str, monkeypatch: pytest.MonkeyPatch
-):
+async def test_every_event_leads_to_an_allowed_state(database: Database, act: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     bus, membership = LocalMessageBus(), coordination_of(database)
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
@@ -60,7 +58,7 @@ async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
         state = {"status": standing.value, "worker_id": WORKER, "deadline_at": datetime.now(UTC) - timedelta(seconds=1)}
         async with database.write() as session:
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**state))
-        await put_worker_on_record(database, WORKER)
+        await record_worker(database, WORKER)
         await do(jobs, queue, job_id)
         (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
         seen[standing] = job.status
@@ -70,15 +68,15 @@ async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
     assert status in seen.values()
 
 
-def test_the_documentation_tells_which_states_follow():
+def test_the_transitions_are_documented():
     rows = re.findall(r"^\| `(\w+)` \| [^|`]*(?:`override` is false)? \|([^|\n]*)\|$", API.read_text(), re.MULTILINE)
     told = {name: frozenset(re.findall(r"`(\w+)`", after)) for name, after in rows if name in set(JobStatus)}
 
     assert told == {status.value: frozenset(FOLLOWING[status]) for status in JobStatus}
 
 
-async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Database):
-    """Recorded in the moment in which the one before it ended, as it can be where several processes write."""
+async def test_a_job_behind_one_that_ended_unnoticed_continues(database: Database):
+    """The job is recorded at the moment its predecessor ends, which is possible with several processes."""
     jobs = JobStore(database, LocalMessageBus())
     (first,) = await record(jobs, "v1")
     async with database.write() as session:
@@ -93,7 +91,7 @@ async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Databas
 
 
 @pytest.mark.parametrize("cancelled", [1, 2], ids=["one", "all between"])
-async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(database: Database, cancelled: int):
+async def test_a_job_behind_a_cancelled_one_waits_for_the_earlier_ones(database: Database, cancelled: int):
     bus = LocalMessageBus()
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, coordination_of(database), regions=[NORTH, SOUTH])
     line = []
@@ -102,7 +100,7 @@ async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(da
         line.append((await jobs.create(asked, [NewJob(Tag("v1"))], active_requests=10))[Tag("v1")].id)
     first, *between, last = line
     await jobs.cancel(between, reason="asked for")
-    await put_worker_on_record(database, WORKER)
+    await record_worker(database, WORKER)
 
     assert await jobs.unblock() == []
     assert [job.id for job in await queue.claim(WORKER, 10)] == [first]
@@ -111,11 +109,11 @@ async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(da
     assert [job.id for job in await queue.claim(WORKER, 10)] == [last]
 
 
-async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):
+async def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(database: Database):
     bus = LocalMessageBus()
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, coordination_of(database), regions=[NORTH, SOUTH])
     (job_id,) = await record(jobs, "v1")
-    await put_worker_on_record(database, WORKER)
+    await record_worker(database, WORKER)
 
     async def is_held_up() -> bool:
         async with database.read() as session:

@@ -1,4 +1,4 @@
-"""Upload sessions, on record for the next process."""
+"""Upload sessions are kept in the database for the next process."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ async def rows(database: Database) -> int:
         return await session.scalar(select(func.count()).select_from(BlobUploadRow)) or 0
 
 
-async def test_what_was_noted_last_is_recalled_for_the_same_blob_of_the_same_repository_and_registry(
+async def test_the_last_session_is_loaded_for_the_same_blob_repository_and_registry(
     database: Database,
 ):
     await DatabaseUploadCheckpoints(database, TARGET).save(APP, FIRST, "https://target.example/earlier")
@@ -41,7 +41,7 @@ async def test_what_was_noted_last_is_recalled_for_the_same_blob_of_the_same_rep
     assert await DatabaseUploadCheckpoints(database, ELSEWHERE).load(APP, FIRST) is None
 
 
-async def test_what_is_forgotten_is_gone_and_nothing_else(database: Database):
+async def test_only_the_cleared_session_is_deleted(database: Database):
     kept = DatabaseUploadCheckpoints(database, TARGET)
     for repository, digest in ((APP, FIRST), (APP, SECOND), (SIBLING, FIRST)):
         await kept.save(repository, digest, LOCATION)
@@ -53,7 +53,7 @@ async def test_what_is_forgotten_is_gone_and_nothing_else(database: Database):
     assert await kept.load(APP, SECOND) == await kept.load(SIBLING, FIRST) == LOCATION
 
 
-async def test_a_session_is_not_recalled_after_a_day_and_goes_when_the_next_is_noted(database: Database):
+async def test_a_session_expires_after_a_day_and_is_deleted_when_the_next_is_saved(database: Database):
     await DatabaseUploadCheckpoints(database, ELSEWHERE, clock=at(NOON)).save(APP, FIRST, LOCATION)
     later = NOON + KEPT_FOR
 
@@ -65,7 +65,7 @@ async def test_a_session_is_not_recalled_after_a_day_and_goes_when_the_next_is_n
     assert await rows(database) == 1
 
 
-async def test_a_database_that_does_not_answer_harms_nobody_and_the_location_is_not_logged(
+async def test_an_unavailable_database_raises_no_error_and_the_location_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
@@ -82,10 +82,10 @@ async def test_a_database_that_does_not_answer_harms_nobody_and_the_location_is_
     assert "s3cret" not in logged
 
 
-async def test_a_table_s_refusal_does_not_log_the_location_either(
+async def test_a_refused_row_does_not_log_the_location_either(
     database: Database, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
-    # PostgreSQL tells the whole row below the error itself.
+    # PostgreSQL appends the whole row to the error.
     refuse = (
         "ALTER TABLE blob_uploads ADD CONSTRAINT refused CHECK (location = '')"
         if database.is_shared

@@ -1,4 +1,4 @@
-"""What a worker does when it can no longer be sure that it counts as present."""
+"""A worker that may have lost its lease stops its jobs."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ class LosableMembership:
         return await self._membership.join()
 
 
-async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_the_database(
+async def test_a_lost_worker_stops_its_copies_even_while_it_waits_for_the_database(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
     memberships: list[LosableMembership] = []
@@ -55,7 +55,7 @@ async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_t
         try:
             await answer.wait()
         finally:
-            # As a database driver does that has to cancel its statement at a server which is not there.
+            # Like a database driver that cancels its statement at an unreachable server.
             await answer.wait()
         return []
 

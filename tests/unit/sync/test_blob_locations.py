@@ -150,7 +150,7 @@ async def test_locations_that_were_not_seen_for_too_long_are_pruned(start: Start
 async def test_a_round_of_pruning_deletes_a_bounded_number(
     start: Starting, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(locations, "_PRUNED_AT_ONCE", 5)
+    monkeypatch.setattr(locations, "_PRUNED_PER_ROUND", 5)
     kept = start(limit=1)
     for number in range(30):
         kept.add("south", APP, Digest.of(str(number).encode()))

@@ -27,7 +27,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a signature covers, as it stood on the wire.
+    """The signed parts of a request, as received.
 
     Attributes:
         path: the raw path, percent-encoded as received, without the query.
@@ -47,11 +47,11 @@ class Request:
         values: dict[str, list[str]] = {}
         for name, value in self.headers:
             values.setdefault(name.lower(), []).append(value.strip())
-        # Read once, so that no look at a header costs more than the next.
+        # Indexed once, so that each lookup costs the same.
         object.__setattr__(self, "_by_name", {name: ",".join(found) for name, found in values.items()})
 
     def header(self, name: str) -> str | None:
-        """The value of a header by its case-insensitive name; repeated ones are joined by a comma."""
+        """Return the value of a header by its case-insensitive name; repeated ones are joined by a comma."""
         return self._by_name.get(name.lower())
 
 
@@ -65,7 +65,7 @@ class Authorization:
 
     @classmethod
     def parse(cls, header: str) -> Self:
-        """Read the header; raises Unauthenticated naming what is wrong with it."""
+        """Parse the header; raises Unauthenticated, naming what is wrong with it."""
         _require_at_most("AUTHORIZATION_BYTES", len(header), "Authorization", "characters")
         algorithm, *rest = header.strip().split(None, 1) or [""]
         if not rest:
@@ -86,14 +86,14 @@ class Authorization:
 
 
 def check_head(request: Request, authorization: Authorization, *, now: datetime) -> None:
-    """Check what needs neither the secret key nor the body; raises BadSignature, as `verify` does."""
+    """Check what requires neither the secret key nor the body; raises BadSignature, as `verify` does."""
     _check_date(request, now)
     if "x-sdk-date" not in authorization.signed_headers:
         raise BadSignature("SignedHeaders must include x-sdk-date")
 
 
 def date_of(request: Request) -> datetime:
-    """When a request says that it was signed; raises BadSignature where it does not say it."""
+    """Return the time at which a request claims to be signed; raises BadSignature if it is missing or malformed."""
     value = request.header("x-sdk-date")
     if value is None:
         raise BadSignature("X-Sdk-Date is missing; a signed request carries the time of its signature")
@@ -106,10 +106,10 @@ def date_of(request: Request) -> datetime:
 
 
 def verify(request: Request, authorization: Authorization, secret_key: str, *, now: datetime) -> None:
-    """Check that whoever holds this secret key signed this request, within 15 minutes of `now`.
+    """Verify that this request was signed with this secret key within 15 minutes of `now`.
 
     Raises:
-        BadSignature: the signature, the body's hash or the date does not hold.
+        BadSignature: the signature, the hash of the body or the date is wrong.
     """
     check_head(request, authorization, now=now)
     given = authorization.signature.lower().encode("utf-8", "replace")
@@ -126,7 +126,7 @@ def verify(request: Request, authorization: Authorization, secret_key: str, *, n
 
 
 def sign(request: Request, access_key: str, secret_key: str, *, now: datetime) -> dict[str, str]:
-    """The headers to add to this request, so that it is signed with every header that it has."""
+    """Return the headers that sign this request with all of its headers."""
     date = now.astimezone(UTC).strftime(_DATE_FORMAT)
     dated = Request(
         method=request.method,
@@ -143,16 +143,16 @@ def sign(request: Request, access_key: str, secret_key: str, *, now: datetime) -
 
 
 def canonical_path(raw_path: str) -> str:
-    """The raw path with each segment decoded and encoded anew, always ending in a slash."""
+    """Decode and re-encode each segment of a raw path; the result ends with a slash."""
     encoded = quote(unquote(raw_path), safe="/~", errors="surrogateescape")
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 
 def canonical_query(raw_query: str) -> str:
-    """The query's parameters decoded, sorted by name and value, and encoded anew with `%20` for a space.
+    """Decode, sort and re-encode the query's parameters, with `%20` for a space.
 
     Raises:
-        Unauthenticated: there are more than can be signed.
+        Unauthenticated: the query has too many parameters.
     """
     _require_at_most("QUERY_PARAMETERS", raw_query.count("&") + 1, "the query", "parameters")
     pairs = sorted(parse_qsl(raw_query, keep_blank_values=True))
@@ -160,7 +160,7 @@ def canonical_query(raw_query: str) -> str:
 
 
 def _canonical_head(request: Request, signed_headers: Sequence[str]) -> str:
-    """The text whose hash is signed, up to the hash of the body with which it ends."""
+    """Return the canonical request up to, and without, the hash of the body."""
     names = sorted(signed_headers)
     headers = "".join(f"{name}:{request.header(name) or ''}\n" for name in names)
     lines = (
@@ -175,7 +175,7 @@ def _canonical_head(request: Request, signed_headers: Sequence[str]) -> str:
 
 
 def login_password(access_key: str, secret_key: str) -> str:
-    """The `docker login` password that SWR derives from an access key: hex HMAC-SHA256 of AK under SK.
+    """Return the `docker login` password that SWR derives from an access key: hex HMAC-SHA256 of AK under SK.
 
     Source: SWR user guide, "Obtaining a Long-Term Login Command".
     """
@@ -212,7 +212,7 @@ def _check_date(request: Request, now: datetime) -> None:
 
 
 def _acceptable_body_hashes(request: Request) -> list[str]:
-    """The hashes that may stand in the canonical request for this body.
+    """Return the body hashes that the canonical request may contain for this body.
 
     An empty body may be signed as unsigned or by its hash, since the SDKs differ; any other is always hashed.
     """

@@ -126,7 +126,7 @@ async def test_a_user_has_two_keys_at_most(ferry: Deployment, somebody: tuple[st
     for asked in (key, None):
         code, message = await refused_by_iam(ferry, *create(user_id=user_id), key=asked)
         assert code == CONFLICT
-        assert message.endswith("has 2 access keys already; delete one first")
+        assert message.endswith("already has 2 access keys; delete one first")
 
 
 async def test_a_wrong_field_is_named(ferry: Deployment, somebody: tuple[str, AccessKey]) -> None:

@@ -116,7 +116,7 @@ async def test_a_repository_that_exists_is_not_created_again(ferry: Deployment) 
     for name in ("once", "pushed"):
         status, code, message = await refused(ferry, "create_repo", create(name))
         assert (status, code) == (409, "SVCSTG.SWR.4090006")
-        assert message == f"the repository team/{name} exists already in cn-north-4"
+        assert message == f"the repository team/{name} already exists in cn-north-4"
 
 
 async def downloads(ferry: Deployment, name: str) -> int:

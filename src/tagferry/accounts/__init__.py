@@ -1,1 +1,1 @@
-"""Who may do what: users, access keys, tokens and organizations."""
+"""Accounts: users, credentials, organizations, and their permissions."""

@@ -1,4 +1,4 @@
-"""The one decision on who may do what in a repository or an organization; every door asks here."""
+"""Authorization in repositories and organizations, for every API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from tagferry.names import Namespace, RegionId, RepositoryName
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The organization that a repository belongs to."""
+    """The organization that owns a repository."""
 
     id: int
     domain_id: str
@@ -34,13 +34,13 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a caller may do in a repository.
+    """A caller's access to a repository.
 
     Attributes:
-        owner: its organization; None where only an open region's registry knows that.
-        permission: the highest that the caller holds.
-        is_guest: whether the caller may read only because everybody may, or because the repository is shared with the
-            caller's domain. What others do with the repository is no guest's business.
+        owner: the organization; None if it exists only in an open region's registry.
+        permission: the highest permission of the caller.
+        is_guest: whether the caller may read only because the repository is public or shared with the caller's domain.
+            Guests do not see what others do with the repository.
     """
 
     owner: Owner | None
@@ -50,12 +50,12 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ReadableRepositories:
-    """What a caller may read in a region, with the names of the domains that it belongs to.
+    """The repositories that a caller may read in a region, with the names of the domains that own them.
 
     Attributes:
-        organizations: those in which everything may be read.
-        repositories: single ones; what only an open region's registry knows belongs to no domain, which is empty.
-        is_everything: whether whatever else the region's registry knows may be read, too.
+        organizations: the organizations that may be read as a whole, with their domains.
+        repositories: further repositories, with their domains; empty if it exists only in an open region's registry.
+        is_everything: whether the caller may also read everything else in the region's registry.
     """
 
     organizations: Mapping[str, str]
@@ -67,27 +67,28 @@ class ReadableRepositories:
 
     @property
     def namespaces(self) -> frozenset[Namespace] | None:
-        """The organizations in which there may be something to read; None for all that there are."""
+        """The organizations that may contain readable repositories; None for all."""
         if self.is_everything:
             return None
         single = (name.partition("/")[0] for name in self.repositories)
         return frozenset(Namespace(name) for name in {*self.organizations, *single})
 
     def domain_of(self, name: RepositoryName) -> str:
-        """The domain that a repository belongs to which may be read."""
+        """Return the domain that owns a readable repository."""
         return self.organizations.get(name.partition("/")[0]) or self.repositories.get(name, "")
 
 
 class AccessControl:
-    """Tells who may do what in repositories and organizations.
+    """Decides what callers may do in repositories and organizations.
 
-    In a repository it is the highest of what the organization and the repository let the user do. Everybody may read a
-    public repository, and every user of a domain what is shared with it. Administrators may do everything.
+    A caller's permission in a repository is the higher one of its permissions in the organization and in the
+    repository. Anyone may read public repositories, and users may read those shared with their domain.
+    Administrators may do everything.
 
     Args:
-        database: where all of this is kept.
-        open_regions: regions whose registry governs its organizations. There are more of them than are on record here:
-            administrators may use any, and others what an administrator has put on record and let them into.
+        database: stores the permissions.
+        open_regions: regions whose registry manages its own organizations. Administrators may use all of these; others
+            may use those that an administrator has recorded here and granted to them.
     """
 
     def __init__(self, database: Database, *, open_regions: frozenset[RegionId] = frozenset()) -> None:
@@ -97,18 +98,18 @@ class AccessControl:
     async def require(
         self, caller: Caller | None, region: RegionId, name: RepositoryName, permission: Permission
     ) -> Access:
-        """Let the caller pass who holds at least this permission in a repository, which need not exist.
+        """Require a permission in a repository, which need not exist.
 
         Args:
-            caller: None for somebody who did not say who it is.
-            region: where the repository is.
+            caller: None for an anonymous caller.
+            region: the region of the repository.
             name: its name.
-            permission: what is needed.
+            permission: the required permission.
 
         Raises:
-            Unauthenticated: nobody may do that without saying who it is.
-            NotFound: there is no such organization.
-            Denied: the caller may do less than that.
+            Unauthenticated: the operation requires authentication.
+            NotFound: the organization does not exist.
+            Denied: the caller lacks the permission.
         """
         if caller is None and permission > Permission.READ:
             raise Unauthenticated(_LOGIN)
@@ -145,14 +146,14 @@ class AccessControl:
     async def require_organization(
         self, caller: Caller, region: RegionId, name: Namespace, permission: Permission
     ) -> Organization | None:
-        """Let the caller pass who holds at least this permission in an organization.
+        """Require a permission in an organization.
 
         Returns:
-            The organization, or None where an administrator uses one that only an open region's registry knows.
+            The organization; None if it exists only in an open region's registry and the caller is an administrator.
 
         Raises:
-            NotFound: there is no such organization.
-            Denied: the caller may do less than that.
+            NotFound: the organization does not exist.
+            Denied: the caller lacks the permission.
         """
         async with self._database.read() as session:
             rows = await session.execute(with_permission(caller, region).where(OrganizationRow.name == name))
@@ -170,32 +171,32 @@ class AccessControl:
         return organization_of(found[0], held)
 
     def require_creation(self, caller: Caller, region: RegionId, name: Namespace) -> None:
-        """Let the caller pass who may put an organization on record.
+        """Require the permission to record an organization.
 
         Raises:
-            Denied: the region's registry governs its organizations. Whoever made the record of one that is there
-                already could do with its images what it liked.
+            Denied: the region's registry manages its organizations. Recording an existing one would give the caller
+                full access to its images.
         """
         if self.is_open(region) and not caller.is_admin:
             raise Denied(f"the registry of {region} governs its organizations; {_TAKE_IN.format(region, name)}")
 
     def is_open(self, region: RegionId) -> bool:
-        """Whether the region's registry governs its organizations."""
+        """Return whether the region's registry manages its own organizations."""
         return region in self._open_regions
 
     def has_unrecorded_organizations(self, caller: Caller, region: RegionId) -> bool:
-        """Whether there are organizations for this caller that are not on record here."""
+        """Return whether this caller may use organizations that are not recorded here."""
         return caller.is_admin and self.is_open(region)
 
     def _unknown(self, region: RegionId, namespace: str) -> NotFound:
-        """The error of an organization that is not on record, with what to do."""
+        """Return the error for an organization that is not recorded, with a hint."""
         hint = "create it first, or check its name"
         if self.is_open(region):
             hint = f"if the region's registry has it, {_TAKE_IN.format(region, namespace)}"
         return NotFound("organization", f"{namespace} in {region}", hint)
 
     async def readable(self, caller: Caller, region: RegionId) -> ReadableRepositories:
-        """What the caller may read in a region."""
+        """Return what the caller may read in a region."""
         organizations = (
             select(OrganizationRow.name, DomainRow.name)
             .join(DomainRow, DomainRow.id == OrganizationRow.domain_id)
@@ -218,7 +219,7 @@ class AccessControl:
 
 
 def repositories_with_domains(region: RegionId) -> Select[str, str, str | None]:
-    """The repositories of a region that have a record: organization, name, and the domain that they belong to."""
+    """Select the recorded repositories of a region: organization, name, and owning domain."""
     return (
         select(RepositoryRow.namespace, RepositoryRow.name, DomainRow.name)
         .outerjoin(OrganizationRow, OrganizationRow.id == RepositoryRow.organization_id)
@@ -228,12 +229,12 @@ def repositories_with_domains(region: RegionId) -> Select[str, str, str | None]:
 
 
 def today() -> datetime:
-    """The day's first moment, by UTC: what is shared until a moment of a day is shared until that day's end."""
+    """Return the start of the current day in UTC; a share is valid until the end of its last day."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
-    """Whether a share is not over, on the day that begins then."""
+    """Return the condition that a share is valid on the day that begins then."""
     return or_(RepositoryShareRow.deadline.is_(None), RepositoryShareRow.deadline >= since)
 
 
@@ -242,7 +243,7 @@ _LOGIN = "without a login only public repositories can be read; try: docker logi
 
 
 def _decision() -> Select[*tuple[Any, ...]]:
-    """All that decides on a repository, in one row, whether there is an organization or a repository or not."""
+    """Select everything that decides about a repository, always as one row."""
     one = select(literal(1).label("one")).subquery("one")
     organization = and_(
         OrganizationRow.region == bindparam("region"),
@@ -286,12 +287,12 @@ def _decision() -> Select[*tuple[Any, ...]]:
     )
 
 
-# Built once, since it is asked before every synchronization, pull and push.
+# Built once: it runs before every sync, pull and push.
 _DECISION = _decision()
 
 
 def _is_readable_to(caller: Caller) -> ColumnElement[bool]:
-    """Whether a repository itself lets the caller read it, whatever its organization does."""
+    """Return the condition that the repository itself grants the caller read access."""
     granted = select(RepositoryPermissionRow.repository_id).where(RepositoryPermissionRow.user_id == caller.user_id)
     shared = select(RepositoryShareRow.repository_id).where(
         RepositoryShareRow.domain_name == caller.domain_name, is_shared(today())

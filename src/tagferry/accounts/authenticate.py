@@ -1,4 +1,4 @@
-"""The ways to prove who one is: a signature, a token, or a login or token of the registry."""
+"""Authentication by signature, token, password, or registry login."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ _REMEMBER_LIMIT = 1000
 
 
 class Authenticator:
-    """Every door asks here, so that all of them let in the same people and lock out the same attempts."""
+    """Authenticates callers for every API, with shared lockouts."""
 
     def __init__(
         self,
@@ -58,25 +58,25 @@ class Authenticator:
         check_host: Callable[[str | None], None] | None = None,
         connection: str = "",
     ) -> Caller:
-        """Whoever signed this request.
+        """Return the caller who signed a request.
 
         Args:
-            request: what was signed.
-            authorization: the signature.
-            address: where the connection comes from.
-            read_body: reads the body, which `request` then has not: only once the rest may be right.
-            check_host: is given the signed host, None where it is not signed, and raises BadSignature where the
-                signature is not for this address.
-            connection: a name of the connection, unlike that of any other open one.
+            request: the signed request, without its body.
+            authorization: the `Authorization` header.
+            address: the client's address.
+            read_body: reads the body; called only once everything else has been checked.
+            check_host: receives the signed host, or None if it is not signed; raises BadSignature if the signature is
+                for another host.
+            connection: a name that identifies the connection among the open ones.
 
         Raises:
-            Unauthenticated: the header cannot be read, or the key is temporary and has expired.
-            BadSignature: the key is unknown, the security token is not the key's, or the signature does not verify, or
-                was used already for a request that changes something.
+            Unauthenticated: the header is malformed, or the key is temporary and has expired.
+            BadSignature: the key is unknown, the security token does not match the key, or the signature is invalid or
+                was already used for a change.
             LoginThrottled: the key is locked for this address after too many failures.
         """
         parsed = signing.Authorization.parse(authorization)
-        # A header can hold any bytes, and what is told about them must be text.
+        # A header may contain any bytes; messages about it must be text.
         access_key = parsed.access_key.encode("ascii", "backslashreplace").decode()
         self._lockout.check(access_key, address, is_key=True)
         now = datetime.now(UTC)
@@ -105,7 +105,7 @@ class Authenticator:
         if security_token is not None:
             found = await self._temporary.by_key(access_key, security_token)
             if found is None:
-                raise BadSignature(f"X-Security-Token is not that of the access key {access_key}, or is no more valid")
+                raise BadSignature(f"X-Security-Token does not match the key {access_key}, or is no longer valid")
             return found
         found = await self._keys.by_key(access_key)
         if found is None:
@@ -114,7 +114,7 @@ class Authenticator:
         return found
 
     async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
-        """The owner of this permanent access key and secret; raises Unauthenticated or LoginThrottled."""
+        """Return the owner of a permanent access key and its secret; raises Unauthenticated or LoginThrottled."""
         self._lockout.check(access_key, address, is_key=True)
         found = await self._keys.by_key(access_key)
         if found is None or not _same(found[1], secret_key):
@@ -125,7 +125,7 @@ class Authenticator:
         return found[0]
 
     async def by_token(self, token: str) -> Caller:
-        """The token's user; raises Unauthenticated."""
+        """Return the owner of a token; raises Unauthenticated."""
         caller = await self._tokens.owner(token)
         if caller is None:
             raise Unauthenticated(
@@ -135,10 +135,10 @@ class Authenticator:
         return caller
 
     async def by_user_id(self, user_id: str, password: str, *, address: str) -> Caller:
-        """The user of this id and password; as `by_password`, whose failures and these count together."""
+        """Return the user with this id and password, as `by_password` does; the failures of both count together."""
         name = await self._users.name_of(user_id)
         try:
-            # No name has a colon, so that an id which does not exist is no user's name either.
+            # Names contain no colon, so an id that does not exist cannot match a user's name.
             return await self.by_password(name or f"id:{user_id}", password, address=address)
         except LoginThrottled as error:
             raise LoginThrottled(
@@ -148,20 +148,20 @@ class Authenticator:
             ) from None
 
     async def by_password(self, name: str, password: str, *, address: str) -> Caller:
-        """The user of this name and password.
+        """Return the user with this name and password.
 
-        Passwords are slow to verify. One that was right is not verified again within a minute, but for whether it is
-        the user's still.
+        Verifying a password is slow on purpose. A verified one is accepted for a minute without another verification,
+        as long as it remains the user's password.
 
         Raises:
-            Unauthenticated: one of them is wrong.
-            LoginThrottled: the name is locked for this address after too many failures, or too many logins wait.
+            Unauthenticated: the name or the password is wrong.
+            LoginThrottled: the name is locked for this address after too many failures, or too many logins are waiting.
         """
         self._lockout.check(name, address)
         if (known := await self._still_right(name, password)) is not None:
             return known
         async with self._password_queue.slot(client_source(address), is_suspect=self._lockout.is_suspect(address)):
-            # Guesses that come all at once pass the first check together, and are verified one after another.
+            # Concurrent guesses pass the first check together, but are verified one after another.
             self._lockout.check(name, address)
             caller = await self._users.by_password(name, password)
             if caller is None:
@@ -173,16 +173,16 @@ class Authenticator:
         return caller
 
     async def by_login(self, username: str, password: str, *, address: str) -> Caller:
-        """Whoever logs into the registry: a user by password, or `region@AK` with a login secret or derived password.
+        """Return the caller of a registry login: a user name, or `region@AK` with a login secret or derived password.
 
         Args:
-            username: who somebody claims to be.
-            password: what proves it.
-            address: where the connection comes from.
+            username: the claimed name.
+            password: the password or secret.
+            address: the client's address.
 
         Raises:
-            Unauthenticated: the login is wrong.
-            LoginThrottled: as for `by_password`.
+            Unauthenticated: the login is invalid.
+            LoginThrottled: as in `by_password`.
         """
         if "@" not in username:
             return await self.by_password(username, password, address=address)
@@ -194,21 +194,21 @@ class Authenticator:
         return await self._by_derived_password(access_key, password, address=address)
 
     async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer:
-        """Whoever shows a token of a region's registry; raises Unauthenticated."""
+        """Return the bearer of a region's registry token; raises Unauthenticated."""
         found = await self._temporary.by_registry_token(token, region)
         if found is None:
-            raise Unauthenticated("the registry token is not one of this registry, or is no more valid; get a new one")
+            raise Unauthenticated("the registry token is invalid for this registry or no longer valid; get a new one")
         return found
 
     async def by_refresh_token(self, token: str, region: RegionId) -> Caller:
-        """Whoever may get tokens of a region's registry by this one; raises Unauthenticated."""
+        """Return the caller who may get registry tokens by this refresh token; raises Unauthenticated."""
         caller = await self._temporary.by_refresh_token(token, region)
         if caller is None:
-            raise Unauthenticated("the refresh token is not one of this registry, or is no more valid; log in again")
+            raise Unauthenticated("the refresh token is invalid for this registry or no longer valid; log in again")
         return caller
 
     async def _still_right(self, name: str, password: str) -> Caller | None:
-        """Return the user whose password was verified a moment ago; None if it has to be verified."""
+        """Return the user if this password was verified recently; None if it has to be verified."""
         before = self._recent.get(name, password)
         if before is None:
             return None
@@ -234,7 +234,7 @@ def _same(expected: str, given: str) -> bool:
 
 
 class _RecentLogins:
-    """Logins that were right a moment ago, keyed by a hash that is worthless outside this process."""
+    """Recently verified logins, keyed by a hash that is useless outside this process."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)

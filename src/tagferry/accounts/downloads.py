@@ -1,4 +1,4 @@
-"""How often the images of repositories were downloaded from embedded registries."""
+"""Download counts of repositories in embedded registries."""
 
 import asyncio
 from collections import Counter
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 
 
 class Downloads:
-    """Counts downloads in memory and puts them on record behind, so that none has to wait for the database.
+    """Counts downloads in memory and writes the counts in the background, so that downloads do not wait.
 
-    What a process that is killed had counted in its last two seconds is lost. Processes on one database add up.
+    A killed process loses the counts of its last two seconds. Processes that share a database add up.
     """
 
     def __init__(self, database: Database) -> None:
@@ -36,24 +36,24 @@ class Downloads:
         self._writer: asyncio.Task[None] | None = None
 
     def count(self, region: RegionId, name: RepositoryName) -> None:
-        """Count a download of an image of a repository that exists; returns at once."""
+        """Count a download from an existing repository; returns at once."""
         self._counted[region, name] += 1
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon())
 
     async def of(self, region: RegionId, name: RepositoryName) -> int:
-        """How often the images of a repository were downloaded."""
+        """Return the download count of a repository."""
         return (await self.in_region(region, [name.namespace])).get(name, 0)
 
     async def in_region(
         self, region: RegionId, namespaces: Collection[Namespace] | None
     ) -> Mapping[RepositoryName, int]:
-        """The same for the repositories of these organizations, or of all, that anything was downloaded from."""
+        """Return the counts of repositories with downloads, in these organizations or in all."""
         row = RepositoryDownloadsRow
         wanted = select(row.namespace, row.name, row.downloads).where(row.region == region)
         if namespaces is not None:
             wanted = wanted.where(row.namespace.in_(namespaces))
-        # What is being put on record is neither missed nor seen twice.
+        # The lock keeps counts that are being written from being missed or counted twice.
         async with self._writing, self._database.read() as session:
             rows = await session.execute(wanted)
             found = Counter({RepositoryName(f"{namespace}/{name}"): number for namespace, name, number in rows})
@@ -63,7 +63,7 @@ class Downloads:
         return found
 
     async def forget(self, region: RegionId, namespace: Namespace, name: Repository | None = None) -> None:
-        """Begin anew for a repository that is deleted, or for all of an organization's."""
+        """Reset the count of a deleted repository, or of all repositories of an organization."""
         gone = delete(RepositoryDownloadsRow).where(
             RepositoryDownloadsRow.region == region, RepositoryDownloadsRow.namespace == namespace
         )
@@ -77,9 +77,9 @@ class Downloads:
                     del self._counted[place]
 
     async def close(self) -> None:
-        """Put on record what is not yet."""
+        """Write the remaining counts."""
         if self._writer is not None:
-            # One that is cancelled while it commits would leave what is on record to be put there again.
+            # Without the lock, a write cancelled during its commit would be repeated and counted twice.
             async with self._writing:
                 self._writer.cancel()
             await asyncio.wait([self._writer])
@@ -97,11 +97,11 @@ class Downloads:
                 log.error("could not count downloads", repositories=len(batch.refused), reason=batch.refused[0][1])
             if batch.error is not None:
                 log.warning("could not record downloads yet", reason=error_summary(batch.error))
-            # More may have been counted meanwhile.
+            # More downloads may have been counted meanwhile.
             self._counted -= Counter(dict([*batch.written, *(one for one, _ in batch.refused)]))
 
     async def _add(self, counted: list[tuple[tuple[RegionId, RepositoryName], int]]) -> None:
-        # In the key's order: two processes that write the same rows must not wait for each other in a circle.
+        # Sorted by key, so that two processes that write the same rows do not deadlock.
         rows = [
             {"region": region, "namespace": name.namespace, "name": name.repository, "downloads": number}
             for (region, name), number in sorted(counted)

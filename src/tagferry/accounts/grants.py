@@ -1,4 +1,4 @@
-"""Who was permitted what, in organizations or in single repositories."""
+"""Permissions granted to users in organizations or repositories."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tagferry.errors import Conflict, NotFound
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user is permitted, or is to be; a name that is not known may be left empty then."""
+    """A user's permission; the name may be empty in a request."""
 
     user_id: str
     user_name: str
@@ -25,13 +25,13 @@ class Grant:
 
 
 class Grants:
-    """The permissions in what has them: organizations, or repositories, told by the ids of their rows.
+    """Stores the permissions on one kind of resource, organizations or repositories, identified by row ids.
 
-    Whatever is asked for is done for all the users that it names, or for none of them.
+    Each call applies to all given users or to none.
 
     Args:
-        database: where they are kept.
-        on: the column of a table of permissions that says in what each of them is.
+        database: stores the permissions.
+        on: the column that identifies the resource in the table of permissions.
     """
 
     def __init__(self, database: Database, *, on: InstrumentedAttribute[int]) -> None:
@@ -39,66 +39,66 @@ class Grants:
         self._on = on
         self._row: Any = on.class_
 
-    async def list_for(self, thing: int) -> list[Grant]:
-        """All the permissions in something, in the order in which they were given."""
+    async def list_for(self, resource_id: int) -> list[Grant]:
+        """Return the permissions on a resource, in the order in which they were granted."""
         async with self._database.read() as session:
             rows = await session.execute(
                 select(UserRow.id, UserRow.name, self._row.auth)
                 .join(self._row, self._row.user_id == UserRow.id)
-                .where(self._on == thing)
+                .where(self._on == resource_id)
                 .order_by(self._row.position, UserRow.name)
             )
             return [Grant(user_id, name, Permission(auth)) for user_id, name, auth in rows]
 
-    async def add(self, thing: int, grants: Sequence[Grant]) -> None:
-        """Permit users something who have no permission there.
+    async def add(self, resource_id: int, grants: Sequence[Grant]) -> None:
+        """Grant permissions to users who have none.
 
         Raises:
-            NotFound: of the kind `user`: one of them does not exist, or has another name.
-            Conflict: one of them has a permission there already.
+            NotFound: a user does not exist or has another name.
+            Conflict: a user already has a permission on the resource.
         """
         try:
             async with self._database.write() as session:
                 await _require_users(session, grants)
-                for name in (await self._holders(session, thing, [grant.user_id for grant in grants])).values():
-                    raise Conflict("permission", f"{name} has a permission there already; update that one")
-                last = await session.scalar(select(func.max(self._row.position)).where(self._on == thing))
+                for name in (await self._holders(session, resource_id, [grant.user_id for grant in grants])).values():
+                    raise Conflict("permission", f"{name} already has a permission there; update that one")
+                last = await session.scalar(select(func.max(self._row.position)).where(self._on == resource_id))
                 for position, grant in enumerate(grants, start=(last or 0) + 1):
                     row = self._row(user_id=grant.user_id, auth=int(grant.permission), position=position)
-                    setattr(row, self._on.key, thing)
+                    setattr(row, self._on.key, resource_id)
                     session.add(row)
         except IntegrityError:
-            raise Conflict("permission", "somebody else changed who is permitted what just now; try again") from None
+            raise Conflict("permission", "the permissions were changed concurrently; try again") from None
 
-    async def change(self, thing: int, grants: Sequence[Grant]) -> None:
-        """Permit users something else; raises NotFound as `add` does, and where one has no permission there."""
+    async def change(self, resource_id: int, grants: Sequence[Grant]) -> None:
+        """Change permissions of users; raises NotFound as `add` does, and for users without a permission."""
         async with self._database.write() as session:
             await _require_users(session, grants)
-            await self._require_held(session, thing, [grant.user_id for grant in grants])
+            await self._require_held(session, resource_id, [grant.user_id for grant in grants])
             for grant in grants:
                 await session.execute(
                     update(self._row)
-                    .where(self._on == thing, self._row.user_id == grant.user_id)
+                    .where(self._on == resource_id, self._row.user_id == grant.user_id)
                     .values(auth=int(grant.permission))
                 )
 
-    async def remove(self, thing: int, user_ids: Collection[str]) -> None:
-        """Permit users nothing there any more; raises NotFound where one has no permission there."""
+    async def remove(self, resource_id: int, user_ids: Collection[str]) -> None:
+        """Revoke permissions of users; raises NotFound for users without a permission."""
         async with self._database.write() as session:
-            await self._require_held(session, thing, user_ids)
-            await session.execute(delete(self._row).where(self._on == thing, self._row.user_id.in_(user_ids)))
+            await self._require_held(session, resource_id, user_ids)
+            await session.execute(delete(self._row).where(self._on == resource_id, self._row.user_id.in_(user_ids)))
 
-    async def _holders(self, session: AsyncSession, thing: int, user_ids: Collection[str]) -> dict[str, str]:
-        """The names, by their ids, of those of the users who have a permission there."""
+    async def _holders(self, session: AsyncSession, resource_id: int, user_ids: Collection[str]) -> dict[str, str]:
+        """Return the names, by id, of those users who have a permission on the resource."""
         rows = await session.execute(
             select(UserRow.id, UserRow.name)
             .join(self._row, self._row.user_id == UserRow.id)
-            .where(self._on == thing, UserRow.id.in_(user_ids))
+            .where(self._on == resource_id, UserRow.id.in_(user_ids))
         )
         return dict(rows.all())
 
-    async def _require_held(self, session: AsyncSession, thing: int, user_ids: Collection[str]) -> None:
-        held = await self._holders(session, thing, user_ids)
+    async def _require_held(self, session: AsyncSession, resource_id: int, user_ids: Collection[str]) -> None:
+        held = await self._holders(session, resource_id, user_ids)
         for user_id in user_ids:
             if user_id not in held:
                 raise NotFound("permission", f"of the user {user_id}", "create it first, or check the user's id")

@@ -1,4 +1,4 @@
-"""Permanent access keys (AK/SK): made, found, changed and deleted."""
+"""Permanent access keys (AK/SK)."""
 
 import asyncio
 import secrets
@@ -20,10 +20,10 @@ from tagferry.errors import Conflict, NotFound
 _UPPER_ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
 _USE_SECONDS = 300.0
-"""How far behind the last use of a key may be on record."""
+"""Minimum seconds between two updates of a key's last use."""
 _USE_LIMIT = 10_000
 
-# Built once, since every signed request asks it.
+# Built once: it runs for every signed request.
 _OWNER = (
     select(AccessKeyRow, UserRow, DomainRow)
     .join(UserRow, UserRow.id == AccessKeyRow.user_id)
@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 
 
 class AccessKeys:
-    """The access keys of all users; a key's secret is encrypted, and leaves only once.
+    """Stores the access keys of users; secrets are encrypted, and returned only on creation.
 
-    A key that is not enabled lets nobody in, and neither does what was got by it.
+    A disabled key does not authenticate, and neither do credentials obtained with it.
     """
 
     def __init__(self, database: Database, vault: Vault) -> None:
@@ -47,12 +47,12 @@ class AccessKeys:
         self._writes: set[asyncio.Task[None]] = set()
 
     async def create(self, user_id: str, *, description: str = "", limit: int | None = None) -> AccessKey:
-        """Make an access key for a user; its secret is never shown again.
+        """Create an access key for a user; its secret is returned only here.
 
         Raises:
-            NotFound: there is no such user.
+            NotFound: the user does not exist.
             Invalid: the description breaks a rule.
-            Conflict: the user has `limit` keys or more.
+            Conflict: the user already has `limit` keys.
         """
         check_description(description)
         key = random_key()
@@ -64,7 +64,7 @@ class AccessKeys:
                 select(func.count()).select_from(AccessKeyRow).where(AccessKeyRow.user_id == user_id)
             )
             if limit is not None and (held or 0) >= limit:
-                raise Conflict("access key", f"{user.name} has {held} access keys already; delete one first")
+                raise Conflict("access key", f"{user.name} already has {held} access keys; delete one first")
             session.add(
                 AccessKeyRow(
                     access_key=key.access_key,
@@ -77,7 +77,7 @@ class AccessKeys:
         return key
 
     async def list_of(self, user_id: str) -> list[KeyRecord]:
-        """A user's access keys without their secrets, the oldest first."""
+        """Return a user's access keys without their secrets, oldest first."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(AccessKeyRow)
@@ -87,7 +87,7 @@ class AccessKeys:
             return [_record(row) for row in rows]
 
     async def show(self, access_key: str) -> KeyRecord:
-        """What is on record of an access key; raises NotFound."""
+        """Return the record of an access key; raises NotFound."""
         if _may_be_key(access_key):
             async with self._database.read() as session:
                 row = await session.get(AccessKeyRow, access_key)
@@ -98,7 +98,7 @@ class AccessKeys:
     async def update(
         self, access_key: str, *, enabled: bool | None = None, description: str | None = None
     ) -> KeyRecord:
-        """Change what is given of an access key; raises NotFound, or Invalid for the description."""
+        """Change the given fields of an access key; raises NotFound, or Invalid for the description."""
         if description is not None:
             check_description(description)
         if _may_be_key(access_key):
@@ -111,7 +111,7 @@ class AccessKeys:
         raise _missing(access_key)
 
     async def delete(self, access_key: str) -> None:
-        """Delete an access key with the tokens got by it; raises NotFound."""
+        """Delete an access key and the tokens obtained with it; raises NotFound."""
         if not _may_be_key(access_key):
             raise _missing(access_key)
         async with self._database.write() as session:
@@ -122,7 +122,7 @@ class AccessKeys:
             await session.execute(delete(TokenRow).where(TokenRow.access_key == access_key))
 
     async def by_key(self, access_key: str) -> tuple[Caller, str] | None:
-        """The owner of an access key, and the key's secret; None unless both are there and enabled."""
+        """Return the owner and the secret of an access key; None unless both user and key exist and are enabled."""
         if not _may_be_key(access_key):
             return None
         async with self._database.read() as session:
@@ -133,7 +133,7 @@ class AccessKeys:
         return caller_of(user, domain, Credential(access_key, access_key)), self._vault.decrypt(key.secret_encrypted)
 
     def used(self, access_key: str) -> None:
-        """Put on record that a key was used, behind the answer, and at most once in five minutes."""
+        """Record the use of a key in the background, at most once in five minutes."""
         now, before = time.monotonic(), self._noted.get(access_key)
         if before is not None and now - before < _USE_SECONDS:
             return
@@ -146,13 +146,13 @@ class AccessKeys:
         writing.add_done_callback(self._writes.discard)
 
     async def close(self) -> None:
-        """Wait for what is still to be put on record."""
+        """Wait for pending writes."""
         if self._writes:
             await asyncio.wait(self._writes)
 
     async def _write_use(self, access_key: str) -> None:
         now = datetime.now(UTC)
-        # Another process may have just done so.
+        # Another process may have recorded a use recently.
         is_old = or_(
             AccessKeyRow.last_used_at.is_(None), AccessKeyRow.last_used_at < now - timedelta(seconds=_USE_SECONDS)
         )
@@ -162,11 +162,11 @@ class AccessKeys:
                     update(AccessKeyRow).where(AccessKeyRow.access_key == access_key, is_old).values(last_used_at=now)
                 )
         except SQLAlchemyError as error:
-            log.warning("the use of an access key could not be put on record", reason=str(error))
+            log.warning("could not record the use of an access key", reason=str(error))
 
 
 def random_key(prefix: str = "") -> AccessKey:
-    """An access key that nobody has."""
+    """Return a random access key."""
     rest = "".join(secrets.choice(_UPPER_ALPHANUMERIC) for _ in range(20 - len(prefix)))
     return AccessKey(
         access_key=f"{prefix}{rest}",
@@ -175,7 +175,7 @@ def random_key(prefix: str = "") -> AccessKey:
 
 
 def _may_be_key(access_key: str) -> bool:
-    """Whether a database can be asked for it."""
+    """Return whether a string has the form of an access key."""
     return access_key.isascii() and access_key.isalnum()
 
 

@@ -1,4 +1,4 @@
-"""Who asks, what belongs to whom, and how much each may do."""
+"""Callers, accounts and credentials, as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tagferry.names import Namespace, RegionId, RepositoryName
 
 
 class Permission(IntEnum):
-    """What a user may do in an organization; the values are SWR's `auth`, and a higher one includes the lower."""
+    """A permission; the values are SWR's `auth`, and a higher one includes the lower ones."""
 
     READ = 1
     EDIT = 3
@@ -19,14 +19,14 @@ class Permission(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a caller was known by, so that what it makes from that ends with it.
+    """How a caller authenticated; credentials derived from it end with it.
 
     Attributes:
-        access_key: the permanent access key that it goes back to; None where it is the user's password.
-        version: a text that changes with that key or password; empty where it was not looked up.
-        expires_at: when it ends by itself, if it does.
+        access_key: the permanent access key from which it derives; None if it derives from the user's password.
+        version: a string that changes with that key or password; empty if it was not looked up.
+        expires_at: when it expires, if it does.
         is_temporary_key: whether it is a temporary access key.
-        token: the hash of the IAM token that it is or was got by; None where there was none.
+        token: the hash of the IAM token used, or used to obtain it; None if there was none.
     """
 
     access_key: str | None = None
@@ -38,7 +38,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever was authenticated."""
+    """An authenticated caller."""
 
     user_id: str
     name: str
@@ -50,7 +50,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain, to which users belong."""
+    """A domain, which users belong to."""
 
     domain_id: str
     name: str
@@ -77,7 +77,7 @@ class UserRecord:
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """An organization of a region, with what the asking caller may do in it."""
+    """An organization of a region, with the caller's permission in it."""
 
     id: int
     region: RegionId
@@ -90,10 +90,10 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRecord:
-    """What is said of a repository of a region besides its images; the registry may have none of it yet.
+    """The metadata of a repository, whose images may not exist yet.
 
     Attributes:
-        updated_at: when something else was said of it last, whatever was pushed since.
+        updated_at: when the metadata was last changed; pushes do not count.
     """
 
     id: int
@@ -110,7 +110,7 @@ class RepositoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key with its secret, as shown once when it is made."""
+    """An access key with its secret, as returned on creation."""
 
     access_key: str
     secret_key: str
@@ -118,11 +118,11 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """An access key as it is on record, without its secret.
+    """A stored access key, without its secret.
 
     Attributes:
-        enabled: whether it lets its user in.
-        last_used_at: may be some minutes behind; None where it has not been used.
+        enabled: whether the key authenticates its user.
+        last_used_at: may lag by some minutes; None if it was never used.
     """
 
     access_key: str
@@ -135,7 +135,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class TemporaryKey:
-    """An access key that is good only together with its security token, and only until it expires."""
+    """An access key that is valid only with its security token, and until it expires."""
 
     access_key: str
     secret_key: str
@@ -145,7 +145,7 @@ class TemporaryKey:
 
 @dataclass(frozen=True, slots=True)
 class LoginSecret:
-    """A password for the embedded registries that expires; the user name there is anything, `@`, and `access_key`."""
+    """An expiring password for the embedded registries; the user name there is any text, `@`, and `access_key`."""
 
     access_key: str
     password: str
@@ -157,7 +157,7 @@ class RegistryToken:
     """A token for the embedded registry of one region.
 
     Attributes:
-        refresh_token: gets more of them, if one was asked for.
+        refresh_token: a token to obtain further ones, if requested.
     """
 
     value: str
@@ -168,11 +168,11 @@ class RegistryToken:
 
 @dataclass(frozen=True, slots=True)
 class RegistryBearer:
-    """Whoever shows a token to a region's embedded registry.
+    """The bearer of a token for a region's embedded registry.
 
     Attributes:
-        caller: None for somebody who did not say who it is.
-        scopes: what the token is good for at most, in the registry's words.
+        caller: None if anonymous.
+        scopes: the maximum scopes of the token, in the registry's syntax.
     """
 
     caller: Caller | None
@@ -181,12 +181,12 @@ class RegistryBearer:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is on record of an IAM token.
+    """A stored IAM token.
 
     Attributes:
-        methods: how the user was identified, in IAM's words, also for the token that it was got by.
-        project: the region whose project it is for; None where it is for the domain.
-        is_scoped: False where it is for neither a project nor the domain.
+        methods: the authentication methods in IAM's terms, including those of the token that it was obtained with.
+        project: the region of its project scope; None for the domain scope.
+        is_scoped: False for a token without a project or domain scope.
     """
 
     owner: Caller
@@ -199,7 +199,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An issued IAM token, whose value is shown once."""
+    """An issued IAM token; its value is returned only once."""
 
     value: str
     record: TokenRecord

@@ -1,4 +1,4 @@
-"""Organizations of the regions on record, and who was permitted what in them."""
+"""Organizations, and the permissions granted in them."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -24,15 +24,15 @@ RESERVED = frozenset({"manage"})
 
 
 OnDelete = Callable[[AsyncSession, int, str], Awaitable[None]]
-"""Ends what belongs to an organization, given by id and name, within the transaction that deletes it."""
+"""Deletes what belongs to an organization, given by id and name, within the transaction that deletes it."""
 
 
 class Organizations:
-    """Creates, lists and deletes the records of organizations; `AccessControl` guards them.
+    """Creates, lists and deletes organizations; `AccessControl` authorizes these operations.
 
     Args:
-        database: where they are kept.
-        on_delete: called for every one that is deleted.
+        database: stores the organizations.
+        on_delete: called for every deleted organization.
     """
 
     def __init__(self, database: Database, *, on_delete: OnDelete | None = None) -> None:
@@ -42,18 +42,18 @@ class Organizations:
     async def create(
         self, caller: Caller, region: RegionId, name: Namespace, *, limit: int | None = None
     ) -> Organization:
-        """Create an organization, which its creator manages.
+        """Create an organization; its creator may manage it.
 
         Args:
             caller: the creator.
-            region: where it is.
+            region: the region of the organization.
             name: its name.
-            limit: how many of the region the creator may have created; None means any number.
+            limit: maximum number of organizations that the creator may have created in the region; None for no limit.
 
         Raises:
-            InvalidName: the name cannot be that of an organization.
-            Conflict: there is one of this name.
-            QuotaExceeded: the creator has as many as it may.
+            InvalidName: the name is reserved.
+            Conflict: the organization already exists.
+            QuotaExceeded: the creator has reached the limit.
         """
         if name in RESERVED:
             raise InvalidName("namespace", "must not be a name that the API uses itself", str(name))
@@ -81,18 +81,18 @@ class Organizations:
                     )
                 )
         except IntegrityError:
-            raise Conflict("organization", f"the organization {name} exists already in {region}") from None
+            raise Conflict("organization", f"the organization {name} already exists in {region}") from None
         return organization_of(row, Permission.MANAGE)
 
     async def list_for(self, caller: Caller, region: RegionId) -> list[Organization]:
-        """The organizations of a region that the caller may at least read, by name."""
+        """Return the organizations of a region that the caller may read, by name."""
         async with self._database.read() as session:
             rows = await session.execute(with_permission(caller, region).order_by(OrganizationRow.name))
             seen = [(row, held_by(caller, auth)) for row, auth in rows]
         return [organization_of(row, permission) for row, permission in seen if permission is not None]
 
     async def list_all(self, region: RegionId) -> list[Organization]:
-        """Every organization of a region by name, as its administrators see it."""
+        """Return all organizations of a region by name, as an administrator sees them."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(OrganizationRow).where(OrganizationRow.region == region).order_by(OrganizationRow.name)
@@ -106,7 +106,7 @@ class Organizations:
             return await session.scalar(wanted) is not None
 
     async def user_counts(self, region: RegionId) -> dict[Namespace, int]:
-        """How many users were permitted something in each organization of a region."""
+        """Return the number of users with a permission, by organization of a region."""
         counted = (
             select(OrganizationRow.name, func.count())
             .join(OrganizationPermissionRow, OrganizationPermissionRow.organization_id == OrganizationRow.id)
@@ -117,9 +117,9 @@ class Organizations:
             return {Namespace(name): count for name, count in await session.execute(counted)}
 
     async def delete(self, region: RegionId, name: Namespace) -> None:
-        """Delete an organization's record, and end what belongs to it; raises NotFound."""
+        """Delete an organization and what belongs to it; raises NotFound."""
         async with self._database.write() as session:
-            # Nothing that belongs to it is recorded from here on.
+            # The lock keeps others from recording anything that belongs to the organization.
             row = await _row(session, region, name, lock=True)
             if self._on_delete is not None:
                 await self._on_delete(session, row.id, f"{name} of {region}")
@@ -128,7 +128,7 @@ class Organizations:
             await session.delete(row)
 
     async def grant(self, region: RegionId, name: Namespace, user: str, permission: Permission) -> None:
-        """Set what a user may do in an organization; raises NotFound for either."""
+        """Set a user's permission in an organization; raises NotFound for either."""
         async with self._database.write() as session:
             row = await _row(session, region, name)
             user_id = (await session.scalars(select(UserRow.id).where(UserRow.name == user))).first()
@@ -150,7 +150,7 @@ class Organizations:
 async def _require_fewer(session: AsyncSession, caller: Caller, region: RegionId, limit: int | None) -> None:
     if limit is None:
         return
-    # Two requests at once count one after the other.
+    # The lock serializes concurrent requests of one user, so that both are counted.
     await session.execute(select(UserRow.id).where(UserRow.id == caller.user_id).with_for_update())
     mine = select(func.count()).where(OrganizationRow.region == region, OrganizationRow.creator_id == caller.user_id)
     created = await session.scalar(mine) or 0
@@ -162,7 +162,7 @@ async def _require_fewer(session: AsyncSession, caller: Caller, region: RegionId
 
 
 def with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow, int]:
-    """The organizations of a region, each with what the caller was permitted in it, if anything."""
+    """Select the organizations of a region, each with the caller's permission, if any."""
     mine = (OrganizationPermissionRow.organization_id == OrganizationRow.id) & (
         OrganizationPermissionRow.user_id == caller.user_id
     )
@@ -174,7 +174,7 @@ def with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow,
 
 
 def held_by(caller: Caller, auth: int | None) -> Permission | None:
-    """What a caller holds in an organization where it was permitted this, or nothing."""
+    """Return a caller's effective permission, given the one that was granted."""
     if caller.is_admin:
         return Permission.MANAGE
     return Permission(auth) if auth is not None else None
@@ -189,7 +189,7 @@ async def _row(session: AsyncSession, region: RegionId, name: Namespace, *, lock
 
 
 def organization_of(row: OrganizationRow, permission: Permission) -> Organization:
-    """An organization as somebody sees it who holds this permission in it."""
+    """Return an organization, as seen by a caller with this permission."""
     return Organization(
         id=row.id,
         region=RegionId(row.region),

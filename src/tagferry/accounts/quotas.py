@@ -20,8 +20,8 @@ class OrganizationQuotas:
     """Looks up and sets quotas.
 
     Args:
-        database: where organizations are on record.
-        defaults: the quotas of those of which nothing else was said.
+        database: stores the organizations.
+        defaults: the quotas of organizations without their own.
     """
 
     def __init__(self, database: Database, defaults: Limits) -> None:

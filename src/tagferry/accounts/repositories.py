@@ -1,4 +1,4 @@
-"""What is said of repositories besides their images, which their region's registry has."""
+"""Repository metadata; the images are in the region's registry."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Namespace, RegionId, RepositoryName
 
 OTHER = "other"
-"""The category of a repository that was only pushed to."""
+"""The category of a repository created by a push."""
 NO_CATEGORY = ""
-"""The category of a repository that was created without one."""
+"""The category of a repository created without one."""
 CATEGORIES = ("app_server", "linux", "framework_app", "database", "lang", OTHER, "windows", "arm")
-"""What kind of images a repository may be said to have; SWR's values."""
+"""The categories of repositories; SWR's values."""
 _UNKEPT = frozenset({"\0", *map(chr, range(0xD800, 0xE000))})
-"""What JSON can write and databases do not take as text."""
+"""Characters that JSON can contain and databases do not accept as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryMetadata:
-    """What is to be said of a repository.
+    """New metadata of a repository.
 
     Attributes:
-        is_public: whether anybody may read it; None leaves it as it is, which is not for a new one.
-        category: one of CATEGORIES, or NO_CATEGORY; None leaves it as it is, which is none for a new one.
-        description: any text; None leaves it as it is, which is none for a new one.
+        is_public: whether anyone may read it; None keeps the current value, and is not allowed for a new repository.
+        category: one of CATEGORIES, or NO_CATEGORY; None keeps the current value (none for a new repository).
+        description: any text; None keeps the current value (empty for a new repository).
 
     Raises:
-        Invalid: there is no such category, or the description is no text that can be kept.
+        Invalid: the category is unknown, or the description contains characters that cannot be stored.
     """
 
     is_public: bool | None = None
@@ -49,21 +49,21 @@ class RepositoryMetadata:
 
 
 def check_category(category: str) -> None:
-    """Raise Invalid where there is no such category."""
+    """Raise Invalid for an unknown category."""
     if category not in CATEGORIES:
         raise Invalid("category", f"must be one of {', '.join(CATEGORIES)}", category)
 
 
 OnDelete = Callable[[AsyncSession, RegionId, RepositoryName], Awaitable[None]]
-"""Ends what belongs to a repository, within the transaction that deletes its record."""
+"""Deletes what belongs to a repository, within the transaction that deletes its record."""
 
 
 class Repositories:
-    """The records of repositories; whether the registry has the repository is not asked here.
+    """Stores the metadata of repositories, without asking the registry whether they exist.
 
     Args:
-        database: where they are kept.
-        on_delete: called for every one that is deleted, whether or not it has a record.
+        database: stores the metadata.
+        on_delete: called for every deleted repository, recorded or not.
     """
 
     def __init__(self, database: Database, *, on_delete: OnDelete | None = None) -> None:
@@ -71,13 +71,13 @@ class Repositories:
         self._on_delete = on_delete
 
     async def find(self, region: RegionId, name: RepositoryName) -> RepositoryRecord | None:
-        """A repository's record, or None where nothing was said of it."""
+        """Return a repository's record, if there is one."""
         async with self._database.read() as session:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)))
         return _record(row) if row is not None else None
 
     async def list_in(self, region: RegionId, namespaces: Collection[Namespace] | None) -> list[RepositoryRecord]:
-        """The records of the repositories of these organizations, or of all, by full name."""
+        """Return the records of the repositories of these organizations, or of all, by full name."""
         here = RepositoryRow.region == region
         if namespaces is not None:
             here &= RepositoryRow.namespace.in_(namespaces)
@@ -88,25 +88,25 @@ class Repositories:
     async def create(
         self, caller: Caller, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata
     ) -> RepositoryRecord:
-        """Make a repository's record, of which the caller is the creator; raises Conflict where there is one."""
+        """Record a repository created by the caller; raises Conflict if it is recorded already."""
         try:
             return await self._insert(caller, region, name, metadata, since=None)
         except IntegrityError:
-            raise already_exists(region, name) from None
+            raise repository_conflict(region, name) from None
 
     async def find_or_create(
         self, caller: Caller, region: RegionId, name: RepositoryName, *, since: datetime | None = None
     ) -> RepositoryRecord:
-        """A repository's record, which is made where only the registry knew of the repository.
+        """Return a repository's record; create it if only the registry knows the repository.
 
-        Such a one is private and of the category `other`. Its creator is the organization's, since nobody knows who
-        pushed it, or the caller where only the registry knows the organization too.
+        A record created here is private and of the category `other`. Its creator is the organization's, since the
+        pusher is unknown, or the caller if only the registry knows the organization.
 
         Args:
-            caller: whoever has something to say of it.
-            region: where it is.
+            caller: the user who needs the record.
+            region: the region of the repository.
             name: its name.
-            since: when it was created, if that is known; otherwise now.
+            since: when the repository was created, if known; by default now.
         """
         if found := await self.find(region, name):
             return found
@@ -121,7 +121,7 @@ class Repositories:
         return found
 
     async def update(self, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata) -> RepositoryRecord:
-        """Say something else of a repository; raises NotFound where there is no record of it."""
+        """Update a repository's metadata; raises NotFound if it has no record."""
         async with self._database.write() as session:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)).with_for_update())
             if row is None:
@@ -133,7 +133,7 @@ class Repositories:
         return _record(row)
 
     async def delete(self, region: RegionId, name: RepositoryName) -> None:
-        """Forget what was said of a repository, with who may use it, and end what belongs to it."""
+        """Delete a repository's record with its permissions and shares, and what belongs to it."""
         async with self._database.write() as session:
             if self._on_delete is not None:
                 await self._on_delete(session, region, name)
@@ -148,7 +148,7 @@ class Repositories:
         *,
         since: datetime | None,
     ) -> RepositoryRecord:
-        """Record a repository that the caller creates now or, with `since`, one that was there already."""
+        """Record a repository that the caller creates now or, with `since`, one that already exists."""
         now = datetime.now(UTC)
         async with self._database.write() as session:
             organization = await _organization(session, region, name.namespace)
@@ -173,13 +173,13 @@ class Repositories:
         return _record(row)
 
 
-def already_exists(region: RegionId, name: RepositoryName) -> Conflict:
-    """The error of a repository that exists, whoever knows of it."""
-    return Conflict("repository", f"the repository {name} exists already in {region}")
+def repository_conflict(region: RegionId, name: RepositoryName) -> Conflict:
+    """Return the error for a repository that already exists."""
+    return Conflict("repository", f"the repository {name} already exists in {region}")
 
 
 async def _organization(session: AsyncSession, region: RegionId, name: Namespace) -> OrganizationRow | None:
-    """The organization if tagferry manages it, held so that it does not end before its new repository is recorded."""
+    """Return the organization if it is recorded, locked against deletion until its new repository is recorded."""
     mine = select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
     row: OrganizationRow | None = await session.scalar(mine.with_for_update(read=True, key_share=True))
     return row

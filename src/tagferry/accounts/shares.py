@@ -1,4 +1,4 @@
-"""Repositories that are shared with other domains, whose users may then read them."""
+"""Repositories shared with other domains, whose users may read them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,10 +23,10 @@ from tagferry.names import RegionId, RepositoryName
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """That the users of a domain may read a repository.
+    """A share of a repository with a domain, whose users may read it.
 
     Attributes:
-        deadline: the last day, by UTC, on which they may; None where there is none.
+        deadline: the last day, in UTC, on which the share is valid; None for no end.
     """
 
     domain_name: str
@@ -39,17 +39,17 @@ class Share:
 
     @property
     def is_expired(self) -> bool:
-        """Whether its last day has passed."""
+        """Whether the last day has passed."""
         return _is_over(self.deadline)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SharedRepository:
-    """A repository that is shared with somebody.
+    """A repository that is or was shared.
 
     Attributes:
-        domain_name: the domain that it belongs to; empty where only an open region's registry knows its organization.
-        is_over: whether nobody of the asking caller's domain may read it any more; always false for its own people.
+        domain_name: the domain that owns it; empty if its organization exists only in an open region's registry.
+        is_over: whether the share with the caller's domain has expired; always false for shares given by the caller.
     """
 
     name: RepositoryName
@@ -58,17 +58,17 @@ class SharedRepository:
 
 
 class Shares:
-    """With whom repositories are shared; a repository is told by the id of its record.
+    """Stores shares of repositories, which are identified by the ids of their rows.
 
     Args:
-        database: where that is kept.
+        database: stores the shares.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list_of(self, repository: int) -> list[Share]:
-        """With whom a repository is or was shared, by the domains' names."""
+        """Return the shares of a repository, expired ones too, by domain name."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(RepositoryShareRow)
@@ -80,7 +80,7 @@ class Shares:
     async def create(
         self, caller: Caller, repository: int, domain_name: str, *, deadline: datetime | None, description: str
     ) -> None:
-        """Share a repository with a domain; raises NotFound for the domain, and Conflict where it is shared already."""
+        """Share a repository with a domain; raises NotFound for the domain, and Conflict if it is shared already."""
         now = datetime.now(UTC)
         try:
             async with self._database.write() as session:
@@ -100,12 +100,12 @@ class Shares:
                 )
                 await session.flush()
         except IntegrityError:
-            raise Conflict("share", f"the repository is shared with {domain_name} already; update that") from None
+            raise Conflict("share", f"the repository is already shared with {domain_name}; update that share") from None
 
     async def update(
         self, repository: int, domain_name: str, *, deadline: datetime | None, description: str | None
     ) -> None:
-        """Share until another day; a description of None leaves it as it is. Raises NotFound."""
+        """Change a share's deadline, and its description unless None; raises NotFound."""
         async with self._database.write() as session:
             row = await _row(session, repository, domain_name)
             row.deadline = deadline
@@ -113,13 +113,13 @@ class Shares:
             row.updated_at = datetime.now(UTC)
 
     async def delete(self, repository: int, domain_name: str) -> None:
-        """Share no longer; raises NotFound."""
+        """Delete a share; raises NotFound."""
         async with self._database.write() as session:
             row = await _row(session, repository, domain_name)
             await session.delete(row)
 
     async def received(self, caller: Caller, region: RegionId) -> list[SharedRepository]:
-        """The repositories of a region that are or were shared with the caller's domain, by full name."""
+        """Return the repositories of a region that are or were shared with the caller's domain, by full name."""
         with_us = and_(
             RepositoryShareRow.repository_id == RepositoryRow.id, RepositoryShareRow.domain_name == caller.domain_name
         )
@@ -131,7 +131,7 @@ class Shares:
             return sorted(_shared(*row) for row in rows)
 
     async def given(self, caller: Caller, region: RegionId) -> list[SharedRepository]:
-        """The repositories of a region that are or were shared, of those that the caller has a permission in."""
+        """Return the repositories of a region that are or were shared, and in which the caller has a permission."""
         chosen = repositories_with_domains(region).where(RepositoryRow.id.in_(select(RepositoryShareRow.repository_id)))
         if not caller.is_admin:
             organizations = select(OrganizationPermissionRow.organization_id).where(

@@ -1,9 +1,9 @@
-"""Credentials that expire: secrets to log into the registry with, its tokens, and access keys with a security token.
+"""Expiring credentials: registry login secrets, registry tokens, and access keys with a security token.
 
-Nothing of them is kept. What a credential says is sealed with the vault's keys into the credential itself, so that it
-can be neither read nor made elsewhere, and a database that leaks holds none. Each goes back to a permanent access key
-or to the user's password, and ends with it, with the user, with the IAM token that it was got by, or at its time,
-whichever comes first. While the user or the key is disabled, it is no good.
+None of them is stored. The vault's keys seal a credential's content into the credential itself, so that others can
+neither read nor forge it, and a leaked database contains none. Each derives from a permanent access key or from the
+user's password. It ends with that key or password, with the user, with the IAM token that it was obtained with, or
+when it expires, whichever comes first. It is not accepted while the user or the key is disabled.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,20 +20,20 @@ from tagferry.errors import Invalid, Unauthenticated
 from tagferry.names import RegionId
 
 MIN_LIFETIME, MAX_LIFETIME = timedelta(minutes=15), timedelta(hours=24)
-"""The lifetimes that a call may ask for, for login secrets as for temporary access keys.
+"""The shortest and longest lifetimes of login secrets and temporary access keys.
 
 Source: SWR API reference, CreateSecret; IAM API reference, CreateTemporaryAccessKeyByToken.
 """
 
 PREFIX = "HST"
-"""What the ids of temporary access keys begin with; a permanent one may by chance."""
+"""The prefix of temporary access keys; a permanent one may have it by chance."""
 
 _LOGIN, _KEY, _REGISTRY, _REFRESH = "login", "key", "registry", "refresh"
 _LOGIN_API, _KEY_API = "POST /v2/manage/utils/secret", "POST /v3.0/OS-CREDENTIAL/securitytokens"
 
 
 def parse_lifetime(field: str, seconds: int) -> timedelta:
-    """The lifetime that a call asks for in a field; raises Invalid."""
+    """Return the lifetime requested in a field; raises Invalid."""
     shortest, longest = int(MIN_LIFETIME.total_seconds()), int(MAX_LIFETIME.total_seconds())
     if not shortest <= seconds <= longest:
         raise Invalid(field, f"must be {shortest} to {longest} seconds", seconds)
@@ -41,7 +41,7 @@ def parse_lifetime(field: str, seconds: int) -> timedelta:
 
 
 class TemporaryCredentials:
-    """Makes them and recognizes them; a credential of one kind is none of the other."""
+    """Creates and recognizes expiring credentials; each kind is accepted only as that kind."""
 
     def __init__(self, users: Users, vault: Vault, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._users = users
@@ -49,10 +49,10 @@ class TemporaryCredentials:
         self._clock = clock
 
     async def create_login(self, caller: Caller, lifetime: timedelta) -> LoginSecret:
-        """Make a secret to log into the registry with; it ends with what the caller was known by.
+        """Create a secret to log into the registry; it ends with the caller's own credential.
 
         Raises:
-            Unauthenticated: the user, or what it was known by, is gone or disabled by now.
+            Unauthenticated: the user or the caller's credential was deleted or disabled.
         """
         made = random_key(PREFIX)
         expires_at = self._end(caller, lifetime)
@@ -60,10 +60,10 @@ class TemporaryCredentials:
         return LoginSecret(access_key=made.access_key, password=sealed, expires_at=expires_at)
 
     async def create_key(self, caller: Caller, lifetime: timedelta) -> TemporaryKey:
-        """Make an access key with a security token; it ends with what the caller was known by.
+        """Create an access key with a security token; it ends with the caller's own credential.
 
         Raises:
-            Unauthenticated: the user, or what it was known by, is gone or disabled by now.
+            Unauthenticated: the user or the caller's credential was deleted or disabled.
         """
         made = random_key(PREFIX)
         expires_at = self._end(caller, lifetime)
@@ -83,17 +83,17 @@ class TemporaryCredentials:
         scopes: Sequence[str],
         is_refreshable: bool = False,
     ) -> RegistryToken:
-        """Make a token for a region's embedded registry; it ends with what the caller was known by.
+        """Create a token for a region's embedded registry; it ends with the caller's own credential.
 
         Args:
-            caller: None for somebody who did not say who it is.
-            lifetime: how long it lasts.
-            region: the only one that it is for.
-            scopes: what it is good for at most; what its owner may do is asked when it is used.
-            is_refreshable: make one to get more of them with, too, if there is a caller.
+            caller: None for an anonymous token.
+            lifetime: its maximum lifetime.
+            region: the only region that accepts it.
+            scopes: its maximum scopes; the permissions of its owner are checked when it is used.
+            is_refreshable: also create a refresh token, if there is a caller.
 
         Raises:
-            Unauthenticated: the user, or what it was known by, is gone by now.
+            Unauthenticated: the user or the caller's credential was deleted.
         """
         issued_at, refresh_token = self._clock(), None
         document: dict[str, Any] = {"kind": _REGISTRY, "region": region, "scopes": list(scopes)}
@@ -109,10 +109,10 @@ class TemporaryCredentials:
         return RegistryToken(value=sealed, issued_at=issued_at, expires_at=expires_at, refresh_token=refresh_token)
 
     async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer | None:
-        """Whoever a token of a region's registry stands for.
+        """Return the bearer of a region's registry token.
 
         Returns:
-            None where it is no such token, or where what it goes back to is gone.
+            None if it is not such a token, or if the user or credential that it derives from was deleted.
 
         Raises:
             Unauthenticated: it has expired.
@@ -127,7 +127,7 @@ class TemporaryCredentials:
         return RegistryBearer(caller, tuple(document["scopes"])) if caller is not None else None
 
     async def by_refresh_token(self, token: str, region: RegionId) -> Caller | None:
-        """Whoever may get tokens of a region's registry by this one; else as `by_registry_token`."""
+        """Return the caller who may get registry tokens by this refresh token; otherwise as `by_registry_token`."""
         document = self._unseal(_REFRESH, token)
         if document is None or document["region"] != region:
             return None
@@ -135,7 +135,7 @@ class TemporaryCredentials:
         return await self._owner(document)
 
     async def by_login(self, access_key: str, password: str) -> Caller | None:
-        """Whoever this login secret stands for, or None where it is none; raises Unauthenticated where it expired."""
+        """Return the owner of a login secret, or None if it is not one; raises Unauthenticated if it has expired."""
         document = self._unseal(_LOGIN, password, access_key)
         if document is None:
             return None
@@ -143,10 +143,10 @@ class TemporaryCredentials:
         return await self._owner(document)
 
     async def by_key(self, access_key: str, security_token: str) -> tuple[Caller, str] | None:
-        """Whoever a temporary access key stands for, with the key's secret.
+        """Return the owner of a temporary access key, and the key's secret.
 
         Returns:
-            None where the security token is not this key's, or where what it goes back to is gone or disabled.
+            None if the security token does not match the key, or if what it derives from was deleted or disabled.
 
         Raises:
             Unauthenticated: it has expired.
@@ -161,14 +161,14 @@ class TemporaryCredentials:
         return (caller, document["secret"]) if caller is not None else None
 
     def _end(self, caller: Caller, lifetime: timedelta) -> datetime:
-        """When a credential that this caller makes ends: one that expires could otherwise be renewed for ever."""
+        """Return when a new credential expires: not after the caller's own, which could else be renewed forever."""
         end = self._clock() + lifetime
         return end if caller.credential.expires_at is None else min(end, caller.credential.expires_at)
 
     async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
         owner = await self._users.by_credential(caller.user_id, caller.credential.access_key, caller.credential.token)
         if owner is None or caller.credential.version not in ("", owner.credential.version):
-            raise Unauthenticated("the user, or the key or password that it showed, is gone or disabled by now")
+            raise Unauthenticated("the user, or the access key or password used, was deleted or disabled")
         return self._vault.seal(
             document
             | {

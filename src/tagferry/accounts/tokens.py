@@ -21,12 +21,12 @@ _AND = ","
 
 
 MAX_CLOCK_SKEW = timedelta(days=1)
-"""By so much may the clock of the process that issued something have been ahead: as far as a wrong time zone, whose
-correction must not log everybody out."""
+"""The tolerance for a clock that was ahead when a credential was issued: the largest error of a wrong time zone,
+whose correction must not log out everyone."""
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -46,7 +46,7 @@ class Tokens:
         project: RegionId | None = None,
         is_scoped: bool = True,
     ) -> Token:
-        """Make a token for a user; expired ones of the same user are dropped on the way.
+        """Issue a token for a user, and delete the user's expired ones.
 
         Args:
             caller: the user who has just authenticated; the token ends with the access key or the token that
@@ -65,14 +65,14 @@ class Tokens:
         )
         value = secrets.token_urlsafe(48)
         async with self._database.write() as session:
-            # A new password ends the tokens that there are, and this one would come after.
+            # The lock orders this after a change of the password, which revokes the existing tokens.
             user = await session.get(UserRow, caller.user_id, with_for_update=True)
             if (
                 user is None
                 or not user.enabled
                 or credential.version not in ("", credential_version(user, credential.access_key))
             ):
-                raise Unauthenticated("the user, or the password that it showed, is gone or disabled by now")
+                raise Unauthenticated("the user, or the password used, was deleted or disabled")
             if credential.token is not None:
                 parent = await session.get(TokenRow, credential.token)
                 if parent is None:
@@ -96,7 +96,7 @@ class Tokens:
         return Token(value=value, record=record)
 
     async def find(self, value: str, *, even_disabled: bool = False) -> TokenRecord | None:
-        """What is on record of a token.
+        """Return the record of a token.
 
         Args:
             value: the token.
@@ -104,8 +104,8 @@ class Tokens:
                 they are enabled again.
 
         Returns:
-            None where it is unknown, has expired, or is disabled, and where it was issued later than now: then the
-            clock was wrong or is, and would bring back what had expired.
+            None if it is unknown, expired or disabled, or if it was issued in the future: then the clock was or is
+                wrong, and could make an expired token valid again.
         """
         if len(value) > bounds.IAM_TOKEN_CHARACTERS:
             return None
@@ -150,12 +150,12 @@ class Tokens:
         )
         revoked = revoked.union(select(TokenRow.token_hash).where(TokenRow.parent == revoked.c.token_hash))
         async with self._database.write() as session:
-            # A token that is being issued by this one is stored before this, or not at all.
+            # The lock makes a token that is being issued with this one either visible here or fail.
             await session.get(UserRow, token.owner.user_id, with_for_update=True)
             await session.execute(delete(TokenRow).where(TokenRow.token_hash.in_(select(revoked.c.token_hash))))
 
     async def owner(self, value: str) -> Caller | None:
-        """The token's user; None as for `find`."""
+        """Return the owner of a token; None as for `find`."""
         found = await self.find(value)
         return found.owner if found is not None else None
 

@@ -1,4 +1,4 @@
-"""Users, and the domains that they belong to."""
+"""Users and their domains."""
 
 import hashlib
 import re
@@ -44,10 +44,9 @@ _BY_PASSWORD_AND_TOKEN, _BY_KEY_AND_TOKEN = _BY_PASSWORD.where(_TOKEN_EXISTS), _
 
 
 class Users:
-    """Creates, finds and changes users; every user belongs to a domain, which comes into being with its first user.
+    """Stores users; every user belongs to a domain, which is created with its first user.
 
-    There is an administrator at all times: the last one that is enabled can be neither deleted, nor disabled, nor made
-    an ordinary user.
+    There is always an enabled administrator: the last one cannot be deleted, disabled or made an ordinary user.
     """
 
     def __init__(self, database: Database, vault: Vault) -> None:
@@ -68,17 +67,17 @@ class Users:
         """Create a user.
 
         Args:
-            name: unlike any other user's, in all domains.
-            password: without one the user cannot log in by password until it is given one.
+            name: unique among all domains.
+            password: None for a user who cannot log in by password until one is set.
             domain: the name of the user's domain, which is created with its first user.
             is_admin: whether the user is an administrator.
-            enabled: whether the user is let in.
-            description: what people should know about the user.
+            enabled: whether the user can authenticate.
+            description: a description for people.
             profile: what clients store with the user; it has no effect here.
 
         Raises:
             Invalid: a name, the password or the description breaks a rule.
-            Conflict: there is such a user.
+            Conflict: the user already exists.
         """
         _check_name("user name", name)
         _check_name("domain", domain)
@@ -103,13 +102,13 @@ class Users:
                 return caller_of(row, domain_row)
         except IntegrityError:
             if not await self.list_users(name=name):
-                raise Conflict("user", f"somebody else made the domain {domain} just now; try again") from None
+                raise Conflict("user", f"the domain {domain} was created concurrently; try again") from None
             raise _taken(name) from None
 
     async def list_users(
         self, *, domain_id: str | None = None, name: str | None = None, enabled: bool | None = None
     ) -> list[UserRecord]:
-        """The users, by name; of this domain, of this name, and enabled or not, where that is given."""
+        """Return the users by name, filtered by domain, name and state if given."""
         wanted = _USERS.order_by(UserRow.name)
         for column, value, pattern in ((UserRow.domain_id, domain_id, _ID), (UserRow.name, name, _NAME)):
             if value is not None:
@@ -122,48 +121,48 @@ class Users:
             return [_record(user, domain) for user, domain in await session.execute(wanted)]
 
     async def administrators(self) -> list[UserRecord]:
-        """The administrators, by name, enabled or not."""
+        """Return the administrators by name, disabled ones too."""
         async with self._database.read() as session:
             rows = await session.execute(_USERS.where(UserRow.is_admin).order_by(UserRow.name))
             return [_record(user, domain) for user, domain in rows]
 
     async def show(self, user_id: str) -> UserRecord:
-        """What is on record of a user; raises NotFound."""
+        """Return the record of a user; raises NotFound."""
         async with self._database.read() as session:
             return _record(*await _user_by_id(session, user_id))
 
     async def find(self, name: str) -> Caller:
-        """The user of this name; raises NotFound."""
+        """Return the user of this name; raises NotFound."""
         async with self._database.read() as session:
             user, domain = await _user_by_name(session, name)
             return caller_of(user, domain)
 
     async def name_of(self, user_id: str) -> str | None:
-        """The name of the user of this id, enabled or not, if there is one."""
+        """Return the name of a user, enabled or not; None if the user does not exist."""
         async with self._database.read() as session:
             found = await _find(session, UserRow.id, user_id, _ID)
         return found[0].name if found is not None else None
 
     async def by_id(self, user_id: str) -> Caller | None:
-        """The user of this id, if there still is one, and it is enabled."""
+        """Return the user of this id; None unless it exists and is enabled."""
         async with self._database.read() as session:
             found = (await session.execute(_BY_ID, {"user": user_id})).first()
         return caller_of(found[0], found[1]) if found is not None else None
 
     async def domains(self) -> list[Domain]:
-        """The domains, by name."""
+        """Return the domains by name."""
         async with self._database.read() as session:
             rows = await session.scalars(select(DomainRow).order_by(DomainRow.name))
             return [Domain(domain_id=row.id, name=row.name) for row in rows]
 
     async def domain_name(self, domain_id: str) -> str:
-        """The name of the domain of this id; raises NotFound."""
+        """Return the name of a domain; raises NotFound."""
         if _ID.fullmatch(domain_id):
             async with self._database.read() as session:
                 domain = await session.get(DomainRow, domain_id)
             if domain is not None:
                 return domain.name
-        raise NotFound("domain", repr(domain_id), "the first user of a new one is made by: tagferry user create")
+        raise NotFound("domain", repr(domain_id), "create its first user with: tagferry user create")
 
     async def update(
         self,
@@ -176,10 +175,10 @@ class Users:
         is_admin: bool | None = None,
         profile: Mapping[str, Any] | None = None,
     ) -> UserRecord:
-        """Change what is given of a user, all of it or nothing; a new password ends the tokens got by the old one.
+        """Change the given fields of a user, all or none; a new password revokes the tokens obtained with the old one.
 
         Raises:
-            NotFound: there is no such user.
+            NotFound: the user does not exist.
             Invalid: the name, the password or the description breaks a rule.
             Conflict: another user has the name, or this is the last administrator.
         """
@@ -223,7 +222,7 @@ class Users:
             await session.delete(user)
 
     async def by_password(self, name: str, password: str) -> Caller | None:
-        """The user, if it is enabled and the password is right; takes as long for a user that does not exist."""
+        """Return the user if it is enabled and the password is right; takes equally long if it does not exist."""
         async with self._database.read() as session:
             found = await _find(session, UserRow.name, name, _NAME)
         if found is None:
@@ -235,7 +234,7 @@ class Users:
         return caller_of(user, domain, Credential(version=credential_version(user)))
 
     async def by_credential(self, user_id: str, access_key: str | None, token: str | None = None) -> Caller | None:
-        """The user, if it is enabled and still has this permanent access key, enabled too, or, without one, a password.
+        """Return the user if it is enabled and still has this permanent access key, also enabled, or else a password.
 
         A credential derived from that key or password is valid as long as `credential.version` stays the same. With the
         hash of a token, that token must not have been revoked either.
@@ -270,18 +269,18 @@ class Users:
 
 
 def random_password() -> str:
-    """A password that nobody can guess."""
+    """Return a random password."""
     return secrets.token_urlsafe(18)
 
 
 def check_description(description: str) -> None:
-    """Let what describes a user or a key pass; raises Invalid."""
+    """Raise Invalid if a description of a user or a key breaks a rule."""
     if len(description) > DESCRIPTION_LIMIT or "\0" in description:
         raise Invalid("description", f"must be at most {DESCRIPTION_LIMIT} characters, none of them NUL")
 
 
 def caller_of(user: UserRow, domain: DomainRow, credential: Credential | None = None) -> Caller:
-    """The caller that these rows describe."""
+    """Return the caller of these rows."""
     return Caller(
         user_id=user.id,
         name=user.name,
@@ -293,7 +292,7 @@ def caller_of(user: UserRow, domain: DomainRow, credential: Credential | None = 
 
 
 def credential_version(user: UserRow, access_key: str | None = None) -> str:
-    """A text that changes with the user's access key, or without one with its password, of which it tells nothing."""
+    """Return a string that changes with the access key, or else with the password, and reveals neither."""
     return _credential_version(user.password_hash, access_key)
 
 
@@ -321,11 +320,11 @@ def _check_name(field: str, name: str) -> None:
 
 
 def _taken(name: str) -> Conflict:
-    return Conflict("user", f"the user {name} exists already")
+    return Conflict("user", f"the user {name} already exists")
 
 
 async def _lock_administrators(session: AsyncSession) -> Collection[str]:
-    """The ids of the administrators that are enabled; nobody else changes who they are before this transaction ends."""
+    """Return the ids of the enabled administrators, locked until this transaction ends."""
     wanted = select(UserRow.id).where(UserRow.is_admin, UserRow.enabled).order_by(UserRow.id).with_for_update()
     return (await session.scalars(wanted)).all()
 
@@ -361,7 +360,7 @@ async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, Doma
 async def _find(
     session: AsyncSession, column: InstrumentedAttribute[str], value: str, pattern: re.Pattern[str]
 ) -> tuple[UserRow, DomainRow] | None:
-    """The user with this value, which no database is asked for where it cannot be one."""
+    """Return the user with this value; values that do not match the pattern are not looked up."""
     if not pattern.fullmatch(value):
         return None
     found = (await session.execute(_USERS.where(column == value))).first()

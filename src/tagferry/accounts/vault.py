@@ -1,4 +1,4 @@
-"""Secrets at rest: access keys' secrets encrypted, passwords hashed."""
+"""Secrets at rest: encrypted secrets of access keys, and hashed passwords."""
 
 import asyncio
 import json
@@ -22,9 +22,9 @@ Result = TypeVar("Result")
 
 # OWASP's minimum for argon2id: 19 MiB and two passes.
 HASHING_THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))
-"""Passwords hashed at once, so that logins can exhaust neither the memory nor the processors."""
+"""Concurrent password hashes, so that logins exhaust neither memory nor processors."""
 _NICE = 10
-"""How far the threads that hash give way to the one that answers requests."""
+"""The niceness of hashing threads, so that they yield to the thread that serves requests."""
 
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
@@ -42,10 +42,10 @@ class Vault:
 
     @classmethod
     def open(cls, configured: str | None, key_file: Path) -> "Vault":
-        """Use the configured keys, or the key file, which is made where there is none.
+        """Use the configured keys, or the key file, which is created if missing.
 
         Raises:
-            Invalid: what is configured is no key.
+            Invalid: a configured key is malformed.
         """
         text = configured or _read_or_create(key_file)
         return cls([key.strip() for key in text.replace("\n", ",").split(",") if key.strip()])
@@ -54,7 +54,7 @@ class Vault:
         return self._fernet.encrypt(secret.encode()).decode()
 
     def decrypt(self, encrypted: str) -> str:
-        """The secret; raises Unavailable where none of the keys fits."""
+        """Return the secret; raises Unavailable if no key can decrypt it."""
         try:
             return self._fernet.decrypt(encrypted.encode()).decode()
         except InvalidToken:
@@ -63,11 +63,11 @@ class Vault:
             ) from None
 
     def seal(self, document: dict[str, Any]) -> str:
-        """Text that only whoever holds the keys can read or make."""
+        """Return the document as text that only holders of the keys can read or create."""
         return self.encrypt(json.dumps(document, separators=(",", ":")))
 
     def unseal(self, sealed: str) -> dict[str, Any] | None:
-        """The document, or None where this is nothing that was sealed."""
+        """Return the sealed document, or None if the text was not sealed with these keys."""
         if len(sealed) > bounds.SEALED_BYTES:
             return None
         try:
@@ -86,7 +86,7 @@ class Vault:
 
 
 def _give_way() -> None:
-    # Linux has a priority for each thread; elsewhere it would be that of the whole process.
+    # On Linux, each thread has its own priority; elsewhere this would change the whole process.
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
@@ -107,7 +107,7 @@ def _matches(password: str, hashed: str) -> bool:
 
 
 def _bytes(password: str) -> bytes:
-    """The password's bytes, for any text: JSON can hold what UTF-8 proper cannot."""
+    """Encode any text, including lone surrogates, which JSON can contain and strict UTF-8 cannot."""
     return password.encode("utf-8", "surrogatepass")
 
 

@@ -171,7 +171,7 @@ async def test_nobody_is_let_in_by_what_is_disabled_until_it_is_enabled(
         with pytest.raises(Unauthenticated):
             await way
     assert await temporary.by_key(made.access_key, made.security_token) is None
-    with pytest.raises(Unauthenticated, match="gone or disabled"):
+    with pytest.raises(Unauthenticated, match="deleted or disabled"):
         await temporary.create_login(owner, timedelta(hours=1))
     await enable(True)
     for way in ways():

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.access import Access
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import RepositoryMetadata, already_exists
+from tagferry.accounts.repositories import RepositoryMetadata, repository_conflict
 from tagferry.catalog import has_tags
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
@@ -75,7 +75,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     metadata = body.metadata
     await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
     if await has_tags(context.region.store, name):
-        raise already_exists(context.region.id, name)
+        raise repository_conflict(context.region.id, name)
     await _require_room(context, name)
     await context.services.repositories.create(context.caller, context.region.id, name, metadata)
     return JSONResponse({}, status_code=201)

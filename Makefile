@@ -1,17 +1,17 @@
-# Every target sets up what it needs: beforehand there are only make and Python 3.11 or newer.
+# Every target installs what it needs; only make and Python 3.11 or newer have to exist.
 #
-#   make demo           two registries, a real image and one synchronization, on this machine
-#   make test           the tests            ARGS='-k signing -x' goes to pytest
-#   make test-faults    servers and registries that are killed, attacked, starved and silent; takes minutes
-#   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
-#   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
-#   make fuzz           requests made up from the OpenAPI document
-#   make fuzz-parsers   bytes made up for every parser of what strangers send; Linux only
+#   make demo           two registries, an image and one sync, on this machine
+#   make test           the tests            ARGS='-k signing -x' is passed to pytest
+#   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
+#   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
+#   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
+#   make fuzz           fuzz the API with requests generated from the OpenAPI document
+#   make fuzz-parsers   fuzz every parser of untrusted input; Linux only
 #   make faults         kills and errors at system calls, attacks, and a soak; KILLS=1000 MINUTES=60 for more
 #   make check          ruff, mypy, import-linter
-#   make bench          the benchmarks       ARGS goes to them
-#   make bench-durable  those of the queue   ARGS goes to them
-#   make lock           write requirements/*.txt anew from pyproject.toml
+#   make bench          the benchmarks       ARGS are passed on
+#   make bench-durable  those of the queue   ARGS are passed on
+#   make lock           update requirements/*.txt from pyproject.toml
 #   make clean          remove .venv and every cache
 
 PYTHON ?= python3
@@ -25,15 +25,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_LOCKED := $(PIP) install --quiet --require-hashes -r
 INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 
-# Many tests wait more than they compute. A file's tests stay in one process, which has servers of its own. The files
-# come in the order of their names: ordered by the number of tests, as is the default, those with few and long tests
-# would come last, in one process.
+# Many tests wait more than they compute. The tests of a file run in one process, which has its own servers. Files are
+# ordered by name: in the default order, by the number of tests, those with few long tests would run last, in one
+# process.
 IN_PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 LOCK_VENV := build/lock-venv
 COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
-# An editable install without build isolation needs the build's own requirements; hatchling asks for editables.
+# An editable install without build isolation needs the build requirements; hatchling also needs editables.
 BUILD_REQUIREMENTS := import tomllib; \
 	requires = tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]; \
 	print(*requires, "editables", sep="\n")

@@ -1,4 +1,4 @@
-"""A region that does not accept every image: docker-registry as the target, with a configuration of what it accepts."""
+"""A region that does not accept every image: docker-registry as the target, with a configuration of accepted images."""
 
 import asyncio
 import json

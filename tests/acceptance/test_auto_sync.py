@@ -1,4 +1,4 @@
-"""An image that is pushed once is copied everywhere, and then there are no more requests."""
+"""An image that is pushed once is copied everywhere, and then requests stop."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

@@ -71,7 +71,7 @@ class Caller:
             self._connection = None
 
     def registry(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Send a request to the registry; `_` in the names of headers stands for `-`."""
+        """Send a request to the registry; `_` in header names becomes `-`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._ask(method, path, body, {**self._login, **named})
 

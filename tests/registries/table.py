@@ -48,7 +48,7 @@ def _images(vendor: Vendor, direction: Direction, findings: Findings) -> str:
     if direction is Direction.SOURCE:
         return "everything"
     if vendor.refuses.push:
-        return "nothing, as it takes no pushes"
+        return "nothing, since it accepts no pushes"
     refused = [name for name, is_so in vendor.refuses.by_name().items() if is_so]
     return f"everything; refused, with the reason: {', '.join(refused)}" if refused else "everything"
 
@@ -59,7 +59,7 @@ def _met(vendor: Vendor, behavior: Behavior, direction: Direction, findings: Fin
     if behavior.name not in findings[vendor.name, direction].met:
         return "not met"
     if behavior.refuses:
-        return "ends with the reason"
+        return "fails with the reason"
     return "nothing to copy" if vendor.refuses.push and direction is Direction.TARGET else "copied"
 
 

@@ -55,7 +55,7 @@ ECR = Vendor(
             effect="A list of tags with `n` above 1,000 is refused.",
             source="google/go-containerregistry#681",
             instead=_many,
-            avoided="pages of 1,000 are asked for",
+            avoided="tagferry requests pages of 1,000",
         ),
         opaque_pages(
             2,

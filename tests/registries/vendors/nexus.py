@@ -46,14 +46,14 @@ NEXUS = Vendor(
             effect="A manifest without `Content-Length` is refused with 411.",
             source="sonatype/nexus-public#1040",
             instead=_length_required,
-            avoided="the length is sent",
+            avoided="tagferry sends the length",
         ),
         Behavior(
             name="500 for absent manifests",
             effect="In 3.96, HEAD of a manifest by a digest that does not exist is answered with 500.",
             source="sonatype/nexus-public#1059",
             instead=_head_fails,
-            avoided="what was just stored is not asked for",
+            avoided="tagferry does not request what it has just stored",
         ),
     ),
 )

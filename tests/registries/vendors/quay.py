@@ -21,11 +21,11 @@ QUAY = Vendor(
     access_source="helm/helm#31567",
     behaviors=(
         Behavior(
-            name="no pull of what does not exist",
+            name="no pull from a missing repository",
             effect="A token for `pull` alone grants nothing in a repository that does not exist: 401 instead of 404.",
             source="helm/helm#31567",
             afterwards=_reported,
-            avoided="targets are asked with `pull,push`",
+            avoided="target tokens are requested with `pull,push`",
         ),
         opaque_pages(
             2,

@@ -438,7 +438,7 @@ async def test_a_tag_that_changed_since_it_was_read_is_not_deleted(
     (seen,) = await store.describe_tags(repository)
     await push(store, repository, new, Tag("one"))
 
-    with pytest.raises(Conflict, match="was written since"):
+    with pytest.raises(Conflict, match="was changed by another client"):
         await store.delete_manifest(repository, Tag("one"), seen=seen)
 
     assert (await store.get_manifest(repository, Tag("one"))).digest == new.digest

@@ -1,4 +1,4 @@
-"""Three regions in memory with rules between them, and someone who brings images in the place of the sync service."""
+"""Three regions in memory with rules between them, and a fake sync service that copies images."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,9 +48,9 @@ class Courier:
     Attributes:
         requests: what it was asked for.
         waiting: jobs that it has not done yet; while `holding`, all of them.
-        arrivals: where something has arrived, and nobody has looked yet.
+        arrivals: the tags that were copied and have not been checked yet.
         refusal: raised instead of taking a request.
-        rewritten: what it makes of an image on its way, by the digest.
+        rewritten: the images that it writes instead, by the digest of the source.
         unsearched: why it does not find all signatures.
     """
 
@@ -106,7 +106,7 @@ class Courier:
         return StartedSync(request=request, jobs={request.tags[0]: place})
 
     async def deliver(self, *, crossing: bool = False) -> None:
-        """Do every waiting job, one after the other or, `crossing`, each with what stood there when it began."""
+        """Run the waiting jobs in order or, if `crossing`, each with the source as it was when the job started."""
         self.holding = False
         seen = self.read if crossing else {}
         while self.waiting:
@@ -121,7 +121,7 @@ class Courier:
             self.arrivals.append((source(request.target_region), request.tags[0]))
 
     def ways(self) -> list[str]:
-        """What it was asked for, each as `a>b`."""
+        """Return its requests, each as `a>b`."""
         return [f"{request.source_region}>{request.target_region}" for request in self.requests]
 
     async def _end(self, job_id: int, status: JobStatus, digest: Digest) -> None:
@@ -209,14 +209,14 @@ class Circle:
             if not self.courier.arrivals:
                 return
             await self.watch.check(*self.courier.arrivals.pop(0))
-        raise AssertionError(f"it goes on and on: {self.courier.ways()}")
+        raise AssertionError(f"endless synchronizations: {self.courier.ways()}")
 
     async def hide_job(self, job_id: int, *, hidden: bool) -> None:
-        """Let nobody see that a job is open, as where two processes start theirs at the same moment."""
+        """Hide that a job is open, as if two processes started their jobs at the same moment."""
         status = JobStatus.CANCEL if hidden else JobStatus.WAITING
         async with self.database.write() as session:
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(status=status.value))
 
     async def digests(self, tag: Tag = V1) -> list[Digest | None]:
-        """What the tag points to in each region."""
+        """Return the digest of the tag in each region."""
         return [await store.tag(APP, tag) for store in self.stores.values()]

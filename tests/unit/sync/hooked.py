@@ -1,4 +1,4 @@
-"""Triggers of a repository in memory, and whoever tells them of its tags."""
+"""Triggers of a repository in memory, and the follower that notifies them of its tags."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +38,7 @@ def later(**time: float) -> datetime:
 
 
 class Hooked:
-    """Triggers of `team/app` in region A, which has an image, and whoever tells them of its tags."""
+    """Triggers of `team/app` in region A, which has an image, and the follower that notifies them."""
 
     def __init__(self, circle: Circle) -> None:
         self.circle = circle
@@ -72,14 +72,14 @@ class Hooked:
         return await self.triggers.find(source(A), wanted.name)
 
     async def push(self, sample: Any, tag: Tag = V1) -> None:
-        """Let a tag point elsewhere, without telling anybody."""
+        """Let a tag point to another image, without a notification."""
         await push(self.circle.stores[A], APP, sample, tag)
 
     async def due(self, **options: Any) -> list[DueDelivery]:
         return await self.deliveries.due(later(seconds=1), **{"limit": 100} | options)
 
     async def told(self) -> list[tuple[str, Tag, Digest]]:
-        """Everything that any trigger has to tell, or has told, in that order."""
+        """Return the deliveries of all triggers, in order."""
         found = await self.book.of_repository(source(A))
         calls = [(delivery.id, trigger.spec.name, delivery) for trigger, calls in found for delivery in calls]
         return [(name, delivery.tag, delivery.digest) for _, name, delivery in sorted(calls, key=lambda one: one[0])]

@@ -1,4 +1,4 @@
-"""What rules start and what they leave alone, told by digests."""
+"""The synchronizations that rules start, by digest."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is due when, each work once, and how long what went wrong is left alone."""
+"""Delayed tasks run once when they are due, and failures back off."""
 
 import asyncio
 

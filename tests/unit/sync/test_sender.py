@@ -1,4 +1,4 @@
-"""Who calls webhooks, how often, and when that is given up; on both databases."""
+"""The process that calls webhooks, its retries and their end, on both databases."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Triggers hear of every digest once, whoever tells them, and call in order; on both databases."""
+"""Triggers are notified of every digest once, and deliver in order, on both databases."""
 
 import asyncio
 from typing import Any
@@ -48,7 +48,7 @@ async def test_who_is_told_at_the_same_time_hears_once(hooked: Hooked):
 
     told = await hooked.told()
     assert sorted({(name, tag) for name, tag, _ in told}) == [(n, t) for n in ("deploy", "other") for t in (V1, V2)]
-    # `v1` points to what it pointed to before: it was told of a push that nobody finds.
+    # `v1` points to the same image as before: the reported push is not found.
     assert [one for one in told if one[1] == V2] == [("deploy", V2, NEW.digest), ("other", V2, NEW.digest)]
 
 

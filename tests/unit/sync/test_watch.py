@@ -19,7 +19,7 @@ OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 
 
 class Shift:
-    """Whether this process leads, as a test says."""
+    """The leader state of this process, set by a test."""
 
     def __init__(self) -> None:
         self.is_leader = False
@@ -32,7 +32,7 @@ class Shift:
 
 @pytest.fixture
 def begin(circle: Circle) -> Callable[..., None]:
-    """Begin automatic synchronization anew, by the real clock."""
+    """Restart automatic synchronization, with the real clock."""
 
     def begin(**options: Any) -> None:
         circle.watch = circle.new_watch(clock=time.monotonic, **options)
@@ -43,7 +43,7 @@ def begin(circle: Circle) -> Callable[..., None]:
 
 @pytest.fixture
 async def ruled(circle: Circle) -> Circle:
-    """A rule from A to B, and a push to A since, of which nobody was told."""
+    """A rule from A to B, and a later push to A without a notification."""
     await circle.push(A, OLD)
     await circle.rule(A, B)
     await circle.push(A, NEW, seen=False)
@@ -180,7 +180,7 @@ async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: C
 async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_the_job_came_to_nothing(
     ruled: Circle, begin: Callable[..., None]
 ):
-    """Nobody tells of a job that brought nothing, so that it is found out by asking again."""
+    """A job that copied nothing is not reported, so that a later check finds it."""
     await ruled.push(B, OLD)
     await ruled.rule(B, A)
     ruled.courier.holding = True

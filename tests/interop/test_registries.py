@@ -84,7 +84,7 @@ async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_delete
     [
         {"redirects": True},
         {"called": "access_token"},
-        {"told_lifetime": None},
+        {"stated_lifetime": None},
         {"wrong_answers": [(500, b""), (503, b""), (200, b"<html>"), (429, b"")]},
     ],
     ids=["redirecting realm", "access_token", "untold lifetime", "wrong first answers"],
@@ -106,7 +106,7 @@ async def test_a_token_that_expires_in_the_middle_is_replaced(tmp_path: Path):
     layers = [layer(f"layer {number}") + bytes(30_000) for number in range(12)]
     async with with_tokens(tmp_path) as running, ferry_to(running, tmp_path, bytes_per_second=60_000) as ferry:
         assert running.tokens is not None
-        running.tokens.lifetime, running.tokens.told_lifetime = 3, 300
+        running.tokens.lifetime, running.tokens.stated_lifetime = 3, 300
         await push(ferry.store(NORTH), APP, image(*layers), Tag(TAG))
 
         await sync(ferry, NORTH, APP, SOUTH, TEAM)

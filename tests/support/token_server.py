@@ -37,7 +37,7 @@ class TokenServer:
         url: the address of the token endpoint.
         certificate: PEM file to verify its signatures.
         lifetime: seconds for which the registry accepts a token.
-        told_lifetime: the lifetime in the response; None to omit it.
+        stated_lifetime: the lifetime in the response; None to omit it.
         called: the name of the token in the response.
         redirects: whether it redirects to the token endpoint.
         wrong_answers: the responses to the next requests instead: a status and a body.
@@ -47,7 +47,7 @@ class TokenServer:
     url: str
     certificate: Path
     lifetime: int = 300
-    told_lifetime: int | None = 300
+    stated_lifetime: int | None = 300
     called: str = "token"
     redirects: bool = False
     wrong_answers: list[tuple[int, bytes]] = field(default_factory=list)
@@ -74,8 +74,8 @@ class TokenServer:
         scopes = tuple(request.query.getall("scope", []))
         self.granted.append(scopes)
         answer: dict[str, Any] = {self.called: self._sign(scopes)}
-        if self.told_lifetime is not None:
-            answer["expires_in"] = self.told_lifetime
+        if self.stated_lifetime is not None:
+            answer["expires_in"] = self.stated_lifetime
         return web.json_response(answer)
 
     def _sign(self, scopes: tuple[str, ...]) -> str:

@@ -76,8 +76,8 @@ async def test_a_body_without_a_length_ends_with_the_connection(http: Connection
 
 async def test_a_response_to_head_has_no_body_whatever_its_length(http: ConnectionPool):
     seen: list[int] = []
-    told = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"
-    async with listening(answering(told, OK, connections=seen)) as url:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"
+    async with listening(answering(head, OK, connections=seen)) as url:
         assert await fetched(http, url, "HEAD") == (200, b"")
         assert await fetched(http, url) == (200, b"ok")
     assert len(seen) == 1

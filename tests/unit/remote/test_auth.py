@@ -128,9 +128,11 @@ async def test_each_scope_has_a_token_of_its_own():
     assert server.asked[1].url.count("scope=") == 2
 
 
-@pytest.mark.parametrize(("told", "still_good", "too_old"), [({}, 49, 51), ({"expires_in": 300}, 289, 291)])
-async def test_a_token_is_renewed_shortly_before_it_expires(told: dict[str, int], still_good: float, too_old: float):
-    server, clock = TokenServer(**told), Clock()
+@pytest.mark.parametrize(("lifetime", "still_good", "too_old"), [({}, 49, 51), ({"expires_in": 300}, 289, 291)])
+async def test_a_token_is_renewed_shortly_before_it_expires(
+    lifetime: dict[str, int], still_good: float, too_old: float
+):
+    server, clock = TokenServer(**lifetime), Clock()
     auth = authenticator(server, clock)
     await refused(auth, BEARER)
     await auth.authorization(PULL)

@@ -77,7 +77,7 @@ async def test_the_named_authority_is_trusted_in_addition_to_the_system_s(
 
 
 @pytest.mark.parametrize(
-    ("hosts", "expired", "told"),
+    ("hosts", "expired", "message"),
     [
         (("127.0.0.1",), True, "certificate has expired (notAfter {date})"),
         (("127.0.0.2",), False, "certificate is for another IP address"),
@@ -85,14 +85,14 @@ async def test_the_named_authority_is_trusted_in_addition_to_the_system_s(
     ],
 )
 async def test_the_reason_for_a_refused_certificate_is_reported(
-    tmp_path: Path, authority: Authority, hosts: tuple[str, ...], expired: bool, told: str
+    tmp_path: Path, authority: Authority, hosts: tuple[str, ...], expired: bool, message: str
 ):
     leaf = authority.issue(tmp_path / "leaf.pem", *hosts, expired=expired)
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
         with pytest.raises(Unavailable) as failure:
             await store.ping()
-    told = told.format(date=f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d}")
-    assert failure.value.message.endswith(f": cannot connect to {script.url}: {told}")
+    message = message.format(date=f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d}")
+    assert failure.value.message.endswith(f": cannot connect to {script.url}: {message}")
     assert isinstance(failure.value, Untrusted)
 
 
@@ -111,12 +111,12 @@ async def test_the_expiry_of_a_certificate_behind_or_of_a_proxy_is_reported(tmp_
     context.load_cert_chain(expired)
     ca_file = authority.write(tmp_path / "ca.pem")
     async with encrypted(expired) as script, scripted_proxy() as plain, scripted_proxy(tls=context) as secure:
-        for proxy, told in (
+        for proxy, message in (
             (plain, f"cannot connect to {script.url} through proxy {plain.url}: certificate has expired (notAfter 20"),
             (secure, f"cannot connect to proxy {secure.url}: certificate has expired (notAfter 20"),
         ):
             async with store_at(script, ca_file=ca_file, proxy=proxy.url) as store:
-                with pytest.raises(Unavailable, match=re.escape(told)):
+                with pytest.raises(Unavailable, match=re.escape(message)):
                     await store.ping()
     assert script.asked == []
 

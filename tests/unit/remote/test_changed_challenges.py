@@ -29,8 +29,8 @@ def registry(script: ScriptedRegistry) -> TokenRegistry:
 
 
 def bearer(realm: str, **more: str) -> Reply:
-    told = "".join(f',{name}="{value}"' for name, value in more.items())
-    return Reply(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"{told}'})
+    parameters = "".join(f',{name}="{value}"' for name, value in more.items())
+    return Reply(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"{parameters}'})
 
 
 def nowhere() -> str:

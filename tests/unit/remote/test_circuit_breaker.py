@@ -52,11 +52,11 @@ async def silent(script: ScriptedRegistry, opened: Opening) -> RemoteStore:
 async def test_one_request_at_a_time_probes_an_unresponsive_registry(script: ScriptedRegistry, silent: RemoteStore):
     script.on("GET", TAGS, SILENT)
 
-    told = await failures(silent, 5)
+    messages = await failures(silent, 5)
 
     assert len(script.asked) == 3
-    assert "did not answer in time" in told[0]
-    assert all("registry script was not asked to" in one and "it has stopped responding" in one for one in told[1:])
+    assert "did not answer in time" in messages[0]
+    assert all("registry script was not asked to" in one and "it has stopped responding" in one for one in messages[1:])
 
 
 async def test_a_response_closes_the_circuit_for_all_requests(script: ScriptedRegistry, silent: RemoteStore):
@@ -74,9 +74,9 @@ async def test_a_registry_that_fails_fast_closes_the_circuit(
     script.always("GET", TAGS, answer)
 
     await failures(silent, 1)
-    told = await failures(silent, 5)
+    messages = await failures(silent, 5)
 
-    assert not [one for one in told if "was not asked" in one]
+    assert not [one for one in messages if "was not asked" in one]
     assert len(script.asked) == 2 + 1 + 5
 
 
@@ -136,7 +136,7 @@ async def test_no_request_waits_for_an_unresponsive_token_server(script: Scripte
         for _ in range(2):
             await failures(store, 1)
 
-        told = await failures(store, 5)
+        messages = await failures(store, 5)
 
     assert len(tokens.asked) == 3
-    assert len([one for one in told if "was not asked to" in one]) == 4
+    assert len([one for one in messages if "was not asked to" in one]) == 4

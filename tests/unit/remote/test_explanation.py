@@ -18,7 +18,7 @@ HTML = {"Content-Type": "text/html"}
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "told"),
+    ("body", "headers", "reason"),
     [
         (b'{"errors": [{"code": "DENIED", "message": "no"}]}', JSON, "DENIED: no"),
         (b'{"errors": [{"code": "DENIED", "detail": "x"}]}', JSON, "DENIED"),
@@ -52,12 +52,12 @@ HTML = {"Content-Type": "text/html"}
     ],
 )
 async def test_the_reason_is_quoted(
-    script: ScriptedRegistry, opened: Opening, body: bytes, headers: dict[str, str], told: str
+    script: ScriptedRegistry, opened: Opening, body: bytes, headers: dict[str, str], reason: str
 ):
     script.always("GET", "/v2/team/app/manifests/latest", Reply(status=403, body=body, headers=headers))
     with pytest.raises(Refused) as failure:
         await opened(attempts=1).get_manifest(APP, LATEST)
-    said_so = f" {told}" if told else ""
+    said_so = f" {reason}" if reason else ""
     assert failure.value.message == (
         f"registry script answered 403{said_so} when asked to return manifest team/app:latest"
     )

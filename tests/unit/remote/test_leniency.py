@@ -125,21 +125,21 @@ async def test_a_body_without_a_length_ends_with_the_connection_also_with_identi
 
 
 @pytest.mark.parametrize(
-    ("greeting", "told"),
+    ("greeting", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
         (b"220 mail.example.com ESMTP\r\n", "the answer is not HTTP"),
         (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS; use an https:// URL"),
     ],
 )
-async def test_a_server_of_another_protocol_fails_at_once(http: ConnectionPool, greeting: bytes, told: str):
+async def test_a_server_of_another_protocol_fails_at_once(http: ConnectionPool, greeting: bytes, message: str):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         await reader.readuntil(b"\r\n\r\n")
         await reader.read()
 
     async with listening(handle) as url:
-        with pytest.raises(ConnectionFailed, match=told):
+        with pytest.raises(ConnectionFailed, match=message):
             await fetched(http, url)
 
 
@@ -176,7 +176,7 @@ async def test_a_failed_connection_is_reported_with_its_reason(http: ConnectionP
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError(), "OSError"),
         (ConnectionResetError(), "connection reset by peer"),
@@ -193,8 +193,8 @@ async def test_a_failed_connection_is_reported_with_its_reason(http: ConnectionP
         (ExceptionGroup("", [OSError(111, "a"), OSError(111, "b"), OSError()]), "connection refused, OSError"),
     ],
 )
-def test_every_error_has_a_reason(error: Exception, told: str):
-    assert reason(error) == told
+def test_every_error_has_a_reason(error: Exception, message: str):
+    assert reason(error) == message
 
 
 def on_the_wire(text: str) -> str:

@@ -52,8 +52,8 @@ def trickling(content: bytes = CONTENT, *, step: int = 1, asked: list[bytes] | N
         begin = re.search(rb"Range: bytes=(\d+)-", head)
         start = int(begin[1]) if begin else 0
         if begin:
-            told = b"bytes %d-%d/%d" % (start, len(content) - 1, len(content))
-            writer.write(b"HTTP/1.1 206 Partial Content\r\nContent-Range: " + told + b"\r\n")
+            content_range = b"bytes %d-%d/%d" % (start, len(content) - 1, len(content))
+            writer.write(b"HTTP/1.1 206 Partial Content\r\nContent-Range: " + content_range + b"\r\n")
             writer.write(b"Content-Length: %d\r\n\r\n" % (len(content) - start))
         else:
             writer.write(HEAD % len(content))

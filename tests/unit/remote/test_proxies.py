@@ -121,7 +121,7 @@ def test_a_region_s_own_setting_wins_over_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ("socks5://p.example:1080", "SOCKS is not supported"),
         ("socks5h://u:secret@p.example", "SOCKS is not supported"),
@@ -133,8 +133,8 @@ def test_a_region_s_own_setting_wins_over_the_environment():
         ("u:12#secret@p.example", "percent-encode its user and password"),
     ],
 )
-def test_what_is_no_proxy_is_refused_by_the_name_of_its_variable(value: str, told: str):
-    with pytest.raises(Invalid, match=told) as failure:
+def test_what_is_no_proxy_is_refused_by_the_name_of_its_variable(value: str, message: str):
+    with pytest.raises(Invalid, match=message) as failure:
         through("https://r.example", {"all_proxy": value})
     assert failure.value.field == "all_proxy"
     assert "secret" not in failure.value.message
@@ -240,7 +240,7 @@ async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: S
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (b"HTTP/1.0 500 Unable to connect\r\n\r\n", "answered 500 when asked to serve GET /v2/"),
         (b"HTTP/1.0 403 Filtered\r\n\r\n", "answered 403 when asked to serve GET /v2/"),
@@ -250,17 +250,17 @@ async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: S
         ),
     ],
 )
-async def test_a_proxy_that_answers_in_place_of_the_registry_is_named(opened: Opening, answer: bytes, told: str):
+async def test_a_proxy_that_answers_in_place_of_the_registry_is_named(opened: Opening, answer: bytes, message: str):
     async with scripted_proxy() as proxy:
         proxy.refusal = answer
         store = opened(url=f"http://{HOST}", proxy=proxy.url.replace("://", "://u:secret@"), attempts=1)
         with pytest.raises(TagferryError) as failure:
             await store.ping()
-    assert failure.value.message == f"registry script (through proxy {proxy.url}) {told}"
+    assert failure.value.message == f"registry script (through proxy {proxy.url}) {message}"
 
 
 @pytest.mark.parametrize(
-    ("refusal", "told", "may_pass"),
+    ("refusal", "message", "may_pass"),
     [
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", f"{REFUSED} 502 Bad Gateway", True),
         (b"HTTP/1.0 403 Forbidden\r\n\r\n<html>", f"{REFUSED} 403 Forbidden", False),
@@ -273,10 +273,10 @@ async def test_a_proxy_that_answers_in_place_of_the_registry_is_named(opened: Op
     ],
 )
 async def test_a_proxy_that_does_not_connect_is_named(
-    proxy: ScriptedProxy, opened: Opening, refusal: bytes, told: str, may_pass: bool
+    proxy: ScriptedProxy, opened: Opening, refusal: bytes, message: str, may_pass: bool
 ):
     proxy.refusal = refusal
-    with pytest.raises(Unavailable, match=told) as failure:
+    with pytest.raises(Unavailable, match=message) as failure:
         await opened(attempts=1, url=f"https://{HOST}", proxy=proxy.url).ping()
     assert proxy.url in failure.value.message
     assert failure.value.is_retryable is may_pass

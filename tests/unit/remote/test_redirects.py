@@ -333,8 +333,8 @@ async def test_a_blob_that_is_redirected_after_its_end_is_not_sent_forever(
     if chunk_size is not None:
         script.always("PUT", f"{UPLOADS}*", Reply(status=413))
     store = opened(attempts=5, chunk_size=chunk_size or 1)
-    told = f"redirected blob {blob(CONTENT).digest} in team/app more than 5 times, each time after it was sent"
-    with pytest.raises(Unavailable, match=told) as failure:
+    message = f"redirected blob {blob(CONTENT).digest} in team/app more than 5 times, each time after it was sent"
+    with pytest.raises(Unavailable, match=message) as failure:
         await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
     assert not failure.value.is_retryable
     assert bodies == [chunk_size or len(CONTENT)] * 6

@@ -268,10 +268,12 @@ async def test_another_refusal_of_an_attestation_names_the_setting_too(
 ):
     script.always("PUT", "*", reply)
 
-    with pytest.raises(TagferryError, match=r"not here.*set \[regions\.script\.accepts\] attestations = false") as told:
+    with pytest.raises(
+        TagferryError, match=r"not here.*set \[regions\.script\.accepts\] attestations = false"
+    ) as failure:
         await opened().put_manifest(APP, sample.manifest, V1)
 
-    assert str(sample.digest) in told.value.message
+    assert str(sample.digest) in failure.value.message
 
 
 async def test_an_index_whose_blobs_are_taken_for_missing_manifests_is_explained(
@@ -281,9 +283,9 @@ async def test_an_index_whose_blobs_are_taken_for_missing_manifests_is_explained
 
     with pytest.raises(NotFound, match="export its cache with image-manifest=true"):
         await opened().put_manifest(APP, listing_blobs().manifest, V1)
-    with pytest.raises(NotFound) as told:
+    with pytest.raises(NotFound) as failure:
         await opened().put_manifest(APP, index().manifest, V1)
-    assert "BuildKit" not in told.value.message
+    assert "BuildKit" not in failure.value.message
 
 
 async def test_a_permission_error_is_not_taken_for_a_refusal_of_attestations(script: ScriptedRegistry, opened: Opening):

@@ -423,7 +423,7 @@ async def test_credentials_are_sent_as_basic_pairs(script: ScriptedRegistry, ope
 
 
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("reply", "size"),
     [
         (Reply(status=206, headers={"Content-Range": "bytes 0-0/123"}, body=b"x"), 123),
         (Reply(status=200, body=bytes(77)), 77),
@@ -431,11 +431,11 @@ async def test_credentials_are_sent_as_basic_pairs(script: ScriptedRegistry, ope
     ],
 )
 async def test_a_registry_that_leaves_the_size_out_of_head_is_asked_for_one_byte(
-    script: ScriptedRegistry, store: RemoteStore, told: Reply, size: int | None
+    script: ScriptedRegistry, store: RemoteStore, reply: Reply, size: int | None
 ):
     digest = Digest.of(b"content")
     script.always("HEAD", f"/v2/team/app/blobs/{digest}", Reply(headers={"Transfer-Encoding": "chunked"}))
-    script.always("GET", f"/v2/team/app/blobs/{digest}", told)
+    script.always("GET", f"/v2/team/app/blobs/{digest}", reply)
 
     assert await store.stat_blob(APP, digest) == size
     assert script.asked[-1].headers["Range"] == "bytes=0-0"

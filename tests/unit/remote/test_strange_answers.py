@@ -37,11 +37,11 @@ async def test_no_number_of_an_upload_is_too_long(script: ScriptedRegistry, open
 
 
 @pytest.mark.parametrize(
-    "told", [f"bytes 0-{DIGITS}/{DIGITS}", f"bytes {DIGITS}-{DIGITS}/{DIGITS}", f"bytes */{DIGITS}"]
+    "content_range", [f"bytes 0-{DIGITS}/{DIGITS}", f"bytes {DIGITS}-{DIGITS}/{DIGITS}", f"bytes */{DIGITS}"]
 )
-async def test_no_number_of_a_range_is_too_long(script: ScriptedRegistry, opened: Opening, told: str):
+async def test_no_number_of_a_range_is_too_long(script: ScriptedRegistry, opened: Opening, content_range: str):
     script.always("HEAD", "/v2/*", Reply(status=405))
-    script.always("GET", "/v2/*", Reply(status=206, headers={"Content-Range": told}, body=b"x"))
+    script.always("GET", "/v2/*", Reply(status=206, headers={"Content-Range": content_range}, body=b"x"))
     store = opened(attempts=1)
     with pytest.raises(TagferryError):
         await store.stat_blob(APP, blob(b"xyz").digest)

@@ -30,11 +30,11 @@ async def test_every_success_is_one(status: int):
         assert await WebhookClient(receiver.url).post(b"", {}) == status
 
 
-@pytest.mark.parametrize(("status", "told"), [(404, "answered 404"), (500, "answered 500")])
-async def test_an_error_is_reported_by_its_status(status: int, told: str):
+@pytest.mark.parametrize(("status", "message"), [(404, "answered 404"), (500, "answered 500")])
+async def test_an_error_is_reported_by_its_status(status: int, message: str):
     async with receiving() as receiver:
         receiver.statuses, receiver.headers = [status], [(b"retry-after", b"7")]
-        with pytest.raises(Unavailable, match=told) as failure:
+        with pytest.raises(Unavailable, match=message) as failure:
             await WebhookClient(receiver.url).post(b"", {})
         assert failure.value.retry_after == 7
 

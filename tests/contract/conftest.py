@@ -25,12 +25,12 @@ from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 Requesting = Callable[[str], object]
-"""Gives a fixture by its name, so that a server is started only for the implementation that needs it."""
+"""Returns a fixture by its name, so that a server is started only for the implementation that needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """One way to keep images.
+    """An image store, and the limitations of its registry.
 
     Attributes:
         open: makes the store; its arguments are a folder of its own and what gives fixtures.
@@ -117,7 +117,7 @@ _CRANE_DIFFERS = {
     "test_deleting_a_manifest_deletes_its_tags": "a tag keeps the manifest, and is deleted by its name",
     "test_a_deleted_blob_is_not_found": "it answers 500 where there is no blob to delete",
 }
-"""How the registry of go-containerregistry 0.22 differs from the specification, or from what a copy is sparing with."""
+"""The deviations of go-containerregistry 0.22's registry from the specification, or from the requests of a copy."""
 _ONLY_MANIFESTS = "it takes no index that lists anything but manifests"
 _DISTRIBUTION_DIFFERS = {
     "index of blobs": _ONLY_MANIFESTS,

@@ -59,7 +59,7 @@ class BlobCopier:
         return self._transfers.setdefault(content_key(route, blob.digest), Transfer(size=blob.size))
 
     async def find_mount_sources(self, route: Route, blobs: Collection[Descriptor]) -> None:
-        """Look up from where the target could mount these blobs; within one store the source itself is known."""
+        """Look up the repositories from which the target can mount these blobs; within one store, it is the source."""
         if route.within_one_store:
             return
         held = self._held_content.holds
@@ -73,10 +73,10 @@ class BlobCopier:
             transfer.is_held = False
             # A repair must not join a copy that would trust the target's answer.
             calls = self._repairs if force else self._copies
-            await calls.run(content_key(route, blob.digest), lambda: self._move(route, blob, transfer, force=force))
+            await calls.run(content_key(route, blob.digest), lambda: self._copy(route, blob, transfer, force=force))
         transfer.is_held = True
 
-    async def _move(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
+    async def _copy(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         @asynccontextmanager
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             transfer.position = offset

@@ -117,11 +117,11 @@ async def _methods(route: Route, blobs: list[Descriptor], mount_sources: MountSo
 
 def _estimate(plan: Plan, finding: Finding, methods: Mapping[Digest, str], counted: set[Digest]) -> Estimate:
     sizes = {"present": 0, "mount": 0, "move": 0}
-    moved = 0
+    transfers = 0
     for blob in plan.blobs:
         method = "present" if blob.digest in counted else methods[blob.digest]
         sizes[method] += blob.size
-        moved += method == "move"
+        transfers += method == "move"
         counted.add(blob.digest)
     return Estimate(
         tag=plan.tag,
@@ -131,7 +131,7 @@ def _estimate(plan: Plan, finding: Finding, methods: Mapping[Digest, str], count
         present=sizes["present"],
         to_mount=sizes["mount"],
         to_move=sizes["move"],
-        blobs_to_move=moved,
+        blobs_to_move=transfers,
         rewritten=plan.rewritten,
         gaps=plan.gaps,
     )

@@ -158,8 +158,7 @@ async def _query(
     """Return the tag's descriptors at the source and the target; if the target lacks it, the source may not be queried.
 
     The target is queried first: if it lacks the tag, the copy itself reads the source, and if it has the tag, the
-        source
-    only has to confirm the digest. The target's request is unconditional, which shows that the manifest can be read
+    source only confirms the digest. The target's request is unconditional, which shows that the manifest can be read
     there. With `query_source`, or a target with high latency, both are queried concurrently.
     """
     target_request = asyncio.ensure_future(

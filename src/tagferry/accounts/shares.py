@@ -39,7 +39,7 @@ class Share:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the last day has passed."""
+        """Return True after the last day of the share."""
         return _is_over(self.deadline)
 
 

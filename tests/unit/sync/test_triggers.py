@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tagferry.accounts.repositories import RepositoryMetadata
-from tagferry.automation.triggers.deliveries import HISTORY_LIMIT, Delivery, DeliveryStatus
+from tagferry.automation.triggers.deliveries import HISTORY_LIMIT, Delivery
+from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Tag
 from tests.unit.sync.circle import APP, V1, A, B, source

@@ -1,4 +1,4 @@
-"""What retention observes of a repository's tags, and keeps between runs.
+"""Observations of a repository's tags, which retention keeps between runs.
 
 The embedded registry reports when a tag was pushed. Other registries do not: there, a tag's age counts from the run
 that first saw it point to its digest, so it may be deleted later than its rule says, but never earlier. The image of a

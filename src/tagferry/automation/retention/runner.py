@@ -32,7 +32,7 @@ _QUEUE_LIMIT = 10_000
 _REST = timedelta(hours=1)
 """The pause after a run that reached its limit of deletions."""
 _LAST_SECONDS = 10.0
-"""How long `close` waits for a deletion in progress to be recorded."""
+"""The time that `close` waits for a deletion in progress to be recorded."""
 
 log = structlog.get_logger(__name__)
 

@@ -67,7 +67,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What a rule has done about a tag.
+    """The state of a tag for a rule.
 
     Attributes:
         digest: the digest last handled; None if the tag is still to be handled.

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from sqlalchemy import Executable, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.automation.triggers.store import Trigger, trigger_of, triggers_with_sources
 from tagferry.coordination.pubsub import MessageBus, number_topic
 from tagferry.db.engine import Database
@@ -29,14 +29,6 @@ _INSERT_SEEN = text(
     "INSERT INTO trigger_tags (trigger_id, tag, digest) VALUES (:trigger_id, :tag, :digest) "
     "ON CONFLICT (trigger_id, tag) DO NOTHING"
 )
-
-
-class DeliveryStatus(StrEnum):
-    """The state of a delivery."""
-
-    WAITING = "waiting"
-    SUCCESS = "success"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

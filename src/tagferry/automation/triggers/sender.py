@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import structlog
 
-from tagferry.automation.triggers.deliveries import DELIVERIES_DUE, Deliveries, DeliveryStatus, DueDelivery
+from tagferry.automation.triggers.deliveries import DELIVERIES_DUE, Deliveries, DueDelivery
+from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, Webhooks, webhook_body
 from tagferry.automation.watch.scheduling import Backoff, log_error, reason_of
 from tagferry.coordination.pubsub import MessageBus

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.model import Caller
+from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.db.engine import Database
 from tagferry.db.tables import DeliveryRow, RepositoryRow, TriggerRow, TriggerTagRow
 from tagferry.errors import Conflict, Invalid, NotFound
@@ -185,8 +186,8 @@ class Triggers:
             if enabled:
                 await _reset_tags(session, trigger_id, baseline)
                 return
-            waiting = and_(DeliveryRow.trigger_id == trigger_id, DeliveryRow.status == "waiting")
-            given_up = {"status": "failed", "ended_at": now, "detail": "the trigger was switched off"}
+            waiting = and_(DeliveryRow.trigger_id == trigger_id, DeliveryRow.status == DeliveryStatus.WAITING)
+            given_up = {"status": DeliveryStatus.FAILED, "ended_at": now, "detail": "the trigger was switched off"}
             await session.execute(update(DeliveryRow).where(waiting).values(**given_up))
 
     async def delete(self, trigger_id: int) -> None:

@@ -36,7 +36,7 @@ class DatedStore(MemoryStore):
     """Knows when its tags were pushed, or not, as a test says.
 
     Attributes:
-        tells: whether it tells.
+        tells: whether it reports push times.
         tagless: it deletes no tag alone.
         changes: pushed to a tag just before it is deleted.
         failure: raised instead of deleting.
@@ -133,7 +133,7 @@ class Keeper:
         return found
 
     async def deleted(self) -> list[tuple[str, str]]:
-        """What is on record, the last first."""
+        """The recorded deletions, newest first."""
         found, total = await self.history.of_repository(self.repository_id, limit=100, offset=0)
         assert total == len(found)
         return [(deletion.tag, deletion.template.value) for deletion in found]

@@ -1,4 +1,4 @@
-"""The application carries policies out by itself, as often as its settings say, and goes on after a restart."""
+"""The application runs policies at the interval of its settings, also after a restart."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

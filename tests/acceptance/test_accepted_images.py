@@ -86,7 +86,7 @@ async def test_one_platform_arrives_under_a_new_index(tmp_path: Path) -> None:
         assert again["reason"] == "the image, rewritten as the target region accepts it, is already in place"
 
 
-async def test_the_command_line_tells_the_digests_that_are_others(tmp_path: Path) -> None:
+async def test_the_command_line_prints_the_changed_digests(tmp_path: Path) -> None:
     async with ferrying(tmp_path, ONLY_AMD | {"rewrite": True}) as ferry:
         environment = {
             "TAGFERRY_ENDPOINT": ferry.urls[NORTH],
@@ -103,7 +103,7 @@ async def test_the_command_line_tells_the_digests_that_are_others(tmp_path: Path
         assert f"team/app:v1  {SIGNATURE.digest} is not copied\n" in done.stdout
 
 
-async def test_without_rewrite_it_is_refused_and_told_why(tmp_path: Path) -> None:
+async def test_without_rewrite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
     async with ferrying(tmp_path, ONLY_AMD) as ferry:
         (planned,) = (await synchronize(ferry, "sync_plan"))["tags"]
 
@@ -116,7 +116,7 @@ async def test_without_rewrite_it_is_refused_and_told_why(tmp_path: Path) -> Non
         assert await ferry.store(SOUTH).head_manifest(TARGET, V1) is None
 
 
-async def test_skopeo_takes_a_converted_image_for_dockers(tmp_path: Path) -> None:
+async def test_skopeo_reads_a_converted_image_as_dockers(tmp_path: Path) -> None:
     skopeo = require_program("skopeo")
     async with ferrying(tmp_path, {"format": "docker", "rewrite": True}) as ferry:
         assert await synchronize(ferry) == []

@@ -83,7 +83,7 @@ def cut(part: bytes, size: int) -> Iterable[bytes]:
     ],
     ids=["url", "header", "headers", "extension", "trailer", "trailer's field", "tiny chunks", "body", "pipeline"],
 )
-async def test_what_is_sent_without_end_is_not_kept(tmp_path: Path, first: bytes, part: bytes):
+async def test_endless_requests_are_not_kept_in_memory(tmp_path: Path, first: bytes, part: bytes):
     with installed(tmp_path) as victim:
         assert await answers(victim.urls[0])
         before = victim.served.peak_memory
@@ -95,7 +95,7 @@ async def test_what_is_sent_without_end_is_not_kept(tmp_path: Path, first: bytes
         assert victim.served.peak_memory - before < GROWTH
 
 
-async def test_with_few_descriptors_idle_connections_keep_nobody_out(tmp_path: Path):
+async def test_with_few_descriptors_idle_connections_block_no_others(tmp_path: Path):
     with installed(tmp_path, files=256) as victim:
         async with holding(victim.urls[0], 400, b"GET / HT") as opened:
             assert opened > 200

@@ -110,7 +110,7 @@ async def test_two_regions_that_synchronize_to_each_other_do_it_once_for_each_pu
         assert await jobs(ferry.app) == expected
 
 
-async def test_a_real_registry_tells_of_a_push_which_goes_on_and_does_not_come_back(tmp_path: Path):
+async def test_a_real_registrys_notification_starts_a_sync_that_does_not_return(tmp_path: Path):
     port = free_port()
     with docker_registry(tmp_path, notify=(f"http://127.0.0.1:{port}/notifications", TOKEN)) as registry:
         client = RemoteStore(Endpoint(name="client", url=registry.url))
@@ -160,7 +160,7 @@ async def running(folder: Path) -> AsyncIterator[App]:
         yield app
 
 
-async def test_what_was_pushed_while_nothing_ran_crosses_at_the_next_start(tmp_path: Path):
+async def test_images_pushed_while_nothing_ran_are_copied_at_the_next_start(tmp_path: Path):
     async with running(tmp_path) as app:
         await push(app.services.regions[NORTH].store, APP, FIRST, V1)
         await rule(app, NORTH, SOUTH)

@@ -95,7 +95,7 @@ async def test_users_keys_and_permissions_hold_in_the_running_server_at_once(ins
         assert await management.sync_jobs(TEAM, Repository("app"), [1]) == {}
 
 
-async def test_sync_says_what_arrived_and_ends_with_1_where_something_did_not(installation: Installation) -> None:
+async def test_sync_prints_each_result_and_exits_with_1_if_one_failed(installation: Installation) -> None:
     old, new = images.image(seed="old"), images.image(seed="new")
     await installation.push(NORTH, APP, new, "v1", "v2")
     await installation.push(SOUTH, RepositoryName("release/app"), old, "v2")
@@ -120,7 +120,7 @@ async def test_sync_says_what_arrived_and_ends_with_1_where_something_did_not(in
     assert "team/app:v3  failed  the tag does not exist in the source repository" in mixed.stderr
 
 
-def test_an_endpoint_that_does_not_answer_is_told_in_one_sentence(installation: Installation) -> None:
+def test_an_unreachable_endpoint_is_reported_in_one_sentence(installation: Installation) -> None:
     wrong = {**installation.environment, "TAGFERRY_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     done = tagferry(installation.folder, "sync", "team/app:v1", "--to", f"{SOUTH}/{RELEASE}", environment=wrong)
     assert (done.returncode, done.stdout) == (1, "")

@@ -53,7 +53,7 @@ async def tagferry(ferry: Deployment, *arguments: str) -> tuple[int | None, str,
     return await end(await begin(ferry, *arguments))
 
 
-async def test_an_interrupted_sync_tells_how_to_stop_what_goes_on_and_that_works(
+async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
     ferry: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = ferry.hold(SOUTH)
@@ -97,7 +97,7 @@ async def test_an_interrupted_sync_tells_how_to_stop_what_goes_on_and_that_works
     assert shown.splitlines()[2].rstrip().endswith("cancelled by admin")
 
 
-async def test_a_sync_whose_time_is_over_ends_with_1_and_its_job_is_found_by_its_state(ferry: Deployment) -> None:
+async def test_a_sync_that_times_out_exits_with_1_and_its_job_is_found_by_status(ferry: Deployment) -> None:
     ferry.hold(SOUTH)
 
     code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "0.5")

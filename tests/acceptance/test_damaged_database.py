@@ -97,7 +97,7 @@ RUINS: dict[Ruin, str] = {
 
 
 @pytest.mark.parametrize("ruin", RUINS)
-def test_a_database_file_that_is_ruined_ends_commands_in_one_sentence(tmp_path: Path, ruin: Ruin) -> None:
+def test_a_damaged_database_file_ends_commands_with_one_sentence(tmp_path: Path, ruin: Ruin) -> None:
     config = configured(tmp_path)
     sqlite_in(tmp_path / "tagferry-data")
     ruin(tmp_path / "tagferry-data" / "tagferry.db")
@@ -117,7 +117,7 @@ def test_a_locked_database_is_waited_for_and_then_named(tmp_path: Path) -> None:
     holder.close()
 
 
-async def test_a_page_that_is_damaged_later_answers_503_everywhere_and_readiness_is_red(tmp_path: Path) -> None:
+async def test_a_page_that_is_damaged_later_makes_requests_and_readiness_503(tmp_path: Path) -> None:
     async with deployed(tmp_path / "data") as ferry:
         token = await ferry.token()
         await damage(ferry, tmp_path / "data" / "tagferry.db")
@@ -196,7 +196,7 @@ POSTGRES: dict[Callable[[PostgresServer], str], str] = {
 
 
 @pytest.mark.parametrize("fault", POSTGRES)
-def test_a_postgresql_that_cannot_be_used_ends_the_start_in_one_sentence(
+def test_an_unusable_postgresql_ends_the_start_with_one_sentence(
     tmp_path: Path, postgres: PostgresServer, fault: Callable[[PostgresServer], str]
 ) -> None:
     config = configured(tmp_path, database_url=fault(postgres))
@@ -204,7 +204,7 @@ def test_a_postgresql_that_cannot_be_used_ends_the_start_in_one_sentence(
     assert POSTGRES[fault] in refused(config, ["serve"])
 
 
-def test_what_postgresql_says_of_logins_and_of_its_state_is_understood() -> None:
+def test_postgresqls_errors_about_logins_and_its_state_are_recognized() -> None:
     url = make_url("postgresql+psycopg://me:hunter2@db.example.com/tagferry")
     said = {
         'connection failed: FATAL:  password authentication failed for user "me"': "check the user and the password",

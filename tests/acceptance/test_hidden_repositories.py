@@ -110,7 +110,7 @@ async def test_a_repository_that_does_not_exist_yet_is_synchronized_to(tmp_path:
         assert set(target.scopes) == {f"repository:{TARGET}:pull,push"}
 
 
-async def test_a_target_that_may_only_be_read_can_be_planned_for_and_says_what_it_lacks(tmp_path: Path) -> None:
+async def test_a_read_only_target_allows_a_dry_run_and_names_the_missing_permission(tmp_path: Path) -> None:
     async with ferrying(tmp_path, source=hides, target=may_only_be_read) as (deployment, target):
         planned = await deployment.http(
             "POST",

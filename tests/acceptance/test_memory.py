@@ -74,7 +74,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-async def test_layers_of_a_gibibyte_cross_in_little_memory(
+async def test_layers_of_a_gibibyte_are_copied_in_little_memory(
     installation: Installation, record_property: Callable[[str, object], None]
 ) -> None:
     for url in installation.urls.values():

@@ -34,7 +34,7 @@ def scopes(requests: list[Asked]) -> list[tuple[str, ...]]:
     return [tuple(value for name, value in parse_qsl(one.query) if name == "scope") for one in requests]
 
 
-async def test_anybody_pulls_what_is_public_and_nobody_else_does(tmp_path: Path, debian: DebianImage) -> None:
+async def test_anonymous_clients_pull_public_repositories_only(tmp_path: Path, debian: DebianImage) -> None:
     async with deployed(tmp_path / "data") as ferry, logged(ferry.app.listeners[0].app) as (url, log):
         admin = await ferry.app.accounts.users.find(ferry.admin.name)
         name = name_in("team", "debian/base")
@@ -60,7 +60,7 @@ async def test_anybody_pulls_what_is_public_and_nobody_else_does(tmp_path: Path,
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="the program docker is not on the PATH")
-async def test_docker_reads_what_is_public_without_a_login_and_the_rest_with_one(tmp_path: Path) -> None:
+async def test_docker_reads_public_repositories_without_a_login_and_others_with_one(tmp_path: Path) -> None:
     """Run the part of docker's command line that needs no daemon."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path / "docker")}
 
@@ -93,7 +93,7 @@ async def test_docker_reads_what_is_public_without_a_login_and_the_rest_with_one
         assert base64.b64decode(kept["auth"]).decode() == f"{ferry.admin.name}:{ferry.admin.password}"
 
 
-async def test_skopeo_asks_for_one_token_for_what_it_pushes(tmp_path: Path, debian: DebianImage) -> None:
+async def test_skopeo_requests_one_token_for_a_push(tmp_path: Path, debian: DebianImage) -> None:
     async with deployed(tmp_path / "data") as ferry, logged(ferry.app.listeners[0].app) as (url, log):
         password, _ = await ferry.user("editor", team=Permission.EDIT)
         login = ("--dest-tls-verify=false", "--dest-creds", f"editor:{password}")

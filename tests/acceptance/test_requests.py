@@ -121,7 +121,7 @@ def manifest_path(reference: str) -> str:
     return f"/v2/{APP}/manifests/{reference}"
 
 
-async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry):
+async def test_each_blob_is_copied_once_and_no_request_is_sent_twice(ferry: Ferry):
     held = HeldRegistry(ferry.target.url)
     ferry.deployment.replace(SOUTH, held)
     # A request after a tag's end rightly asks the target again; these all arrive before.
@@ -149,7 +149,7 @@ async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry)
     assert repeated(source) == repeated(target) == {}
 
 
-async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_without_a_second_copy(
+async def test_a_client_that_timed_out_gets_the_result_by_the_same_call_without_a_second_copy(
     ferry: Ferry, monkeypatch: pytest.MonkeyPatch
 ):
     held = HeldRegistry(ferry.target.url)
@@ -189,7 +189,7 @@ async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_
     assert sorted((job["tag"], job["status"]) for job in jobs) == sorted((tag, "success") for tag in TAGS)
 
 
-async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository(ferry: Ferry):
+async def test_up_to_date_tags_cost_two_requests_each_and_a_few_for_the_repository(ferry: Ferry):
     await ferry.sync(TAGS)
     first = [*await ferry.source.requests(), *await ferry.target.requests()]
     assert named(first, "PUT upload", "digest") == once(BLOBS)
@@ -216,7 +216,7 @@ async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository
     assert agreed == once(map(manifest_path, TAGS[1:])), "the source gets the digest of the target and confirms it"
 
 
-async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for_once(ferry: Ferry):
+async def test_layers_that_the_target_held_before_are_mounted_once_and_verified_once(ferry: Ferry):
     pusher = RemoteStore(Endpoint(name="pusher", url=ferry.target.url))
     await push(pusher, APP, image(*SHARED, seed="there before"), Tag("before"))
     await pusher.close()
@@ -242,9 +242,7 @@ async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for
     ],
     ids=["spliced", "seen"],
 )
-async def test_a_target_is_tried_once_with_wrong_bytes_before_it_is_sent_large_blobs_unseen(
-    ferry: Ferry, tried: list[str]
-):
+async def test_a_target_is_tested_once_with_wrong_bytes_before_large_blobs_are_spliced(ferry: Ferry, tried: list[str]):
     large = [random.Random(seed).randbytes(LARGE) for seed in range(3)]
     pusher = RemoteStore(Endpoint(name="pusher", url=ferry.source.url))
     await push(pusher, APP, image(*large), Tag("large"))

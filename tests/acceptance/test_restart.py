@@ -52,9 +52,7 @@ def target(tmp_path: Path):
         yield registry
 
 
-async def test_after_a_restart_blobs_are_mounted_from_where_they_were_brought_before(
-    target: DockerRegistry, tmp_path: Path
-):
+async def test_after_a_restart_blobs_are_mounted_from_their_known_locations(target: DockerRegistry, tmp_path: Path):
     sample = index()
     async with started(tmp_path, target.url) as app:
         for repository in ("first", "second"):

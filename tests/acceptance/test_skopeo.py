@@ -81,7 +81,7 @@ class Skopeo:
 
 @pytest.mark.parametrize("target", [EMBEDDED, DISTRIBUTION])
 @pytest.mark.parametrize("source", [EMBEDDED, DISTRIBUTION])
-async def test_a_multi_platform_image_crosses_byte_for_byte(
+async def test_a_multi_platform_image_is_copied_byte_for_byte(
     tmp_path: Path, debian: DebianImage, source: str, target: str
 ) -> None:
     async with two_regions(tmp_path, source, target) as ferry:

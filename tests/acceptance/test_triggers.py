@@ -105,7 +105,7 @@ async def test_a_webhook_that_never_answers_delays_no_push_and_no_other_webhook(
             dead.answering.set()
 
 
-async def test_a_push_that_another_process_takes_is_told_by_the_one_that_leads(
+async def test_the_leader_reports_a_push_that_another_process_received(
     tmp_path: Path, postgres: PostgresServer, postgres_template: str
 ):
     database_url, address = postgres.url(postgres.new_database(like=postgres_template)), f"127.0.0.1:{free_port()}"

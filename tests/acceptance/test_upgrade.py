@@ -58,7 +58,7 @@ async def all_ended(app: App) -> list[SyncJob]:
     return await eventually(ended, seconds=30)
 
 
-async def test_jobs_that_waited_or_ran_in_the_version_before_the_queue_are_ended_by_this_one(
+async def test_open_jobs_of_the_version_before_the_queue_are_ended_by_this_one(
     tmp_path: Path, settings: dict[str, Any]
 ):
     source = await DiskStore.open(tmp_path / "data" / "registries" / NORTH)

@@ -90,7 +90,7 @@ async def test_a_cancelled_copy_leaves_no_upload_session_and_no_tag(tmp_path: Pa
     assert [session for folder in folders for session in folder.iterdir()] == []
 
 
-async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_path: Path, source: StallingStore):
+async def test_a_cancelled_copy_cancels_each_session_at_a_real_registry(tmp_path: Path, source: StallingStore):
     """Distribution 2.8 keeps the session of an interrupted upload until it purges it."""
     with docker_registry(tmp_path) as registry:
         target = RemoteStore(Endpoint(name="target", url=registry.url))
@@ -104,7 +104,7 @@ async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_pa
     assert len(dropped) >= 2
 
 
-async def test_a_job_that_somebody_cancels_drops_each_session_and_writes_no_tag(tmp_path: Path, source: StallingStore):
+async def test_a_cancelled_job_cancels_each_session_and_writes_no_tag(tmp_path: Path, source: StallingStore):
     with docker_registry(tmp_path) as registry:
         async with deployed(
             tmp_path / "data", regions={NORTH: {"listen": ""}, SOUTH: {"registry": registry.url}}

@@ -123,7 +123,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 @pytest.mark.parametrize(
     ("source", "target"), [(EMBEDDED, ELSEWHERE), (ELSEWHERE, EMBEDDED)], ids=["uploading", "downloading"]
 )
-async def test_what_had_arrived_when_it_was_killed_is_not_moved_again(
+async def test_bytes_received_before_a_kill_are_not_sent_again(
     installation: Installation, source: RegionId, target: RegionId
 ):
     layer = random.Random(7).randbytes(SIZE)

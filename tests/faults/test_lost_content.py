@@ -67,7 +67,7 @@ async def assert_whole(way: Route, tag: Tag, sample: SampleImage) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 61])
-async def test_a_layer_that_is_lost_between_two_tags_that_share_it_is_brought_for_the_second(
+async def test_a_layer_that_is_lost_between_two_tags_that_share_it_is_copied_for_the_second(
     registries: tuple[Registry, Registry], way: Route, seconds: float
 ):
     for tag, sample in ((V1, FIRST), (V2, SECOND)):
@@ -84,7 +84,7 @@ async def test_a_layer_that_is_lost_between_two_tags_that_share_it_is_brought_fo
 
 
 @pytest.mark.parametrize("seconds", [1, 61])
-async def test_a_platform_that_is_lost_between_two_tags_that_share_it_is_brought_for_the_second(
+async def test_a_platform_that_is_lost_between_two_tags_that_share_it_is_copied_for_the_second(
     registries: tuple[Registry, Registry], way: Route, seconds: float
 ):
     first, second = index(FIRST), index(FIRST, SECOND)
@@ -117,7 +117,7 @@ class LosingStore(RemoteStore):
             self.has_lost = True
 
 
-async def test_a_layer_that_is_lost_below_a_platform_while_the_copy_runs_is_brought_before_the_tag(
+async def test_a_layer_that_is_lost_during_the_copy_is_copied_again_before_the_tag(
     registries: tuple[Registry, Registry], way: Route
 ):
     sample = index(FIRST, image(seed="another"))
@@ -134,7 +134,7 @@ async def test_a_layer_that_is_lost_below_a_platform_while_the_copy_runs_is_brou
 
 
 @pytest.mark.parametrize("verify", ["copied", "all"])
-async def test_a_layer_that_is_lost_below_a_tag_in_place_is_brought_back_where_all_is_verified(
+async def test_a_lost_layer_of_an_up_to_date_tag_is_restored_with_verify_all(
     registries: tuple[Registry, Registry], tmp_path: Path, verify: str
 ):
     regions: dict[str, dict[str, Any]] = {

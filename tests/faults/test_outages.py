@@ -115,7 +115,7 @@ async def test_a_registry_that_comes_back_gets_the_tag(tmp_path: Path, region: s
         assert ended["starts"] == ended["attempts"] + 1
 
 
-async def test_what_was_sent_before_the_target_went_away_is_not_sent_again(
+async def test_bytes_sent_before_an_outage_of_the_target_are_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.remote.blobs.checkpoint.SAVE_SECONDS", 0.001)

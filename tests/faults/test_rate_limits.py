@@ -64,7 +64,7 @@ async def test_a_target_that_limits_the_rate_gets_all_tags(tmp_path: Path, bucke
     assert app.refused < app.granted / 4
 
 
-async def test_a_source_that_limits_the_rate_gives_all_tags(tmp_path: Path, bucket: Bucket):
+async def test_a_source_that_limits_the_rate_provides_all_tags(tmp_path: Path, bucket: Bucket):
     target = MemoryStore("target")
     async with limited(tmp_path, bucket) as (source, app, disk):
         for tag, sample in IMAGES.items():

@@ -143,7 +143,7 @@ async def installed(folder: Path, database_url: str, poison: Poison = lambda _: 
         await store.close()
 
 
-async def test_a_region_that_falls_silent_with_all_slots_in_hand_keeps_no_other_waiting(
+async def test_a_region_that_stops_answering_while_it_holds_all_slots_delays_no_other(
     tmp_path: Path, database_url: str
 ):
     async with installed(tmp_path, database_url) as installation:
@@ -202,7 +202,7 @@ POISON = {
 }
 
 
-async def test_each_odd_manifest_fails_alone_and_once(tmp_path: Path, database_url: str):
+async def test_each_invalid_manifest_fails_alone_and_once(tmp_path: Path, database_url: str):
     async with installed(tmp_path, database_url, POISON.get) as installation:
         ids = await installation.request(SOUTH, *TAGS)
 

@@ -59,7 +59,7 @@ async def sync(deployment: Deployment, target: RegionId, *tags: Tag, prefer: str
 
 
 @pytest.mark.parametrize("tags_in_flight", [32, 4, 1])
-async def test_jobs_for_a_silent_region_leave_the_slots_to_those_of_others(tmp_path: Path, tags_in_flight: int):
+async def test_jobs_for_a_silent_region_leave_slots_to_others(tmp_path: Path, tags_in_flight: int):
     async with ferry(tmp_path, sync={"tags_in_flight": tags_in_flight}) as (deployment, hole):
         token = await deployment.token()
         queued = await sync(deployment, EAST, *TAGS, prefer="respond-async", token=token)
@@ -92,7 +92,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_region_waiting(
+async def test_lists_of_a_silent_region_are_answered_504_and_delay_no_other_region(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ):
     async with ferry(tmp_path, limits={"answer_seconds": 20, "requests": 16}) as (deployment, hole):
@@ -126,7 +126,7 @@ async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_regio
         assert "did not answer within 20 s" in answers[0].refused()[2]
 
 
-async def test_a_paused_region_is_told_to_operators_and_makes_nothing_unready(tmp_path: Path):
+async def test_a_paused_region_is_reported_to_operators_and_readiness_stays_200(tmp_path: Path):
     async with ferry(tmp_path, patience=1.0) as (deployment, _):
         token = await deployment.token()
         headers = {"X-Auth-Token": token}
@@ -148,7 +148,7 @@ async def test_a_paused_region_is_told_to_operators_and_makes_nothing_unready(tm
             assert await client.list_regions() == regions
 
 
-async def test_why_a_job_waits_names_no_image_of_another_organization(tmp_path: Path):
+async def test_the_reason_of_a_waiting_job_names_no_image_of_another_organization(tmp_path: Path):
     async with ferry(tmp_path, patience=1.0) as (deployment, _):
         await push(deployment.store(NORTH), name_in("release", "secret"), image(), TAGS[0])
         async with deployment.client() as client:
@@ -179,7 +179,7 @@ CHANGES: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=[f"{method} {path}" for method, path, _ in CHANGES])
-async def test_a_change_that_waits_for_a_silent_region_is_answered_504_and_said_to_go_on(
+async def test_a_change_at_a_silent_region_is_answered_504_and_reported_to_continue(
     tmp_path: Path, method: str, path: str, body: Any
 ):
     async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 2}) as (deployment, _):
@@ -191,7 +191,7 @@ async def test_a_change_that_waits_for_a_silent_region_is_answered_504_and_said_
         assert (status, "the change continues" in message) == (504, True), message
 
 
-async def test_changes_that_go_on_at_a_silent_region_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_continuing_changes_at_a_silent_region_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "CHANGES_GOING_ON", 3)
     async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 1}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token()}

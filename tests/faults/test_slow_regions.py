@@ -54,7 +54,7 @@ async def sync(
     return await deployment.http("POST", PATH, region=source, body=body, headers=headers)
 
 
-async def test_a_region_that_trickles_keeps_no_other_waiting(tmp_path: Path):
+async def test_a_region_that_trickles_delays_no_other(tmp_path: Path):
     store = await DiskStore.open(tmp_path / "east")
     tags = [Tag(f"v{number}") for number in range(4 * SLOTS)]
     for tag in tags:
@@ -80,7 +80,7 @@ async def test_a_region_that_trickles_keeps_no_other_waiting(tmp_path: Path):
     await store.close()
 
 
-async def test_ten_silent_regions_of_twenty_keep_the_others_from_nothing(tmp_path: Path):
+async def test_ten_silent_regions_of_twenty_do_not_delay_the_others(tmp_path: Path):
     tags = [Tag(f"v{number}") for number in range(8)]
     others = [RegionId(f"other-{number}") for number in range(9)]
     async with AsyncExitStack() as stack:

@@ -35,7 +35,7 @@ def layer(path: Path, content: bytes) -> str:
     return str(path)
 
 
-async def test_what_crane_pushes_crosses_and_is_whole(ferry: Deployment, crane: Client, tmp_path: Path):
+async def test_an_image_that_crane_pushes_is_copied_completely(ferry: Deployment, crane: Client, tmp_path: Path):
     here, there = (name(ferry, region, APP) for region in (NORTH, SOUTH))
     tags = [V1, Tag("v2"), Tag("many")]
     await crane.run("append", "--insecure", "-f", layer(tmp_path / "layer.tar", b"hello"), "-t", f"{here}:v1")
@@ -68,7 +68,7 @@ async def test_crane_copies_back_saves_and_deletes(ferry: Deployment, crane: Cli
     assert (await crane.run("ls", "--insecure", back)).split() == ["again"]
 
 
-async def test_what_regctl_attaches_crosses_with_the_image(ferry: Deployment, regctl: Client, tmp_path: Path):
+async def test_an_artifact_of_regctl_is_copied_with_the_image(ferry: Deployment, regctl: Client, tmp_path: Path):
     here, there = (name(ferry, region, APP, ":v1") for region in (NORTH, SOUTH))
     (tmp_path / "sbom.json").write_text("all that is in it")
     await push(ferry.store(NORTH), APP, attested(image()), V1)

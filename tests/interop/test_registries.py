@@ -38,7 +38,7 @@ async def ferry_to(running: Running, folder: Path, **more: Any) -> AsyncIterator
 
 
 @pytest.mark.parametrize("name", REGISTRIES)
-async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_deleted(
+async def test_an_image_is_copied_with_its_signatures_there_and_back_and_deleted(
     name: str, tmp_path: Path, debian: DebianImage
 ):
     skopeo = Client(require_program("skopeo"), tmp_path)
@@ -89,7 +89,7 @@ async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_delete
     ],
     ids=["redirecting realm", "access_token", "untold lifetime", "wrong first answers"],
 )
-async def test_tokens_are_taken_as_they_come(ways: dict[str, Any], tmp_path: Path):
+async def test_all_forms_of_token_responses_are_accepted(ways: dict[str, Any], tmp_path: Path):
     async with with_tokens(tmp_path) as running, ferry_to(running, tmp_path) as ferry:
         assert running.tokens is not None
         await push(ferry.store(NORTH), APP, image(), Tag(TAG))
@@ -117,7 +117,7 @@ async def test_a_token_that_expires_in_the_middle_is_replaced(tmp_path: Path):
         assert await digest(ferry.store(NORTH), BACK, Tag(TAG)) == image(*layers).digest
 
 
-async def test_a_token_to_pull_is_no_token_to_push(tmp_path: Path):
+async def test_a_pull_token_is_not_used_to_push(tmp_path: Path):
     async with with_tokens(tmp_path) as running, ferry_to(running, tmp_path) as ferry, aiohttp.ClientSession() as http:
         tokens = running.tokens
         assert tokens is not None
@@ -148,7 +148,7 @@ async def test_a_token_to_pull_is_no_token_to_push(tmp_path: Path):
         ("docker-registry with htpasswd behind nginx", ("username", "password"), "requires credentials"),
     ],
 )
-async def test_what_is_missing_to_reach_a_registry_is_named(
+async def test_an_error_names_the_setting_that_is_missing_to_reach_a_registry(
     name: str, without: Sequence[str], told: str, tmp_path: Path
 ):
     (tmp_path / "registry").mkdir()

@@ -51,6 +51,6 @@ def test_every_vendor_has_a_page_with_the_same_sections(page: str):
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "registries").glob("*.md")), ids=lambda page: page.name)
-def test_every_link_of_the_pages_leads_somewhere(page: Path):
+def test_every_link_of_the_pages_has_a_target(page: Path):
     targets = _LINK.findall(page.read_text("utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -27,7 +27,7 @@ def findings() -> dict[tuple[str, Direction], Finding]:
 
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
-async def test_images_cross_or_the_reason_is_told(
+async def test_images_are_copied_or_the_reason_is_reported(
     vendor: Vendor, direction: Direction, findings: dict[tuple[str, Direction], Finding]
 ):
     finding = findings[vendor.name, direction] = await try_vendor(vendor, direction)
@@ -75,7 +75,7 @@ async def test_the_page_shows_what_the_run_found(findings: dict[tuple[str, Direc
 
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
-async def test_every_behavior_is_met_in_some_direction_or_avoided(
+async def test_every_behavior_is_triggered_in_some_direction_or_avoided(
     vendor: Vendor, findings: dict[tuple[str, Direction], Finding]
 ):
     for direction in Direction:

@@ -88,8 +88,8 @@ async def test_five_wrong_secret_keys_lock_the_access_key(ferry: Deployment, car
     [
         ({"methods": ["hw_ak_sk"]}, "auth.identity.hw_ak_sk is mandatory"),
         ({"methods": ["hw_ak_sk"], "hw_ak_sk": {"access": {"key": "A"}}}, "auth.identity.hw_ak_sk.secret is mandatory"),
-        ({"methods": ["hw_ak_sk", "password"]}, 'auth.identity.methods must be ["password"], ["token"] or'),
-        ({"methods": ["assume_role"]}, 'auth.identity.methods must be ["password"], ["token"] or'),
+        ({"methods": ["hw_ak_sk", "password"]}, 'auth.identity.methods must be ["password"], ["token"], ["hw_ak_sk"]'),
+        ({"methods": ["assume_role"]}, 'auth.identity.methods must be ["password"], ["token"], ["hw_ak_sk"]'),
     ],
     ids=str,
 )

@@ -297,7 +297,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"application": "web; rm -rf /"}, "4000014", "application must be 1 to 253 lowercase letters"),
     ({"cluster_ns": ""}, "4000014", "cluster_ns must be 1 to 63 lowercase letters"),
     ({"container": "Main"}, "4000014", "container must be"),
-    ({"enable": "yes"}, "4000014", "enable must be true or false, as text"),
+    ({"enable": "yes"}, "4000014", "enable must be the string"),
     ({"enable": True}, "4001018", "enable must be a string"),
     ({"trigger_mode": "cci"}, "4000014", "cluster_id must be empty if trigger_mode is cci"),
     ({"trigger_mode": "k8s"}, "4000014", "trigger_mode must be cce or cci"),

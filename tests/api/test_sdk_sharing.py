@@ -168,7 +168,7 @@ async def test_what_is_shared_already_is_not_shared_again(ferry: Deployment) -> 
         (create(deadline="tomorrow"), "4000014", "deadline must be forever, or a date"),
         (create(deadline="2027-02-30"), "4000014", "deadline must be forever, or a date"),
         (create(deadline="2027-01-01T00:00:00+08:00"), "4000014", "deadline must be forever, or a date"),
-        (create(deadline=str(TODAY - timedelta(days=1))), "4000014", "of today or later"),
+        (create(deadline=str(TODAY - timedelta(days=1))), "4000014", "from today on"),
         (create(deadline=None), "4001014", "deadline is mandatory"),
         (create(permit=None), "4001014", "permit is mandatory"),
         (create(None), "4001014", "access_domain is mandatory"),

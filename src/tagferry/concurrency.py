@@ -124,14 +124,13 @@ async def bounded_gather(
     items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, limit: int
 ) -> list[Result]:
     """Run the work for every item, at most `limit` at once; return the results in order, and raise as `gather` does."""
+    slots = asyncio.Semaphore(limit)
     wanted = list(items)
-    waiting = iter(enumerate(wanted))
     results: dict[int, Result] = {}
 
-    async def worker() -> None:
-        for index, item in waiting:
+    async def one(index: int, item: Item) -> None:
+        async with slots:
             results[index] = await work(item)
 
-    # As many tasks as run at once, not one an item: a list may have a hundred thousand of them.
-    await gather(*(worker() for _ in wanted[:limit]))
+    await gather(*(one(index, item) for index, item in enumerate(wanted)))
     return [results[index] for index in range(len(wanted))]

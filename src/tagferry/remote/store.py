@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tagferry import bounds
-from tagferry.concurrency import EXTERNAL_WAIT, bounded_gather
+from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -208,13 +208,18 @@ class RemoteStore:
             return await self._described(repository, tags)
 
     async def _described(self, repository: RepositoryName, tags: Sequence[Tag]) -> list[TagRecord]:
-        async def describe(tag: Tag) -> TagRecord | None:
-            descriptor = await self.head_manifest(repository, tag, confirm_missing=True)
-            return TagRecord(tag=tag, digest=descriptor.digest) if descriptor else None
-
-        # A tag may have been deleted since it was listed.
-        records = await bounded_gather(tags, describe, limit=DESCRIBED_AT_ONCE)
-        return [record for record in records if record is not None]
+        records: dict[Tag, TagRecord] = {}
+        waiting = iter(tags)
+        workers = [
+            asyncio.ensure_future(self._describe(repository, waiting, records)) for _ in tags[:DESCRIBED_AT_ONCE]
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [records[tag] for tag in tags if tag in records]
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
         """See `ImageStore`; repositories with invalid names are left out."""
@@ -287,6 +292,14 @@ class RemoteStore:
     def _full_name(self, repository: RepositoryName) -> RepositoryName:
         """Return the full name of a repository at Docker Hub; other names unchanged."""
         return full_name(repository) if self._is_hub else repository
+
+    async def _describe(
+        self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]
+    ) -> None:
+        for tag in waiting:
+            # The tag may have been deleted since it was listed.
+            if descriptor := await self.head_manifest(repository, tag, confirm_missing=True):
+                records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 
 
 def _repositories(names: list[Any]) -> Iterator[RepositoryName]:

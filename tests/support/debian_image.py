@@ -73,7 +73,7 @@ def _download(directory: Path, architecture: str, suite: str, source: str) -> li
     for name in ("lists/partial", "cache/archives/partial", "packages"):
         (directory / name).mkdir(parents=True)
     (directory / "status").touch()
-    # Without a list of targets apt would fetch whatever this machine's tools ask for besides.
+    # Without a list of targets, apt would also fetch indexes that other tools of this machine have configured.
     (directory / "sources.list").write_text(f"deb [arch={architecture} target=Packages] {source} {suite} main\n")
     options = {
         "APT::Architecture": architecture,

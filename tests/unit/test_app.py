@@ -1,4 +1,4 @@
-"""What the composition root builds, and how often."""
+"""The composition root builds each component once."""
 
 from pathlib import Path
 

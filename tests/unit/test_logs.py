@@ -1,4 +1,4 @@
-"""What is logged is told as it is, and obeyed by no terminal."""
+"""Log lines show events unchanged, and contain nothing that a terminal would interpret."""
 
 import io
 import logging
@@ -12,7 +12,7 @@ from tagferry import logs
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged for a person."""
+    """Log lines for people."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(style="console", level="info")

@@ -1,4 +1,4 @@
-"""What is of no use in a region's settings is told when it is opened, by the name of the setting or the variable."""
+"""Opening a region reports unusable settings, by the name of the setting or the variable."""
 
 from pathlib import Path
 from typing import Any

@@ -39,7 +39,7 @@ bodies = st.binary(max_size=60)
 
 
 def sdk_signed(method: str, path: str, query: list[tuple[str, str]], headers: dict[str, str], body: bytes) -> Request:
-    """Have the SDK sign a request, and read it as it stands on the wire then."""
+    """Have the SDK sign a request, and return the request as it is sent."""
     request = SdkRequest(
         method=method,
         schema="http",
@@ -311,7 +311,7 @@ def test_a_signed_query_has_at_most_so_many_parameters():
 
 
 class CountedHeaders(list[tuple[str, str]]):
-    """Headers that count how often they are gone through."""
+    """Headers that count how often they are iterated."""
 
     times = 0
 

@@ -8,7 +8,7 @@ PROGRAM = "import sys, tagferry.copy.engine, tagferry.remote; print(*sys.modules
 
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
-    """What a fresh process has loaded, once it can copy images."""
+    """Return the modules that a new process has loaded once it can copy images."""
     return set(subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True).stdout.decode().split())
 
 

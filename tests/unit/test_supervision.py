@@ -37,7 +37,7 @@ def supervisor(pauses: Pauses) -> Supervisor:
 def failing(
     times: int, then: Callable[[], Awaitable[object]], error: Exception | None
 ) -> Callable[[], Awaitable[None]]:
-    """Work that fails, or ends, so many times before it goes on with something else."""
+    """Return work that fails, or ends, this often before it does something else."""
     left = times
 
     async def work() -> None:

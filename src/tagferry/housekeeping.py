@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,15 +43,18 @@ async def run_housekeeping(
     """
     while True:
         await asyncio.sleep(_INTERVAL_SECONDS)
-        try:
-            if is_plausible is not None and not await is_plausible():
-                continue
-            before = datetime.now(UTC) - kept
-            log.info("deleted the records of old jobs", jobs=await jobs.prune(ended_before=before))
-            log.info("deleted the records of old deletions", deletions=await history.prune(before=before))
-            log.info("deleted the records of old deliveries", deliveries=await deliveries.prune(ended_before=before))
-        except SQLAlchemyError:
-            log.exception("failed to delete old records")
+        if is_plausible is not None and not await is_plausible():
+            continue
+        before = datetime.now(UTC) - kept
+        for kind, prune in (
+            ("jobs", partial(jobs.prune, ended_before=before)),
+            ("deletions", partial(history.prune, before=before)),
+            ("deliveries", partial(deliveries.prune, ended_before=before)),
+        ):
+            try:
+                log.info("deleted old records", kind=kind, records=await prune())
+            except SQLAlchemyError:
+                log.exception("failed to delete old records", kind=kind)
         for region in regions:
             if not isinstance(region.store, DiskStore):
                 continue

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.coordination.pubsub import LocalMessageBus
@@ -42,6 +43,30 @@ async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
         return await keeper.deleted() == [("v2", "date_rule")]
 
     await eventually(is_left)
+    work.cancel()
+    await asyncio.wait([work])
+
+
+async def test_records_that_cannot_be_deleted_do_not_keep_others(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.housekeeping._INTERVAL_SECONDS", 0.01)
+    keeper = Keeper(database)
+    jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
+    pruned = asyncio.Event()
+
+    async def fail(*, ended_before: datetime) -> int:
+        raise OperationalError(str(ended_before), None, Exception("locked"))
+
+    async def prune(*, ended_before: datetime) -> int:
+        pruned.set()
+        return 0
+
+    monkeypatch.setattr(jobs, "prune", fail)
+    monkeypatch.setattr(deliveries, "prune", prune)
+    work = asyncio.create_task(
+        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
+    )
+
+    await asyncio.wait_for(pruned.wait(), 30)
     work.cancel()
     await asyncio.wait([work])
 

@@ -81,7 +81,13 @@ class _Subscriptions:
 
     def deliver(self, name: str, texts: Sequence[str]) -> None:
         for topic, handler in self._handlers[name]:
-            handler([topic.decode(text) for text in texts])
+            try:
+                batch = [topic.decode(text) for text in texts]
+            except ValueError:
+                # Everyone who can connect to the database can send one. The subscriber checks the database itself.
+                log.warning("ignored malformed messages", topic=name)
+                batch = []
+            handler(batch)
 
     def report_gap(self) -> None:
         for name in list(self._handlers):

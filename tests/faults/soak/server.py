@@ -16,7 +16,7 @@ from tagferry.remote.transport import tokens
 from tagferry.sync.jobs import completion
 
 _SHORTENED = {
-    (housekeeping, "_PAUSE_SECONDS"): 60.0,
+    (housekeeping, "_INTERVAL_SECONDS"): 60.0,
     (housekeeping, "_GRACE_SECONDS"): 300.0,
     (integrity, "_REMEMBERED"): 500,
     (bounds, "LISTED_DESCRIPTORS"): 1000,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.coordination.pubsub import MessageBus, message_bus_of, number_topic
+from tagferry.coordination.pubsub import MessageBus, Topic, message_bus_of, number_topic
 from tagferry.db.engine import Database
 from tests.support.deployment import eventually
 
@@ -114,3 +114,17 @@ async def test_a_subscriber_that_may_have_missed_messages_gets_an_empty_batch(
     await subscriber.receives(1)
     await bus.close()
     await database.close()
+
+
+async def test_malformed_messages_count_as_lost_and_later_ones_arrive(database: Database, bus: MessageBus):
+    subscriber = Subscriber()
+    bus.subscribe(ENDED, subscriber.batches.append)
+    malformed = Topic("ended", encode=str, decode=str)
+
+    async with database.write() as session:
+        await bus.publish(session, malformed, ["seven"])
+    async with database.write() as session:
+        await bus.publish(session, ENDED, [8])
+
+    await subscriber.receives(8)
+    assert [] in subscriber.batches

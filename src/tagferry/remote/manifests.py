@@ -1,6 +1,8 @@
 """Reads and writes manifests at a registry as raw bytes; `deletions` deletes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
@@ -120,7 +122,11 @@ class Manifests:
             if digest != reference:
                 raise Corrupt(f"the manifest's bytes hash to {digest} instead of {reference}")
         else:
-            digest = answer.digest or Digest.of(answer.body)
+            digest = Digest.of(answer.body, answer.digest.algorithm if answer.digest else "sha256")
+            if answer.digest not in (None, digest):
+                # One of the two is wrong, and another response may be right.
+                what = f"manifest {repository}:{reference} with the digest {answer.digest}"
+                raise Unavailable(f"registry {self._transport.name} returned {what}, whose bytes hash to {digest}")
         return Descriptor(media_type=answer.media_type, digest=digest, size=len(answer.body))
 
     async def _get(
@@ -209,12 +215,15 @@ class Manifests:
         async def is_stored() -> bool:
             if misses_something and guard is None:
                 return False
-            found = await self._current(repository, reference)
-            if guard is not None:
+            if guard is None:
+                found = await self._current(repository, reference)
+            else:
                 tag = named or Tag(reference)
-                current = found if named is None else await self._current(repository, tag)
-                if current is not None and not may_be_replaced(current.digest, manifest, guard.seen):
+                is_allowed = partial(may_be_replaced, manifest=manifest, seen=guard.seen)
+                current = await self._current(repository, tag, is_allowed)
+                if current is not None and not is_allowed(current.digest):
                     raise tag_changed(repository, tag)
+                found = current if named is None else await self._current(repository, reference)
             # A manifest that is refused for its content is not stored by pointing the tag to it.
             return found is not None and manifest.hashes_to(found.digest) and not misses_something
 
@@ -237,10 +246,18 @@ class Manifests:
         await self.refusals.note_accepted(manifest)
         return answer
 
-    async def _current(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """Return the current manifest, requested once; some registries return 404 to HEAD for existing manifests."""
+    async def _current(
+        self, repository: RepositoryName, reference: Reference, is_expected: Callable[[Digest], bool] | None = None
+    ) -> Descriptor | None:
+        """Return the current manifest, requested once.
+
+        Some registries answer HEAD with 404 for existing manifests, or with a wrong digest: if it does not find what is
+        expected, the bytes decide.
+        """
         found = await self.head(repository, reference, once=True)
-        return found if found is not None else await self.find_by_get(repository, reference, once=True)
+        if found is not None and (is_expected is None or is_expected(found.digest)):
+            return found
+        return await self.find_by_get(repository, reference, once=True)
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
         """Return the error of a refusal, and record it if it concerns the kind of manifest."""

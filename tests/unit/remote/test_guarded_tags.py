@@ -201,3 +201,22 @@ async def test_a_free_tag_is_written_as_the_writing_user(
     basic = f"Basic {base64.b64encode(b'u:p').decode()}"
     sent = [asked for asked in script.asked if asked.method == "PUT"]
     assert [asked.headers.get("Authorization") for asked in sent] == [None, basic]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_a_wrong_digest_in_a_header_is_not_taken_for_another_image(
+    script: ScriptedRegistry, store: RemoteStore, method: str
+):
+    headers = {"Content-Type": MINE.media_type, "Docker-Content-Digest": OTHER.digest}
+    script.on("PUT", AT_V1, Reply(status=500))
+    if method == "HEAD":
+        script.on("HEAD", AT_V1, Reply(headers={**headers, "Content-Length": str(MINE.size)}))
+    else:
+        script.on("HEAD", AT_V1, Reply(status=404))
+        script.on("GET", AT_V1, Reply(body=MINE.raw, headers=headers))
+    script.always("PUT", AT_V1, Reply(status=201))
+    hold_manifest(script, APP, MINE, V1)
+
+    await put(store)
+
+    assert methods(script).count("PUT") <= 2

@@ -183,7 +183,7 @@ class RegionSettings(_Frozen):
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the region has an embedded registry."""
+        """True if the region has an embedded registry."""
         return self.registry == EMBEDDED
 
     @property
@@ -451,5 +451,5 @@ class Settings(BaseSettings):
 
     @property
     def has_shared_database(self) -> bool:
-        """Whether several processes can share the database."""
+        """True if several processes can share the database."""
         return not self.effective_database_url.startswith("sqlite")

@@ -78,7 +78,7 @@ class Supervisor:
 
     @property
     def tasks(self) -> list[str]:
-        """The names of all tasks that were started and have not been ended."""
+        """The names of all running tasks, including those that wait to be restarted."""
         return sorted(self._tasks)
 
     @property
@@ -106,7 +106,7 @@ class Supervisor:
                 now = self._clock()
                 if not state.reason or self._is_settled(state, now):
                     state.failing_since, state.pause = now, _SHORTEST_SECONDS
-                # Not settled before the task has been restarted.
+                # A task that waits to be restarted is never settled.
                 state.reason, state.restarted_at = reason, float("inf")
                 TASK_FAILURES.labels(task=name).inc()
                 log.error("background task failed", task=name, reason=reason, restart_in=state.pause, exc_info=error)

@@ -66,8 +66,7 @@ class Readiness:
         for region in self._services.regions if with_disk else ():
             if isinstance(region.store, DiskStore):
                 required[f"disk of {region.id}"] = await region.store.health_error() or _OK
-        tasks = dict.fromkeys(self._services.supervisor.tasks, _OK)
-        optional = dict(tasks)
+        optional = dict.fromkeys(self._services.supervisor.tasks, _OK)
         for name, failure in self._services.supervisor.failures.items():
             optional[name] = f"failed ({failure.reason}), and is being restarted"
             if failure.is_essential:

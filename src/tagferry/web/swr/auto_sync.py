@@ -37,8 +37,8 @@ class _Target(BaseModel):
 class CreateSyncRepoBody(_Target):
     """The body of CreateImageSyncRepo (SWR, "Creating an Automatic Image Synchronization Task", table 3)."""
 
-    sync_auto: bool | None = Field(None, alias="syncAuto", description="Whether the rule is active.")
-    override: bool | None = Field(None, description="Whether to replace a different image with the same tag.")
+    sync_auto: bool | None = Field(None, alias="syncAuto", description="If true, the rule is active.")
+    override: bool | None = Field(None, description="If true, replace a different image with the same tag.")
 
 
 class DeleteSyncRepoBody(_Target):

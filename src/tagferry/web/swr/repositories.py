@@ -29,7 +29,7 @@ class UpdateRepoBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    is_public: bool = Field(description="Whether everyone can read the repository.")
+    is_public: bool = Field(description="If true, everyone can read the repository.")
     category: str | None = Field(None, description="The category of its images.")
     description: str | None = None
 

@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def is_public(self) -> bool:
-        """Whether everyone can read the repository."""
+        """True if everyone can read the repository."""
         return self.record is not None and self.record.is_public
 
     @property

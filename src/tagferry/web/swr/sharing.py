@@ -61,7 +61,7 @@ class SharedDomain(BaseModel):
     creator_name: str
     created: str
     updated: str
-    status: bool = Field(description="Whether the share is still valid.")
+    status: bool = Field(description="True while the share is valid.")
 
 
 class ShownDomain(SharedDomain):

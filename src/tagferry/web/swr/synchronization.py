@@ -35,7 +35,7 @@ class SyncImagesBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     image_tags: Items[str] = Field(alias="imageTag", description="The tags to synchronize.")
-    override: bool | None = Field(None, description="Whether to replace a different image with the same tag.")
+    override: bool | None = Field(None, description="If true, replace a different image with the same tag.")
     remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
     remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")
     timeout_seconds: float | None = Field(

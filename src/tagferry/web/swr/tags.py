@@ -39,7 +39,7 @@ class CreateRepoTagBody(BaseModel):
 
     source_tag: str = Field(description="The tag of the image.")
     destination_tag: str = Field(description="The new tag for the image.")
-    override: bool | None = Field(None, description="Whether to replace an existing tag.")
+    override: bool | None = Field(None, description="If true, replace an existing tag.")
 
 
 class _TagFields(BaseModel):

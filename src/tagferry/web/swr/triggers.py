@@ -28,7 +28,7 @@ class UpdateTriggerBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    enable: str = Field(description="Whether the trigger is enabled: the string `true` or `false`.")
+    enable: str = Field(description="The state of the trigger: the string `true` (enabled) or `false`.")
 
     @property
     def is_enabled(self) -> bool:
@@ -103,7 +103,7 @@ class Agency(BaseModel):
     """The response of CheckAgency."""
 
     domain_id: str
-    is_agency: bool = Field(description="Whether the configuration has webhooks for triggers.")
+    is_agency: bool = Field(description="True if the configuration has webhooks for triggers.")
 
 
 @router.post(_TRIGGERS, operation_id="CreateTrigger", status_code=201, dependencies=[Depends(require_json)])

@@ -13,6 +13,7 @@ from tagferry.cli.accounts import deliver_first_admin
 from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
+from tagferry.memory import limit_arenas
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
@@ -38,6 +39,7 @@ def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
     """Serve every region that has a listen address. Writes a default configuration if there is none."""
     if not config.exists():
         write_configuration(config, DEFAULT_REGIONS)
+    limit_arenas()
     run(_serve(config, slots))
 
 

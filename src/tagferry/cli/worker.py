@@ -10,6 +10,7 @@ from tagferry import logs
 from tagferry.app import open_backend
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
+from tagferry.memory import limit_arenas
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
@@ -27,6 +28,7 @@ Slots = Annotated[
 @app.command()
 def worker(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
     """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
+    limit_arenas()
     run(_work(config, slots))
 
 

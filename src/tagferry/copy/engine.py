@@ -157,7 +157,7 @@ class CopyEngine:
 
         Args:
             route: the source and target.
-            tag: the tag, which has the same name on both sides.
+            tag: the target's tag; `route.references` has the source's, if it differs.
             override: whether a different image under that tag may be replaced.
             finding: the result of an earlier comparison, which is then not repeated.
             plan: the result of `plan`, which is then not repeated.

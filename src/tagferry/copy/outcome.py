@@ -8,7 +8,7 @@ from tagferry.copy.referrers import NO_GAPS, Gaps
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound
-from tagferry.names import Digest
+from tagferry.names import Digest, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,15 @@ async def outcome_of_overwrite(route: Route, plan: Plan, finding: Finding) -> Ou
 def outcome_without_copy(route: Route, finding: Finding) -> Outcome | None:
     """Return the outcome if there is nothing to write, else None; raises NotFound if the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
-        raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
+        raise missing_at_source(route, finding.tag)
     if finding.verdict is Verdict.COPY:
         return None
     return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten, gaps=finding.gaps)
+
+
+def missing_at_source(route: Route, tag: Tag) -> NotFound:
+    """Return the error for a tag whose image the source lacks."""
+    reference = route.reference(tag)
+    if isinstance(reference, Digest):
+        return NotFound("manifest", f"{route.source_repository}@{reference}")
+    return NotFound("tag", f"{route.source_repository}:{reference}")

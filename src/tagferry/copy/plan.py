@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     """The content to copy for a tag.
 
     Attributes:
-        source: the digest that the tag points to at the source.
+        source: the digest of the image at the source.
         image: the image that the tag is to point to at the target.
         referrers: the referrers of the image, subjects before their referrers.
         blobs: every blob of the image and its referrers, each once.
@@ -102,7 +102,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
 
     Args:
         route: the source and target.
-        tag: the tag.
+        tag: the target's tag.
         search: finds the referrers; without it, none are copied.
 
     Raises:
@@ -111,7 +111,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
         Invalid: the image's index nests too deep or lists too much, or it has too many referrers.
         Unavailable, Refused: `search` requires referrers that could not be found or read.
     """
-    source, image, rewritten = await read_accepted(route, tag)
+    source, image, rewritten = await read_accepted(route, route.reference(tag))
     referrers: tuple[Referrer, ...] = ()
     gaps = NO_GAPS
     if search is not None:

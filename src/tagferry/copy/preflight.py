@@ -12,7 +12,7 @@ from tagferry.copy.referrers import NO_GAPS, Gaps, ReferrerSearch
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError, detached
-from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore, high_latency
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -168,7 +168,7 @@ async def _query(
         if high_latency(route.target) is None and not query_source:
             await asyncio.wait([target_request], timeout=_HEAD_START_SECONDS)
         if query_source or (high_latency(route.target) is not False and not target_request.done()):
-            return await route.source.head_manifest(route.source_repository, tag), await target_request
+            return await route.source.head_manifest(route.source_repository, route.reference(tag)), await target_request
         target = await target_request
     finally:
         if not target_request.done():
@@ -179,13 +179,13 @@ async def _query(
             target_request.exception()
     if target is None:
         return None, None
-    return await route.source.head_manifest(route.source_repository, tag, known=target), target
+    return await route.source.head_manifest(route.source_repository, route.reference(tag), known=target), target
 
 
 async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
     """Read a tag that HEAD reported as missing: some registries support only GET."""
     try:
-        return (await route.source.get_manifest(route.source_repository, tag)).descriptor
+        return (await route.source.get_manifest(route.source_repository, route.reference(tag))).descriptor
     except NotFound:
         return None
 
@@ -193,11 +193,14 @@ async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
 async def _read_both(route: Route, tag: Tag) -> tuple[Descriptor, Descriptor]:
     """Read the tag's manifests at the source and at the target; their bytes are verified."""
 
-    async def read(at: tuple[ImageStore, RepositoryName]) -> Descriptor:
-        store, repository = at
-        return (await store.get_manifest(repository, tag)).descriptor
+    async def read(at: tuple[ImageStore, RepositoryName, Reference]) -> Descriptor:
+        store, repository, reference = at
+        return (await store.get_manifest(repository, reference)).descriptor
 
-    both = ((route.source, route.source_repository), (route.target, route.target_repository))
+    both = (
+        (route.source, route.source_repository, route.reference(tag)),
+        (route.target, route.target_repository, tag),
+    )
     source, target = await bounded_gather(both, read, limit=2)
     return source, target
 

@@ -192,7 +192,7 @@ class ReferrerSearch:
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
         """Return the references to any of these manifests."""
         store, repository = route.source, route.source_repository
-        known = await self._tags.of(store, repository, holding=tag, subjects=len(subjects))
+        known = await self._tags.of(store, repository, holding=route.reference(tag), subjects=len(subjects))
 
         listed = 0
 

@@ -1,9 +1,11 @@
 """The source and target of a copy."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tagferry.copy.rewrite import Acceptance
-from tagferry.names import RepositoryName
+from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
 
@@ -12,6 +14,7 @@ class Route(NamedTuple):
 
     Attributes:
         accepts: the images that the target accepts.
+        references: the source's tag or digest of each tag that is not copied under its own name.
     """
 
     source: ImageStore
@@ -19,6 +22,11 @@ class Route(NamedTuple):
     target: ImageStore
     target_repository: RepositoryName
     accepts: Acceptance = Acceptance()
+    references: Mapping[Tag, Reference] = MappingProxyType({})
+
+    def reference(self, tag: Tag) -> Reference:
+        """Return the source's tag or digest of the image that the target's tag is to point to."""
+        return self.references.get(tag, tag)
 
     @property
     def within_one_store(self) -> bool:

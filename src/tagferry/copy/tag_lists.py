@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tagferry.concurrency import SingleFlight
-from tagferry.names import RepositoryName, Tag
+from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
 _FRESH_SECONDS = 10.0
@@ -46,16 +46,19 @@ class TagLists:
         self._lists: dict[_Key, _TagList] = {}
 
     async def of(
-        self, store: ImageStore, repository: RepositoryName, *, holding: Tag, subjects: int = 1
+        self, store: ImageStore, repository: RepositoryName, *, holding: Reference, subjects: int = 1
     ) -> frozenset[Tag] | None:
         """Return the repository's tags, at most a few seconds old; None if callers must request single tags.
 
         Args:
             store: the store of the repository.
             repository: the repository.
-            holding: a tag that exists there; a list without it is incomplete.
+            holding: a tag that exists there; a list without it is incomplete. With a digest, no list is known to be
+                complete, so callers request single tags.
             subjects: the number of manifests for which the list is used.
         """
+        if isinstance(holding, Digest):
+            return None
         key = (store.name, repository)
         known = await self._known(store, key, requests=1)
         known.subjects += subjects

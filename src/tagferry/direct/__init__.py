@@ -1,0 +1,1 @@
+"""Copies without a server, for `tagferry copy`: between registries, OCI layouts and archives."""

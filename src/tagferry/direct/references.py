@@ -1,0 +1,167 @@
+"""References to images, as users of docker, skopeo, crane and regctl type them.
+
+Sources: the distribution project's `reference` package for names in registries (a first part with a dot, a colon or an
+uppercase letter, or `localhost`, is a host; otherwise the registry is Docker Hub), and containers-transports(5) for
+`docker://`, `oci:` and `oci-archive:`.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
+from tagferry.docker_hub import full_name
+from tagferry.errors import Invalid
+from tagferry.names import Digest, RepositoryName, Tag
+
+DOCKER_HUB = "docker.io"
+LATEST = Tag("latest")
+"""The tag of a reference in a registry that names neither a tag nor a digest."""
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?")
+_ARCHIVE = re.compile(r"(.+?\.tar)(?::(.*))?")
+"""The path of an archive, and the name of an image in it."""
+_OTHER_TRANSPORTS = {
+    "containers-storage": "push the image to a registry, or save it with: podman save --format oci-archive",
+    "docker-daemon": "save the image with: docker save",
+    "dir": "copy the image to an OCI layout, oci:PATH",
+    "ostree": "copy the image to an OCI layout, oci:PATH",
+    "tarball": "build an image from the files first",
+}
+"""Transports of skopeo that have no counterpart here, each with what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReference:
+    """A repository in a registry, and the image in it, if one is named.
+
+    Attributes:
+        host: `host[:port]`; `docker.io` for Docker Hub.
+        digest: with a tag, the digest that the image must have.
+    """
+
+    host: str
+    repository: RepositoryName
+    tag: Tag | None = None
+    digest: Digest | None = None
+
+    @property
+    def without_image(self) -> "RegistryReference":
+        """The repository alone."""
+        return replace(self, tag=None, digest=None)
+
+    def tagged(self, tag: Tag | None) -> "RegistryReference":
+        """Return the reference to this tag of the repository."""
+        return replace(self, tag=tag, digest=None)
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.host}/{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutReference:
+    """An OCI layout, in a directory or in an archive, and the image in it, if one is named.
+
+    Attributes:
+        path: the directory or file.
+        name: the image's `org.opencontainers.image.ref.name`; empty if none is given. A tag in most layouts.
+        is_archive: whether the layout is in a tar file.
+    """
+
+    path: Path
+    name: str = ""
+    digest: Digest | None = None
+    is_archive: bool = False
+
+    @property
+    def tag(self) -> Tag | None:
+        """The name as a tag; raises InvalidName if it is none."""
+        return Tag(self.name, field="the tag of an OCI layout") if self.name else None
+
+    @property
+    def without_image(self) -> "LayoutReference":
+        """The layout alone."""
+        return replace(self, name="", digest=None)
+
+    def tagged(self, tag: Tag | None) -> "LayoutReference":
+        """Return the reference to this tag of the layout."""
+        return replace(self, name=tag or "", digest=None)
+
+    def __str__(self) -> str:
+        name = f":{self.name}" if self.name else ""
+        transport = "oci-archive" if self.is_archive else "oci"
+        return f"{transport}:{self.path}{name}" + (f"@{self.digest}" if self.digest else "")
+
+
+ImageReference = RegistryReference | LayoutReference
+
+
+def parse_image(text: str, *, field: str) -> ImageReference:
+    """Parse a reference to a repository or layout, or to an image in it.
+
+    Args:
+        text: what the user typed.
+        field: the argument, for errors.
+
+    Raises:
+        Invalid: it has a syntax error, or is of a kind that tagferry cannot copy.
+    """
+    transport, colon, rest = text.partition(":")
+    if colon and transport in _OTHER_TRANSPORTS:
+        raise Invalid(field, f"must not use the transport {transport}; {_OTHER_TRANSPORTS[transport]}", text)
+    if transport in ("http", "https") and rest.startswith("//"):
+        rule = "must have no scheme; for a registry without TLS, add --plain-http HOST"
+        raise Invalid(field, rule, text)
+    if transport == "docker" and rest.startswith("//"):
+        return _registry(rest.removeprefix("//"), field=field)
+    if transport in ("oci", "ocidir"):
+        return _layout(rest.removeprefix("//") if transport == "ocidir" else rest, field=field, is_archive=False)
+    if transport in ("oci-archive", "docker-archive"):
+        return _layout(rest, field=field, is_archive=True)
+    if _ARCHIVE.fullmatch(_split_digest(text)[0]):
+        return _layout(text, field=field, is_archive=True)
+    if text.startswith(("/", "./", "../", "~/")) or text in (".", ".."):
+        return _layout(text, field=field, is_archive=False)
+    return _registry(text, field=field)
+
+
+def _layout(text: str, *, field: str, is_archive: bool) -> LayoutReference:
+    path, digest = _split_digest(text)
+    # A path has no colon, as in skopeo; the path of an archive ends with its suffix.
+    archive = _ARCHIVE.fullmatch(path) if is_archive else None
+    path, _, name = (archive[1], "", archive[2] or "") if archive else path.partition(":")
+    if not path:
+        raise Invalid(field, "must name the path of an OCI layout or archive", text)
+    digest_field = f"the digest of {field}"
+    return LayoutReference(
+        path=Path(path).expanduser(),
+        name=name,
+        digest=Digest(digest, field=digest_field) if digest else None,
+        is_archive=is_archive,
+    )
+
+
+def _split_digest(text: str) -> tuple[str, str]:
+    """Return a reference without its digest, and the digest; empty if it has none."""
+    name, at, digest = text.rpartition("@")
+    return (name, digest) if at and ":" in digest else (text, "")
+
+
+def _registry(text: str, *, field: str) -> RegistryReference:
+    name, digest = _split_digest(text)
+    host, slash, path = name.partition("/")
+    is_host = slash and (any(mark in host for mark in ".:[") or host == "localhost" or host.lower() != host)
+    if not is_host:
+        host, path = DOCKER_HUB, name
+    if not _HOST.fullmatch(host):
+        raise Invalid(field, "must begin with the host of a registry, as in registry.example.com:5000/team/app", text)
+    path, _, tag = path.partition(":")
+    if host in DOCKER_HUB_HOSTS:
+        host = DOCKER_HUB
+    repository = RepositoryName(path, field=f"the repository of {field}")
+    return RegistryReference(
+        host=host.lower(),
+        repository=full_name(repository) if host == DOCKER_HUB else repository,
+        tag=Tag(tag, field=f"the tag of {field}") if tag or name.endswith(":") else None,
+        digest=Digest(digest, field=f"the digest of {field}") if digest else None,
+    )

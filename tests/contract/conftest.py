@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tagferry.names import RepositoryName
+from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
+from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import ImageStore
+from tagferry.oci.model import Manifest
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
@@ -89,6 +92,38 @@ async def _disk(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
 
 
 @asynccontextmanager
+async def _layout(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    store = LayoutStore(DirectoryFiles(folder / "layout"), name="layout")
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
+async def _archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    store = LayoutStore(ArchiveFiles(folder / "images.tar"), name="archive")
+    yield store
+    await store.close()
+
+
+class _CommittingStore(LayoutStore):
+    """A layout that writes its archive after every tag."""
+
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
+        await super().put_manifest(repository, manifest, tag, **terms)
+        if tag is not None:
+            await self.commit()
+
+
+@asynccontextmanager
+async def _committed_archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    store = _CommittingStore(ArchiveFiles(folder / "images.tar"), name="archive")
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
 async def _embedded_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     served = await DiskStore.open(folder / "region")
     async with serving(RegistryApp(served, OpenAuthorizer())) as url:
@@ -109,6 +144,8 @@ async def _bare_registry(folder: Path, fixture: Requesting) -> AsyncIterator[Ima
 
 
 _ONE_POOL = "all its repositories have one pool of blobs"
+_ONE_REPOSITORY = "a layout is one repository"
+_ONLY_GROWS = "nothing is deleted from a layout"
 _CRANE_DIFFERS = {
     "test_an_existing_blob_is_not_sent_again": "it opens an upload for every mount, and a small blob is sent again",
     "test_a_blob_of_another_repository_is_mounted": _ONE_POOL,
@@ -124,11 +161,30 @@ _DISTRIBUTION_DIFFERS = {
     "test_a_blob_that_an_index_lists_by_an_unknown_type": _ONLY_MANIFESTS,
 }
 
+_LAYOUT_DIFFERS = {
+    "test_a_blob_of_another_repository_is_mounted": _ONE_REPOSITORY,
+    "test_a_blob_of_another_repository_is_not_found": _ONE_REPOSITORY,
+    "test_selected_tags_are_described": _ONE_REPOSITORY,
+    "test_repositories_are_listed": _ONE_REPOSITORY,
+    "test_deleting": _ONLY_GROWS,
+    "test_a_tag_that_changed_since_it_was_read_is_not_deleted": _ONLY_GROWS,
+    "test_a_deleted": _ONLY_GROWS,
+    "test_a_missing_repository_is_not_deleted": _ONLY_GROWS,
+}
+
+_UNUSED = "what no image needs is left out when an archive is written"
+_COMMITTED_DIFFERS = _LAYOUT_DIFFERS | {
+    "test_a_tag_moves_and_the_old_manifest_stays": _UNUSED,
+    "test_without_override_a_tag_replaces_only_itself": _UNUSED,
+}
 _BARE_DIFFERS = {"test_a_blob_of_another_repository_is_mounted": "it mounts nothing"}
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "memory": Implementation(open=_memory),
     "disk": Implementation(open=_disk),
+    "OCI layout": Implementation(open=_layout, differs=_LAYOUT_DIFFERS),
+    "archive": Implementation(open=_archive, differs=_LAYOUT_DIFFERS),
+    "archive after a commit": Implementation(open=_committed_archive, differs=_COMMITTED_DIFFERS),
     "remote to the embedded registry": Implementation(open=_embedded_registry),
     "remote to a registry without HEAD, mounts and ranges": Implementation(open=_bare_registry, differs=_BARE_DIFFERS),
     "remote to docker-registry": Implementation(open=_docker_registry, keeps_sha512=False, deletes_tags=False),

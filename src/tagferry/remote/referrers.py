@@ -7,7 +7,6 @@ temporary fault), the result counts as incomplete.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -29,6 +28,7 @@ from tagferry.errors import (
 )
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
+from tagferry.oci.referrer_index import index_with_referrer
 from tagferry.oci.referrer_tags import referrers_tag
 from tagferry.remote.capabilities import REFERRERS_API, LearnedCapabilities
 from tagferry.remote.manifests import Manifests
@@ -133,8 +133,7 @@ class Referrers:
                 raise self._tag_conflict(repository, tag, referrer, f"it points to {current.digest}")
             if index and any(child.digest == referrer.digest for child in index.listed):
                 return
-            document = _with_entry(index, referrer)
-            raw = json.dumps(document, separators=(",", ":")).encode()
+            raw = index_with_referrer(index, referrer)
             await self._manifests.put(repository, await parse_manifest(raw, OCI_INDEX), tag)
 
     def _tag_conflict(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
@@ -329,9 +328,3 @@ def _is_conclusive(page: Answer) -> bool:
 def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:
     """Return whether this may be the index of a subject's referrers; a registry may return the subject instead."""
     return manifest is not None and manifest.media_type == OCI_INDEX and manifest.digest != subject
-
-
-def _with_entry(index: Manifest | None, referrer: Manifest) -> dict[str, Any]:
-    document: dict[str, Any] = index.document if index else {"schemaVersion": 2, "mediaType": OCI_INDEX}
-    entries = document.get("manifests") or []
-    return {**document, "manifests": [*entries, referrer.referrer_descriptor.to_json()]}

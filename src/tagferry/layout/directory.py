@@ -1,0 +1,117 @@
+"""An OCI layout in a directory."""
+
+import contextlib
+import fcntl
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
+from tagferry.oci.model import Descriptor
+
+_DRAFTS = ".tagferry"
+"""The directory of unfinished blobs, which a later process resumes."""
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class DirectoryFiles:
+    """The `LayoutFiles` of a directory, which is created by the first write.
+
+    Args:
+        root: the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        try:
+            with (self._root / name).open("rb") as file:
+                return file.read(limit + 1)
+        except _MISSING:
+            return None
+
+    def size(self, name: str) -> int | None:
+        try:
+            return os.stat(self._root / name).st_size  # noqa: PTH116
+        except _MISSING:
+            return None
+
+    def open(self, name: str) -> OpenFile | None:
+        try:
+            descriptor = os.open(self._root / name, os.O_RDONLY | os.O_CLOEXEC)
+        except _MISSING:
+            return None
+        return OpenFile(descriptor, 0, os.fstat(descriptor).st_size)
+
+    def draft(self, blob: Descriptor) -> Draft:
+        drafts = self._root / _DRAFTS
+        drafts.mkdir(parents=True, exist_ok=True)
+        target = str(self._root / blob_name(blob.digest))
+        path = drafts / blob.digest.replace(":", "-")
+        descriptor = _open(path)
+        if _is_locked(descriptor, path):
+            draft = Draft(str(path), descriptor, blob, target)
+            draft.resume()
+            return draft
+        # Another writer has this one, in this process or another.
+        os.close(descriptor)
+        path = drafts / uuid.uuid4().hex
+        return Draft(str(path), _open(path), blob, target)
+
+    def add(self, blob: Descriptor, content: bytes) -> None:
+        _replace(self._root / blob_name(blob.digest), content)
+
+    def replace_index(self, change: Callable[[bytes | None], bytes | None]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            index = self._root / INDEX
+            content = change(index.read_bytes() if index.exists() else None)
+            if content is None:
+                return
+            if not (self._root / MARKER).exists():
+                _replace(self._root / MARKER, MARKER_CONTENT)
+            _replace(index, content)
+            os.fsync(lock)
+        finally:
+            os.close(lock)
+
+    def commit(self) -> None:
+        """Remove the directory of drafts if it is empty; everything else is in place."""
+        with contextlib.suppress(OSError):
+            (self._root / _DRAFTS).rmdir()
+
+    def close(self) -> None:
+        self.commit()
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _is_locked(descriptor: int, path: Path) -> bool:
+    """Lock a file for this process; return whether that succeeded, and the file still has this path."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The previous owner may have moved the file into the layout just before.
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name[:32]}-{uuid.uuid4().hex}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,138 @@
+"""The files of an OCI layout, wherever they are. All methods block and may raise OSError."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from tagferry.errors import Corrupt
+from tagferry.oci.model import Descriptor
+
+INDEX = "index.json"
+MARKER = "oci-layout"
+MARKER_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+_REHASH_BYTES = 1024 * 1024
+
+
+def blob_name(digest: str) -> str:
+    """Return the path of a blob inside its layout."""
+    algorithm, _, encoded = digest.partition(":")
+    return f"blobs/{algorithm}/{encoded}"
+
+
+class OpenFile:
+    """A part of a file, open for reading.
+
+    Args:
+        descriptor: the file descriptor, closed with this object.
+        start: where the part begins in the file.
+        size: its bytes.
+    """
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._start = start
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return at most `length` bytes at the offset; none at the end."""
+        return os.pread(self._descriptor, max(0, min(length, self.size - offset)), self._start + offset)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class Draft:
+    """A blob that is being written: a file that is moved into the layout once its content is verified.
+
+    Args:
+        path: the file.
+        descriptor: its file descriptor, opened for reading and writing, closed with this object.
+        blob: the expected content.
+        target: the path of the blob in the layout.
+    """
+
+    def __init__(self, path: str, descriptor: int, blob: Descriptor, target: str) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._blob = blob
+        self._target = target
+        self._hash = hashlib.new(blob.digest.algorithm)
+        self.size = 0
+
+    def resume(self) -> int:
+        """Take over the bytes that an earlier process has written; return their number."""
+        size = min(os.fstat(self._descriptor).st_size, self._blob.size)
+        while self.size < size and (chunk := os.read(self._descriptor, min(_REHASH_BYTES, size - self.size))):
+            self._hash.update(chunk)
+            self.size += len(chunk)
+        os.ftruncate(self._descriptor, self.size)
+        return self.size
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; raises Corrupt if there are more than the blob's size."""
+        if self.size + len(chunk) > self._blob.size:
+            raise Corrupt(f"{self._blob.digest} is longer than its {self._blob.size} bytes")
+        self._hash.update(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.pwrite(self._descriptor, view, self.size + len(chunk) - len(view)) :]
+        self.size += len(chunk)
+
+    def commit(self) -> None:
+        """Move the verified blob into the layout, durably; raises Corrupt if its size or digest differs."""
+        digest = self._blob.digest
+        if self.size != self._blob.size:
+            raise Corrupt(f"{digest} ended after {self.size} of its {self._blob.size} bytes")
+        if self._hash.hexdigest() != digest.encoded:
+            raise Corrupt(f"{digest} has content with the digest {digest.algorithm}:{self._hash.hexdigest()}")
+        os.fsync(self._descriptor)
+        os.makedirs(os.path.dirname(self._target), exist_ok=True)  # noqa: PTH103, PTH120 - a string is cheaper
+        os.replace(self._path, self._target)  # noqa: PTH105
+
+    def close(self, *, keep: bool) -> None:
+        """Close the file; delete it unless a later attempt is to resume it."""
+        if not keep:
+            os.unlink(self._path)  # noqa: PTH108
+        os.close(self._descriptor)
+
+
+class LayoutFiles(Protocol):
+    """The files of one layout."""
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return the content of a file, at most one byte more than the limit; None if it does not exist."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None if it does not exist."""
+        ...
+
+    def open(self, name: str) -> OpenFile | None:
+        """Open a file; None if it does not exist."""
+        ...
+
+    def draft(self, blob: Descriptor) -> Draft:
+        """Start to write a blob, or continue what an earlier process has written of it."""
+        ...
+
+    def add(self, blob: Descriptor, content: bytes) -> None:
+        """Write a small blob."""
+        ...
+
+    def replace_index(self, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace the index atomically, unless `change` returns None; other processes wait meanwhile.
+
+        Args:
+            change: returns the new index; its argument is the current one.
+        """
+        ...
+
+    def commit(self) -> None:
+        """Make everything that was written part of the layout, if it is not yet."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...

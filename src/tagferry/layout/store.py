@@ -1,0 +1,407 @@
+"""An image store in an OCI layout.
+
+A layout is one repository, whatever a caller names it. Referrers are listed as in a registry without the referrers API:
+by an index under a tag that is derived from the subject's digest. Entries of the index without a name, which oras
+writes, may be referrers, too. A layout only grows: nothing is deleted.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn, ParamSpec, TypeVar
+
+from tagferry import bounds
+from tagferry.concurrency import LatestResult
+from tagferry.errors import (
+    Conflict,
+    Corrupt,
+    Invalid,
+    NotFound,
+    Refused,
+    StorageUnavailable,
+    TagferryError,
+    Unsupported,
+)
+from tagferry.layout.files import INDEX, Draft, LayoutFiles, OpenFile, blob_name
+from tagferry.layout.index import Entry, LayoutIndex
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
+from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
+from tagferry.oci.referrer_index import index_with_referrer
+from tagferry.oci.referrer_tags import referrers_tag
+
+_CHUNK = 1024 * 1024
+_REFERRERS = re.compile(r"sha(256|512)-[0-9a-f]{64}")
+"""The tag of an index of referrers."""
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True, eq=False)
+class _Update:
+    """A change of the index that waits for the next write of the file.
+
+    Attributes:
+        change: returns the new index; called while no other process writes.
+        error: the reason why it was not made.
+    """
+
+    change: Callable[[LayoutIndex], LayoutIndex]
+    error: TagferryError | None = None
+
+
+class LayoutStore:
+    """An `ImageStore` in an OCI layout; belongs to one event loop.
+
+    Args:
+        files: the layout's files.
+        name: its name in messages.
+    """
+
+    def __init__(self, files: LayoutFiles, *, name: str) -> None:
+        self._files = files
+        self._name = name
+        self._index: LayoutIndex | None = None
+        self._manifests: dict[Digest, Descriptor | None] = {}
+        self._subjects: dict[Digest, Manifest | None] = {}
+        self._updates: list[_Update] = []
+        self._written: LatestResult[None] = LatestResult(self._write_index)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def identity(self) -> int:
+        return 0
+
+    async def find(self, name: str) -> Digest:
+        """Return the image with this name, or the only image of the layout if the name is empty.
+
+        Raises:
+            NotFound: there is no such image.
+            Conflict: the name does not decide which of several images is meant.
+        """
+        index = await self._require_index()
+        if name:
+            entry = index.named(name)
+            if entry is None:
+                raise NotFound("tag", f"{self._name}:{name}", _names_hint(index))
+            return entry.descriptor.digest
+        images = {
+            entry.descriptor.digest
+            for entry in index.entries
+            if not _is_referrers(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
+        }
+        if len(images) != 1:
+            raise Conflict("name", f"{self._name} has {len(images)} images; {_names_hint(index) or 'name one of them'}")
+        return images.pop()
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        confirm_missing: bool = False,
+    ) -> Descriptor | None:
+        if not isinstance(reference, Tag):
+            return await self._stat_manifest(reference, None)
+        entry = (await self._read_index()).named(reference)
+        return None if entry is None else await self._stat_manifest(entry.descriptor.digest, entry.descriptor)
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        index = await self._require_index()
+        if isinstance(reference, Tag):
+            entry = index.named(reference)
+            if entry is None:
+                raise NotFound("tag", f"{self._name}:{reference}", _names_hint(index))
+            return await self._require_manifest(entry.descriptor.digest, entry.descriptor)
+        entry = index.with_digest(reference)
+        return await self._require_manifest(reference, entry.descriptor if entry else None)
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
+        await self._require_content(manifest)
+        await self._run(self._files.add, manifest.descriptor, manifest.raw)
+        self._manifests[manifest.digest] = manifest.descriptor
+        if manifest.subject is not None:
+            await self._update(partial(self._with_referrer, manifest))
+        if tag is None:
+            return
+
+        def with_tag(index: LayoutIndex) -> LayoutIndex:
+            current = index.named(tag)
+            digest = current.descriptor.digest if current else None
+            if not override and not may_be_replaced(digest, manifest, seen):
+                raise tag_changed(repository, tag)
+            return index.with_tag(tag, manifest.descriptor)
+
+        await self._update(with_tag)
+
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return False
+
+    async def refuses(self, manifest: Manifest) -> bool:
+        return False
+
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
+        self._refuse_deletion()
+
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        self._refuse_deletion()
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        self._refuse_deletion()
+
+    def _refuse_deletion(self) -> NoReturn:
+        raise Unsupported(f"{self._name}: nothing can be deleted from an OCI layout")
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        return await self._run(self._files.size, blob_name(digest))
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        file = await self._run(self._files.open, blob_name(descriptor.digest))
+        if file is None:
+            raise NotFound("blob", f"{self._name}@{descriptor.digest}")
+        try:
+            yield self._chunks(file, offset)
+        finally:
+            file.close()
+
+    async def _chunks(self, file: OpenFile, offset: int) -> AsyncIterator[bytes]:
+        while chunk := await self._run(file.read, offset, _CHUNK):
+            offset += len(chunk)
+            yield chunk
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+        force: bool = False,
+    ) -> BlobOutcome:
+        if not force and await self.stat_blob(repository, descriptor.digest) == descriptor.size:
+            return BlobOutcome.PRESENT
+        if not await self._fetch(descriptor, source):
+            # The bytes of an earlier process did not belong to this blob.
+            await self._fetch(descriptor, source)
+        return BlobOutcome.UPLOADED
+
+    async def _fetch(self, blob: Descriptor, source: OpenBlob) -> bool:
+        """Write a blob; return False if only the bytes of an earlier process may be wrong."""
+        draft = await self._run(self._files.draft, blob)
+        resumed_from, keep = draft.size, True
+        try:
+            if resumed_from < blob.size or not blob.size:
+                async with source(resumed_from) as chunks:
+                    await self._append(draft, chunks)
+            await self._run(draft.commit)
+        except Corrupt:
+            keep = False
+            if not resumed_from:
+                raise
+            return False
+        else:
+            return True
+        finally:
+            # After any other error, a later attempt continues here.
+            draft.close(keep=keep)
+
+    async def _append(self, draft: Draft, chunks: AsyncIterator[bytes]) -> None:
+        waiting: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks:
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= _CHUNK:
+                    content, waiting, size = b"".join(waiting), [], 0
+                    await self._run(draft.write, content)
+        finally:
+            if waiting:
+                await self._run(draft.write, b"".join(waiting))
+
+    async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        for tag, _ in self._tags(await self._require_index()):
+            yield tag
+
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        return frozenset(tag for tag, _ in self._tags(await self._read_index()))
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        index = await self._require_index() if only is None else await self._read_index()
+        return [
+            TagRecord(tag=tag, digest=entry.descriptor.digest)
+            for tag, entry in self._tags(index)
+            if only is None or tag in only
+        ]
+
+    def _tags(self, index: LayoutIndex) -> Iterator[tuple[Tag, Entry]]:
+        return ((tag, entry) for tag, entry in index.tags if not _is_referrers(entry))
+
+    async def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        raise Unsupported(f"{self._name}: an OCI layout is one repository without a name")
+        yield  # type: ignore[unreachable]
+
+    async def list_referrers(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
+    ) -> list[Descriptor]:
+        index = await self._read_index()
+        listed: dict[Digest, Descriptor] = {}
+        entry = index.named(referrers_tag(digest))
+        if entry is not None and entry.descriptor.media_type == OCI_INDEX:
+            manifest = await self._require_manifest(entry.descriptor.digest, entry.descriptor)
+            listed = {one.digest: one for one in manifest.listed}
+        for one in index.entries:
+            if not one.name and (referrer := await self._with_subject(one.descriptor)) is not None:
+                subject = referrer.subject
+                if subject is not None and subject.digest == digest:
+                    listed.setdefault(referrer.digest, referrer.referrer_descriptor)
+        return [one for one in listed.values() if artifact_type in (None, one.artifact_type)]
+
+    async def commit(self) -> None:
+        """Make everything that was written part of the layout; an archive is written only now."""
+        await self._run(self._files.commit)
+
+    async def close(self) -> None:
+        await self._run(self._files.close)
+
+    async def _with_subject(self, descriptor: Descriptor) -> Manifest | None:
+        """Return a manifest if it has a subject."""
+        if descriptor.digest not in self._subjects:
+            try:
+                manifest = await self._require_manifest(descriptor.digest, descriptor)
+            except (NotFound, Invalid, Unsupported):
+                self._subjects[descriptor.digest] = None
+            else:
+                self._subjects[descriptor.digest] = manifest if manifest.subject else None
+        return self._subjects[descriptor.digest]
+
+    async def _stat_manifest(self, digest: Digest, listed: Descriptor | None) -> Descriptor | None:
+        if digest not in self._manifests:
+            try:
+                manifest = await self._require_manifest(digest, listed)
+            except (NotFound, Invalid, Unsupported):
+                return None
+            self._manifests[digest] = manifest.descriptor
+        return self._manifests[digest]
+
+    async def _require_manifest(self, digest: Digest, listed: Descriptor | None) -> Manifest:
+        content = await self._run(self._files.read, blob_name(digest), bounds.MANIFEST_BYTES)
+        if content is None:
+            raise NotFound("manifest", f"{self._name}@{digest}")
+        if len(content) > bounds.MANIFEST_BYTES:
+            raise Invalid("manifest", f"must have at most {bounds.MANIFEST_BYTES} bytes")
+        return await parse_manifest(content, listed.media_type if listed else None, digest=digest)
+
+    async def _require_content(self, manifest: Manifest) -> None:
+        """Raise NotFound if the layout lacks something that the manifest needs."""
+        needed = [blob for blob in manifest.blobs if not blob.is_foreign]
+        for kind, one in (*(("blob", blob) for blob in needed), *(("manifest", child) for child in manifest.children)):
+            if await self._run(self._files.size, blob_name(one.digest)) is None:
+                raise NotFound(kind, f"{self._name}@{one.digest}")
+
+    def _with_referrer(self, referrer: Manifest, index: LayoutIndex) -> LayoutIndex:
+        """Return the index with a manifest listed as a referrer of its subject; runs in a thread."""
+        assert referrer.subject is not None  # noqa: S101
+        tag = referrers_tag(referrer.subject.digest)
+        entry = index.named(tag)
+        current = None
+        if entry is not None:
+            content = self._files.read(blob_name(entry.descriptor.digest), bounds.MANIFEST_BYTES)
+            current = Manifest.parse(content, entry.descriptor.media_type) if content is not None else None
+        if current is not None and current.media_type != OCI_INDEX:
+            raise Conflict("referrers tag", f"{self._name}: the tag {tag} is no index of referrers; delete it first")
+        if current is not None and any(one.digest == referrer.digest for one in current.listed):
+            return index
+        listing = Manifest.parse(index_with_referrer(current, referrer), OCI_INDEX)
+        self._files.add(listing.descriptor, listing.raw)
+        return index.with_tag(tag, listing.descriptor)
+
+    async def _read_index(self) -> LayoutIndex:
+        if self._index is None:
+            self._index = LayoutIndex.parse(await self._run(self._files.read, INDEX, bounds.TAG_LIST_BYTES))
+        return self._index
+
+    async def _require_index(self) -> LayoutIndex:
+        index = await self._read_index()
+        if not index.entries and await self._run(self._files.size, INDEX) is None:
+            raise NotFound("repository", self._name, "it is no OCI layout, because it has no index.json")
+        return index
+
+    async def _update(self, change: Callable[[LayoutIndex], LayoutIndex]) -> None:
+        """Change the index; changes that arrive during a write of the file are written together."""
+        update = _Update(change)
+        self._updates.append(update)
+        await self._written.result()
+        if update.error is not None:
+            raise update.error
+
+    async def _write_index(self) -> None:
+        updates, self._updates = self._updates, []
+        await self._run(self._files.replace_index, partial(self._changed, updates))
+
+    def _changed(self, updates: list[_Update], content: bytes | None) -> bytes | None:
+        index = before = LayoutIndex.parse(content)
+        for update in updates:
+            try:
+                index = update.change(index)
+            except TagferryError as error:
+                update.error = error
+        self._index = index
+        return None if index is before else index.to_bytes()
+
+    async def _run(
+        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Run work on files in a thread; if the caller is cancelled, wait for its end, so that files can be closed.
+
+        Raises:
+            Refused: the file must not be accessed.
+            StorageUnavailable: the disk failed or is full.
+        """
+        running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+        except PermissionError as error:
+            raise Refused(f"cannot access {self._name}: {error.filename}: {error.strerror}") from error
+        except OSError as error:
+            file = f"{error.filename}: " if error.filename else ""
+            raise StorageUnavailable(f"cannot access {self._name}: {file}{error.strerror}") from error
+
+
+def _is_referrers(entry: Entry) -> bool:
+    """Return whether an entry of the index lists referrers, instead of being an image."""
+    return _REFERRERS.fullmatch(entry.name) is not None
+
+
+def _names_hint(index: LayoutIndex) -> str:
+    names = sorted({entry.name for entry in index.entries if entry.name and not _is_referrers(entry)})
+    return f"it has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else ""

@@ -62,9 +62,9 @@ def _run(
         far = stack.enter_context(linked(_LINK, target.address))
         url = postgres.url(postgres.new_database())
         installation = install(folder / f"cluster-{workers}", url, source=source.address, target=far)
-        stack.enter_context(installation.serve("--slots", "0"))
+        stack.enter_context(installation.serve("--max-concurrent-tags", "0"))
         for number in range(workers):
-            stack.enter_context(installation.worker(number, "--slots", str(PLACES)))
+            stack.enter_context(installation.worker(number, "--max-concurrent-tags", str(PLACES)))
         target.forget_requests()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             begun, ended = runner.run(sync_images(installation, _REPOSITORY, images.tags))

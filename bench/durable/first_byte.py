@@ -56,7 +56,7 @@ def _one(
     with docker_registry(folder / "target") as target, ExitStack() as stack:
         name = f"first-{'sqlite' if not database else 'queue' if workers else 'postgresql'}"
         installation = install(folder / name, database, source=address, target=target.address)
-        stack.enter_context(installation.serve(*(["--slots", "0"] if workers else [])))
+        stack.enter_context(installation.serve(*(["--max-concurrent-tags", "0"] if workers else [])))
         for number in range(workers):
             stack.enter_context(installation.worker(number))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

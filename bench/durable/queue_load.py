@@ -169,8 +169,8 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             worker=worker,
             waiter=waiter,
             searches=ReferrerSearches(database),
-            tag_limit=10_000,
-            active_requests=64,
+            max_tags_per_request=10_000,
+            max_concurrent_requests_per_user=64,
         )
         tagferry = _Tagferry(service, worker)
         bus.subscribe(JOBS_ENDED, tagferry.on_ended)

@@ -24,7 +24,8 @@ LINGER_BYTES = 16 * 1024 * 1024
 """Bytes that are read and dropped within that time, from clients that send their whole request before they read the
 response. If there are more, the connection is reset."""
 TRANSFER_RATE = 256
-"""Minimum rate, in bytes per second over `stall_seconds`, at which a client must send a body or read a response."""
+"""Minimum rate, in bytes per second over `stall_timeout_seconds`, at which a client must send a body or read a
+response."""
 ACCEPTS_AT_ONCE = 8
 """Connections that a listener accepts in one iteration of the event loop."""
 DESCRIPTOR_RESERVE = 64

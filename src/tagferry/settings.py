@@ -1,9 +1,10 @@
 """Settings, read from a TOML file and from environment variables `TAGFERRY_…`, which take precedence.
 
-The environment variable of a nested setting has two underscores: `TAGFERRY_SYNC__TAG_LIMIT=50`.
+The environment variable of a nested setting has two underscores: `TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST=50`.
 """
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -16,18 +17,26 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from tagferry import setting_rules
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RegionId
 from tagferry.setting_rules import EMBEDDED
+from tagferry.setting_sources import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Key, MergedSettings, RenamedSetting
 
 _POLL_SECONDS = 60.0
 _YEAR_MINUTES = 366 * 24 * 60.0
@@ -38,13 +47,15 @@ def _check_authorities(ca_file: Path | None, *, only: bool) -> None:
         raise ValueError("requires ca_file if ca_only is true")
 
 
-def _to_invalid(error: ErrorDetails) -> Invalid:
+def _to_invalid(error: ErrorDetails, name_of: Callable[[Key], str]) -> Invalid:
     """Return an error that names the setting and the rule, and the value unless it may contain a secret."""
-    field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
+    key = tuple(str(part) for part in error["loc"] if part != "[key]")
     value = error["input"]
     is_public = isinstance(value, str | int | float) and error["type"] != "extra_forbidden" and "@" not in str(value)
-    if any(secret in field for secret in ("password", "secret", "token", "database_url", "webhooks")):
+    path = ".".join(key)
+    if any(secret in path for secret in ("password", "secret", "token", "database_url", "webhooks")):
         is_public = False
+    field = name_of(key) or "settings"
     return Invalid(field, error["msg"].removeprefix("Value error, "), value if is_public else None)
 
 
@@ -135,22 +146,22 @@ class RegionSettings(_Frozen):
     """Hosts with private, link-local or loopback addresses that a registry with a public address may redirect to."""
     max_connections: PositiveInt = 64
     """Maximum number of concurrent requests to the registry. It is lowered for a registry that throttles."""
-    request_seconds: PositiveFloat = 120.0
+    request_timeout_seconds: PositiveFloat = 120.0
     """Timeout of a request, except for transfers of blobs."""
-    silence_seconds: PositiveFloat = 60.0
+    stall_timeout_seconds: PositiveFloat = 60.0
     """Time without any progress after which a request or a blob's transfer is retried."""
     min_bytes_per_second: int = Field(1024, ge=0)
-    """Minimum rate of a blob's transfer, averaged over `silence_seconds`; a slower transfer is retried. 0 means no
-    minimum. Waits for `bytes_per_second` or the other registry do not count."""
-    bytes_per_second: PositiveInt | None = None
+    """Minimum rate of a blob's transfer, averaged over `stall_timeout_seconds`; a slower transfer is retried. 0 means
+    no minimum. Waits for `max_bytes_per_second` or the other registry do not count."""
+    max_bytes_per_second: PositiveInt | None = None
     """Maximum bandwidth of all synchronizations from and to this region together. By default, there is no limit."""
-    jobs_in_flight: PositiveInt | None = None
+    max_concurrent_tags: PositiveInt | None = None
     """Maximum number of tags that all workers together copy to this region at once. By default, there is no limit."""
-    jobs_per_minute: PositiveInt | None = None
+    max_tags_per_minute: PositiveInt | None = None
     """Maximum number of copies to this region that all workers together start per minute."""
     accepts: AcceptsSettings = AcceptsSettings()
     """The images that the region accepts as a target."""
-    poll_seconds: float | None = Field(None, ge=0)
+    poll_interval_seconds: float | None = Field(None, ge=0)
     """Interval at which the tags of repositories with rules or triggers are polled for changes; 0 means never. By
     default, remote registries are polled every 60 seconds. Embedded ones are not polled, since pushes are noticed."""
     notifications_token: SecretStr | None = Field(None, min_length=16)
@@ -189,9 +200,9 @@ class RegionSettings(_Frozen):
     @property
     def poll_interval(self) -> float | None:
         """Seconds between two polls of a repository, or None if the region is not polled."""
-        if self.poll_seconds is None:
+        if self.poll_interval_seconds is None:
             return None if self.is_embedded else _POLL_SECONDS
-        return self.poll_seconds or None
+        return self.poll_interval_seconds or None
 
     @property
     def url(self) -> str:
@@ -210,35 +221,36 @@ class RegionSettings(_Frozen):
 class SyncSettings(_Frozen):
     """Synchronization: limits, timeouts and verification."""
 
-    tag_limit: PositiveInt = 500
+    max_tags_per_request: PositiveInt = 500
     """Maximum number of tags in one request."""
     wait_seconds: float = Field(55.0, ge=0)
     """Time for which `sync_images` waits for its tags. The SDKs time out after 60 to 120 seconds."""
     max_wait_seconds: float = Field(600.0, ge=0)
     """Maximum wait that a caller can request with `Prefer: wait=N`."""
-    tag_seconds: float | None = Field(None, gt=0)
+    tag_timeout_seconds: float | None = Field(None, gt=0)
     """Timeout of the copy of one tag, without queue time. By default, there is no limit."""
-    request_seconds: float | None = Field(None, gt=0)
+    request_timeout_seconds: float | None = Field(None, gt=0)
     """Timeout of the tags of a request, including queue time. A request can set a shorter one."""
     retry_minutes: float = Field(15.0, ge=0, le=_YEAR_MINUTES)
     """Time for which to retry a tag while a registry is unavailable, from its first failure; 0 means one attempt."""
-    automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
+    rule_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
-    tags_in_flight: PositiveInt = 32
+    max_concurrent_tags: PositiveInt = 32
     """Maximum number of tags that one process copies at once. Copies without progress use at most half of these
     slots."""
-    blobs_in_flight: PositiveInt = 32
+    max_concurrent_blobs: PositiveInt = 32
     """Maximum number of blobs that one process copies at once from one region to another."""
-    jobs_in_flight: PositiveInt | None = None
-    """Maximum number of tags that all processes together copy at once. By default, only `tags_in_flight` applies."""
-    drain_seconds: float = Field(20.0, ge=0)
+    max_concurrent_tags_total: PositiveInt | None = None
+    """Maximum number of tags that all processes together copy at once. By default, only `max_concurrent_tags`
+    applies."""
+    drain_timeout_seconds: float = Field(20.0, ge=0)
     """Time for which a stopping process lets running copies finish. The others continue in another process."""
     history_days: float = Field(30.0, gt=0)
     """Time for which records of ended jobs and of tags deleted by retention policies are kept."""
-    attachments: Annotated[Literal[True, False, "required"], BeforeValidator(setting_rules.flag)] = True
+    referrers: Annotated[Literal[True, False, "required"], BeforeValidator(setting_rules.flag)] = True
     """Copy signatures, attestations and SBOMs with their images. With `required`, an image fails if the source cannot
     be searched for them or one of them cannot be copied."""
-    blob_locations: PositiveInt = 1_000_000
+    max_blob_locations: PositiveInt = 1_000_000
     """Maximum number of blob locations in the database. A blob is mounted from a known location instead of uploaded."""
     verify: Literal["copied", "all", "off"] = "copied"
     """Verification before a tag is written. `copied`: query the target for all content that was not just sent. `all`:
@@ -246,7 +258,7 @@ class SyncSettings(_Frozen):
     splice: bool = True
     """On Linux, copy large blobs between registries without TLS inside the kernel, if the target is known to verify
     uploads. Otherwise tagferry verifies every byte, too."""
-    active_requests: PositiveInt = 64
+    max_concurrent_requests_per_user: PositiveInt = 64
     """Maximum number of concurrent requests of one user; further ones get 429."""
 
 
@@ -255,9 +267,9 @@ class RetentionSettings(_Frozen):
 
     interval_hours: PositiveFloat = 24.0
     """Interval between two runs of a policy."""
-    tags_per_run: PositiveInt = 100
+    max_deletions_per_run: PositiveInt = 100
     """Maximum number of tags that one run of a policy deletes. The rest follows in runs an hour apart."""
-    settling_minutes: float = Field(60.0, ge=0)
+    clock_jump_pause_minutes: float = Field(60.0, ge=0)
     """Time without deletions by age after the clock jumped, or after no process ran for more than an hour."""
 
 
@@ -279,36 +291,37 @@ class LimitSettings(_Frozen):
 
     body_bytes: PositiveInt = 1024 * 1024
     """Bytes of the body of a request to the management API."""
-    token_hours: float = Field(24.0, gt=0)
+    token_lifetime_hours: float = Field(24.0, gt=0)
     """Lifetime of an IAM token."""
-    login_hours: float = Field(6.0, gt=0, le=24)
+    login_secret_lifetime_hours: float = Field(6.0, gt=0, le=24)
     """Default lifetime of a login secret."""
-    registry_token_minutes: float = Field(30.0, ge=1, le=60)
+    registry_token_lifetime_minutes: float = Field(30.0, ge=1, le=60)
     """Lifetime of an embedded registry's token. Clients renew it automatically."""
-    failed_attempts: PositiveInt = 5
-    """Failed authentications from one address after which a user name or access key is locked for `lock_seconds`."""
-    lock_seconds: float = Field(300.0, ge=0)
+    lockout_failure_attempts: PositiveInt = 5
+    """Failed authentications from one address after which a user name or access key is locked for
+    `lockout_duration_seconds`."""
+    lockout_duration_seconds: float = Field(300.0, ge=0)
     """Duration of such a lock, from the last failure."""
     connections: PositiveInt = 4096
     """Connections to all listeners of a process. A low limit of file descriptors reduces it."""
     connections_per_address: PositiveInt = 1024
     """Connections from one address, or one IPv6 /64 network; at most half of `connections`."""
-    requests: PositiveInt = 128
+    concurrent_requests: PositiveInt = 128
     """Requests in progress in one process. Requests that wait for their client, a synchronization or a remote registry
     do not count."""
-    head_seconds: PositiveFloat = 30.0
+    header_timeout_seconds: PositiveFloat = 30.0
     """Time for each of a TLS handshake, the start of the first request, and a request's head."""
-    stall_seconds: PositiveFloat = 60.0
+    stall_timeout_seconds: PositiveFloat = 60.0
     """Time after which a client that sends a body or reads a response more slowly than `TRANSFER_RATE` is
     disconnected."""
-    keep_alive_seconds: PositiveFloat = 75.0
+    keep_alive_timeout_seconds: PositiveFloat = 75.0
     """Time for which a connection may wait for its next request."""
-    disk_reserve: NonNegativeInt | None = None
+    disk_reserve_bytes: NonNegativeInt | None = None
     """Bytes of an embedded registry's disk that pushes and synchronizations leave free, for the database, logs and
     deletions. By default 5 % of the disk, at most 1 GiB."""
-    scrub_days: float = Field(30.0, ge=0)
+    scrub_interval_days: float = Field(30.0, ge=0)
     """Days in which all content of an embedded registry is read and verified once; 0 disables this."""
-    answer_seconds: PositiveFloat = 30.0
+    response_timeout_seconds: PositiveFloat = 30.0
     """Time for which a request to the management API waits for registries, such as for a list of a remote region. Then
     it gets 504; a change continues. `sync_images` waits for as long as its caller requests."""
 
@@ -326,9 +339,9 @@ class WebhookSettings(_Frozen):
     """Trust only the certificate authorities in `ca_file`."""
     proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
     """The URL of the proxy for the calls, or `none`. By default, the environment variables apply."""
-    seconds: float = Field(10.0, gt=0, le=300)
+    timeout_seconds: float = Field(10.0, gt=0, le=300)
     """Timeout of a call."""
-    attempts: int = Field(30, ge=1, le=100)
+    max_attempts: int = Field(30, ge=1, le=100)
     """Maximum number of attempts of a call. The pauses between them grow from one second to ten minutes."""
     trigger_mode: Literal["cce", "cci"] = "cce"
     """Condition: the trigger's mode. Triggers with the mode `cci` have no cluster."""
@@ -356,8 +369,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
-        env_prefix="TAGFERRY_",
-        env_nested_delimiter="__",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=ENVIRONMENT_DELIMITER,
         nested_model_default_partial_update=True,
     )
 
@@ -386,6 +399,7 @@ class Settings(BaseSettings):
     quotas: QuotaSettings = QuotaSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
     """The webhooks for triggers. A trigger calls the first one whose conditions it matches."""
+    _renamed: tuple[RenamedSetting, ...] = PrivateAttr(())
 
     @classmethod
     def settings_customise_sources(
@@ -396,8 +410,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give environment variables precedence over the arguments, which are the file's content."""
-        return env_settings, init_settings
+        """Validate only the arguments: `parse` merges the environment into them."""
+        return (init_settings,)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -430,14 +444,23 @@ class Settings(BaseSettings):
     def parse(cls, document: dict[str, Any]) -> Self:
         """Validate a document of settings; raises Invalid with the setting and the rule."""
         try:
-            settings = cls(**document)
+            environment = EnvSettingsSource(cls)()
         except SettingsError as error:
             raise Invalid("environment", f"must have JSON in variables of settings with parts ({error})") from None
+        merged = MergedSettings(document, environment)
+        try:
+            settings = cls(**merged.values)
         except ValidationError as errors:
-            raise _to_invalid(errors.errors(include_url=False)[0]) from None
+            raise _to_invalid(errors.errors(include_url=False)[0], merged.name_of) from None
+        settings._renamed = merged.renamed
         if not settings.regions:
             raise Invalid("regions", "must name at least one region")
         return settings
+
+    @property
+    def renamed(self) -> tuple[RenamedSetting, ...]:
+        """The former keys that the configuration uses."""
+        return self._renamed
 
     @property
     def served_regions(self) -> dict[RegionId, RegionSettings]:

@@ -122,7 +122,7 @@ async def test_a_server_that_runs_out_of_descriptors_says_so_and_recovers(tmp_pa
 
 
 async def test_connections_that_do_nothing_are_closed(tmp_path: Path):
-    with installed(tmp_path, head_seconds=1) as victim:
+    with installed(tmp_path, header_timeout_seconds=1) as victim:
         before = victim.descriptors
         async with holding(victim.urls[0], 200, b"GET / HT") as opened, asyncio.timeout(60):
             assert opened == 200

@@ -77,7 +77,7 @@ async def rounds(store: CountingStore, count: int) -> None:
 
 
 async def test_two_regions_that_synchronize_to_each_other_do_it_once_for_each_push(tmp_path: Path):
-    regions: dict[str, dict[str, Any]] = {name: {"listen": "", "poll_seconds": 0.1} for name in (NORTH, SOUTH)}
+    regions: dict[str, dict[str, Any]] = {name: {"listen": "", "poll_interval_seconds": 0.1} for name in (NORTH, SOUTH)}
     async with deployed(tmp_path / "data", regions=regions) as ferry:
         stores = {region: CountingStore(ferry.store(region)) for region in (NORTH, SOUTH)}
         for region, store in stores.items():
@@ -117,7 +117,7 @@ async def test_a_real_registrys_notification_starts_a_sync_that_does_not_return(
         await push(client, APP, FIRST, V1)
         north = {"listen": f"127.0.0.1:{port}", "registry": registry.url, "notifications_token": TOKEN}
         regions: dict[str, dict[str, Any]] = {
-            NORTH: north | {"poll_seconds": 0},
+            NORTH: north | {"poll_interval_seconds": 0},
             SOUTH: {"listen": ""},
             "west": {"listen": ""},
         }

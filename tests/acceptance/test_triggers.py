@@ -83,7 +83,10 @@ async def test_a_server_that_is_killed_after_a_push_calls_when_it_is_started_aga
 async def test_a_webhook_that_never_answers_delays_no_push_and_no_other_webhook(tmp_path: Path):
     async with receiving() as dead, receiving() as alive:
         dead.answering.clear()
-        webhooks = [{"cluster_id": "dead", "url": dead.url, "seconds": 60}, {"cluster_id": "alive", "url": alive.url}]
+        webhooks = [
+            {"cluster_id": "dead", "url": dead.url, "timeout_seconds": 60},
+            {"cluster_id": "alive", "url": alive.url},
+        ]
         async with deployed(tmp_path / "data", webhooks=webhooks) as ferry:
             headers = {"X-Auth-Token": await ferry.token(), "Content-Type": "application/json"}
             await images.push(ferry.store(NORTH), name_in("team"), images.image(), Tag("first"))

@@ -169,7 +169,7 @@ async def test_a_region_whose_registry_is_elsewhere_tells_where_it_is(tmp_path: 
 
 
 async def test_the_time_that_secrets_last_can_be_set(tmp_path: Path) -> None:
-    async with deployed(tmp_path, limits={"login_hours": 1}) as ferry:
+    async with deployed(tmp_path, limits={"login_secret_lifetime_hours": 1}) as ferry:
         given = await create(ferry)
         auth = auth_of(given)
         with ferry.later(timedelta(minutes=59)):

@@ -415,7 +415,7 @@ async def test_a_region_that_is_reached_by_another_address_leads_there(tmp_path:
         NORTH: {"listen": "", "public_url": "https://registry.example.com"},
         SOUTH: {"listen": ""},
     }
-    async with deployed(tmp_path, regions=regions, limits={"registry_token_minutes": 5}) as ferry:
+    async with deployed(tmp_path, regions=regions, limits={"registry_token_lifetime_minutes": 5}) as ferry:
         told = challenge(await ferry.http("GET", "/v2/"))
         assert told["realm"] == "https://registry.example.com/v2/_token"
         given = await ask(ferry, ferry_admin(ferry), f"{APP}:pull")

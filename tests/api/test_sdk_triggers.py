@@ -62,7 +62,7 @@ async def ferry(tmp_path: Path, hook: Receiver) -> AsyncIterator[Deployment]:
     webhooks = [
         {"cluster_id": CLUSTER, "url": hook.url, "secret": SECRET},
         {"cluster_name": "releases", "url": f"{hook.url}/releases", "organizations": ["release"]},
-        {"trigger_mode": "cci", "url": f"{hook.url}/cci", "attempts": 2},
+        {"trigger_mode": "cci", "url": f"{hook.url}/cci", "max_attempts": 2},
     ]
     async with deployed(tmp_path / "data", webhooks=webhooks) as deployment:
         await images.push(deployment.store(NORTH), name_in("team"), FIRST, V1)

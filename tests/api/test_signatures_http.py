@@ -278,7 +278,9 @@ async def test_a_success_forgets_earlier_failures(ferry: Deployment, key: Access
 
 
 async def test_a_lock_ends(tmp_path: Any) -> None:
-    async with deployed(tmp_path / "data", limits={"failed_attempts": 1, "lock_seconds": 0}) as ferry:
+    async with deployed(
+        tmp_path / "data", limits={"lockout_failure_attempts": 1, "lockout_duration_seconds": 0}
+    ) as ferry:
         assert (await attempt(ferry, AccessKey(ferry.admin.key.access_key, "wrong"))).status == 401
         assert (await attempt(ferry, ferry.admin.key)).status == 200
 

@@ -225,7 +225,7 @@ async def test_a_client_that_hangs_up_does_not_stop_the_synchronization(ferry: D
 
 
 async def test_a_user_with_too_many_synchronizations_in_flight_is_asked_to_wait(tmp_path: Path) -> None:
-    async with deployed(tmp_path / "data", sync={"active_requests": 2}) as ferry:
+    async with deployed(tmp_path / "data", sync={"max_concurrent_requests_per_user": 2}) as ferry:
         for tag in ("V1", "V2", "V3"):
             await images.push(ferry.store(NORTH), name_in("team"), images.image(seed=tag), Tag(tag))
         target, token = ferry.hold(SOUTH), await ferry.token()

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
     """One for all of these tests, since none changes anything: small limits, and one tag at the source."""
     directory = tmp_path_factory.mktemp("refusals")
-    async with deployed(directory, sync={"tag_limit": 3}, limits={"body_bytes": 20_000}) as deployment:
+    async with deployed(directory, sync={"max_tags_per_request": 3}, limits={"body_bytes": 20_000}) as deployment:
         await images.push(deployment.store(NORTH), name_in("team"), images.image(), V1)
         yield deployment
 
@@ -339,7 +339,7 @@ async def test_a_request_without_credentials_is_told_what_it_lacks(ferry: Deploy
 
 
 async def test_an_expired_token_is_told_from_where_to_get_a_new_one(tmp_path: Path) -> None:
-    async with deployed(tmp_path / "data", limits={"token_hours": 0.000001}) as ferry:
+    async with deployed(tmp_path / "data", limits={"token_lifetime_hours": 0.000001}) as ferry:
         status, code, message = (await sync(ferry)).refused()
         assert (status, code) == (401, "SVCSTG.SWR.4010000")
         assert "expired" in message

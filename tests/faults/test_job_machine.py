@@ -99,7 +99,9 @@ class JobMachine(RuleBasedStateMachine):
             target_namespace=Namespace("release"),
             override=override,
         )
-        made = self.run(self.jobs.create(wanted, [NewJob(tag) for tag in wanted.tags], active_requests=_MANY))
+        made = self.run(
+            self.jobs.create(wanted, [NewJob(tag) for tag in wanted.tags], max_concurrent_requests_per_user=_MANY)
+        )
         assert set(made) == set(wanted.tags)
         for tag, place in made.items():
             standing = [number for number, job in self.known.items() if job.is_open and job.tag == tag]

@@ -97,7 +97,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
         (tmp_path / "tagferry.toml").write_text(
             f'[regions.{EMBEDDED}]\nlisten = "{addresses[EMBEDDED]}"\n'
             f'[regions.{ELSEWHERE}]\nlisten = "{addresses[ELSEWHERE]}"\nregistry = "{link.url}"\n'
-            f"bytes_per_second = {PACE}\n"
+            f"max_bytes_per_second = {PACE}\n"
         )
         settings = Settings.load(tmp_path / "tagferry.toml")
         async with open_app(settings) as app:

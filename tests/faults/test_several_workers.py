@@ -117,8 +117,8 @@ async def installed(folder: Path, database_url: str, poison: Poison = lambda _: 
             data_dir = "data"
             log_format = "json"
             [sync]
-            tags_in_flight = {SLOTS}
-            drain_seconds = 2
+            max_concurrent_tags = {SLOTS}
+            drain_timeout_seconds = 2
             [regions.{NORTH}]
             listen = "{listen}"
             registry = "{north}"
@@ -131,7 +131,7 @@ async def installed(folder: Path, database_url: str, poison: Poison = lambda _: 
             organizations = "open"
         """
         with cluster(folder / "tagferry", config, f"http://{listen}", database_url) as programs:
-            await asyncio.to_thread(programs.serve, *(["--slots", "0"] if database_url else []))
+            await asyncio.to_thread(programs.serve, *(["--max-concurrent-tags", "0"] if database_url else []))
             workers = [programs.start("worker") for _ in range(2 if database_url else 0)]
 
             async def all_work() -> bool:

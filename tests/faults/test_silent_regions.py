@@ -43,7 +43,7 @@ async def ferry(
     """Two regions that answer, and one that does not, with 120 tags in the first one."""
     hole = BlackHole()
     async with listening(hole.serve) as url:
-        silent = {"registry": url, "listen": "", "silence_seconds": patience}
+        silent = {"registry": url, "listen": "", "stall_timeout_seconds": patience}
         regions: dict[str, Any] = {NORTH: {"listen": ""}, SOUTH: {"listen": ""}, EAST: silent}
         async with deployed(directory, regions=regions, **settings) as deployment:
             for tag in TAGS:
@@ -58,9 +58,9 @@ async def sync(deployment: Deployment, target: RegionId, *tags: Tag, prefer: str
     return await deployment.http("POST", PATH, body=body, headers=headers)
 
 
-@pytest.mark.parametrize("tags_in_flight", [32, 4, 1])
-async def test_jobs_for_a_silent_region_leave_slots_to_others(tmp_path: Path, tags_in_flight: int):
-    async with ferry(tmp_path, sync={"tags_in_flight": tags_in_flight}) as (deployment, hole):
+@pytest.mark.parametrize("max_concurrent_tags", [32, 4, 1])
+async def test_jobs_for_a_silent_region_leave_slots_to_others(tmp_path: Path, max_concurrent_tags: int):
+    async with ferry(tmp_path, sync={"max_concurrent_tags": max_concurrent_tags}) as (deployment, hole):
         token = await deployment.token()
         queued = await sync(deployment, EAST, *TAGS, prefer="respond-async", token=token)
         assert queued.status == 202
@@ -95,7 +95,10 @@ LISTS = [
 async def test_lists_of_a_silent_region_are_answered_504_and_delay_no_other_region(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ):
-    async with ferry(tmp_path, limits={"answer_seconds": 20, "requests": 16}) as (deployment, hole):
+    async with ferry(tmp_path, limits={"response_timeout_seconds": 20, "concurrent_requests": 16}) as (
+        deployment,
+        hole,
+    ):
         headers = {"X-Auth-Token": await deployment.token()}
         stuck: list[asyncio.Task[Answer]] = []
         load, arrived = deployment.app.services.load, []
@@ -182,7 +185,7 @@ CHANGES: list[tuple[str, str, Any]] = [
 async def test_a_change_at_a_silent_region_is_answered_504_and_reported_to_continue(
     tmp_path: Path, method: str, path: str, body: Any
 ):
-    async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 2}) as (deployment, _):
+    async with ferry(tmp_path, patience=4.0, limits={"response_timeout_seconds": 2}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token(), "Content-Type": "application/json"}
 
         answer = await deployment.http(method, path, region=EAST, body=body, headers=headers)
@@ -193,7 +196,7 @@ async def test_a_change_at_a_silent_region_is_answered_504_and_reported_to_conti
 
 async def test_continuing_changes_at_a_silent_region_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "CHANGES_GOING_ON", 3)
-    async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 1}) as (deployment, _):
+    async with ferry(tmp_path, patience=4.0, limits={"response_timeout_seconds": 1}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token()}
         method, path, _ = CHANGES[0]
 

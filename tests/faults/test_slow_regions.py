@@ -61,7 +61,7 @@ async def test_a_region_that_trickles_delays_no_other(tmp_path: Path):
         await push(store, APP, image(random.Random(tag).randbytes(400_000)), tag)
     async with serving(Trickling(RegistryApp(store, OpenAuthorizer()))) as url:
         regions: dict[str, Any] = {NORTH: {"listen": ""}, SOUTH: {"listen": ""}, EAST: {"registry": url, "listen": ""}}
-        async with deployed(tmp_path / "data", regions=regions, sync={"tags_in_flight": SLOTS}) as deployment:
+        async with deployed(tmp_path / "data", regions=regions, sync={"max_concurrent_tags": SLOTS}) as deployment:
             await push(deployment.store(NORTH), APP, image(), Tag("mine"))
             token = await deployment.token()
             queued = await sync(deployment, EAST, SOUTH, *tags, prefer="respond-async", token=token)

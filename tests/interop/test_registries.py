@@ -104,7 +104,7 @@ async def test_all_forms_of_token_responses_are_accepted(ways: dict[str, Any], t
 
 async def test_a_token_that_expires_in_the_middle_is_replaced(tmp_path: Path):
     layers = [layer(f"layer {number}") + bytes(30_000) for number in range(12)]
-    async with with_tokens(tmp_path) as running, ferry_to(running, tmp_path, bytes_per_second=60_000) as ferry:
+    async with with_tokens(tmp_path) as running, ferry_to(running, tmp_path, max_bytes_per_second=60_000) as ferry:
         assert running.tokens is not None
         running.tokens.lifetime, running.tokens.stated_lifetime = 3, 300
         await push(ferry.store(NORTH), APP, image(*layers), Tag(TAG))

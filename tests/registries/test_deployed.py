@@ -25,7 +25,7 @@ TAGS = [sample.tag for sample in samples()]
 def _region(vendor: Vendor, registry: Registry, folder: Path) -> dict[str, Any]:
     """Return a region at the registry, with the credentials in the form that its page shows."""
     access = registry.tokens.access
-    region: dict[str, Any] = {"registry": registry.url, "poll_seconds": 0, "token_hosts": registry.token_hosts}
+    region: dict[str, Any] = {"registry": registry.url, "poll_interval_seconds": 0, "token_hosts": registry.token_hosts}
     host = registry.url.partition("://")[2]
     if access.refresh_token:
         return {**region, "docker_config": _config(folder, {"auths": {host: {"identitytoken": access.refresh_token}}})}

@@ -17,7 +17,7 @@ def settings_in(folder: Path, **sync: object) -> Settings:
 
 @pytest.mark.parametrize(("given", "runs"), [(None, 2), (1, 1), (5, 5)])
 async def test_as_many_jobs_are_claimed_as_can_be_copied_at_once(tmp_path: Path, given: int | None, runs: int) -> None:
-    async with open_backend(settings_in(tmp_path, tags_in_flight=2), slots=given) as backend:
+    async with open_backend(settings_in(tmp_path, max_concurrent_tags=2), slots=given) as backend:
         assert backend.sync.worker.free == runs
         assert backend.sync.engine._tag_slots["north", "south"]._value == runs
 

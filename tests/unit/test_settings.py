@@ -53,13 +53,13 @@ def test_a_file_is_read_and_the_rest_has_its_defaults(tmp_path: Path):
         password = "hunter2-s3cret"
 
         [sync]
-        tag_limit = 20
+        max_tags_per_request = 20
         """,
     )
 
     settings = Settings.load(file)
 
-    assert (settings.log_format, settings.log_level, settings.sync.tag_limit) == ("json", "info", 20)
+    assert (settings.log_format, settings.log_level, settings.sync.max_tags_per_request) == ("json", "info", 20)
     assert (settings.sync.wait_seconds, settings.sync.verify) == (55, "copied")
     assert list(settings.served_regions) == ["cn-north-4"]
     assert settings.regions["cn-north-4"].is_embedded
@@ -107,13 +107,13 @@ def test_the_environment_wins_over_the_file_setting_by_setting(tmp_path: Path, m
         listen = "127.0.0.1:8080"
         max_connections = 5
         [sync]
-        tag_limit = 20
+        max_tags_per_request = 20
         wait_seconds = 7
         """,
     )
     for name, value in {
         "TAGFERRY_LOG_LEVEL": "debug",
-        "TAGFERRY_SYNC__TAG_LIMIT": "50",
+        "TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST": "50",
         "TAGFERRY_LIMITS__BODY_BYTES": "99",
         "TAGFERRY_REGIONS__north__MAX_CONNECTIONS": "9",
         "TAGFERRY_REGIONS__north__USERNAME": "robot",
@@ -125,7 +125,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(tmp_path: Path, m
     settings = Settings.load(file)
 
     assert settings.log_level == "debug"
-    assert (settings.sync.tag_limit, settings.sync.wait_seconds) == (50, 7)
+    assert (settings.sync.max_tags_per_request, settings.sync.wait_seconds) == (50, 7)
     assert settings.limits.body_bytes == 99
     north = settings.regions["north"]
     assert (north.listen, north.max_connections, north.username) == ("127.0.0.1:8080", 9, "robot")
@@ -135,21 +135,23 @@ def test_the_environment_wins_over_the_file_setting_by_setting(tmp_path: Path, m
 
 
 def test_the_environment_is_checked_as_the_file_is(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMIT", "none")
-    assert refusal({"regions": {"north": EMBEDDED}}).startswith("sync.tag_limit Input should be a valid integer")
+    monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST", "none")
+    assert refusal({"regions": {"north": EMBEDDED}}).startswith(
+        "TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST Input should be a valid integer"
+    )
 
-    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMIT", "5")
-    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMITS", SECRET)
-    assert refusal({"regions": {"north": EMBEDDED}}) == "sync.tag_limits Extra inputs are not permitted"
+    monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST", "5")
+    monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAG", SECRET)
+    assert refusal({"regions": {"north": EMBEDDED}}) == "TAGFERRY_SYNC__MAX_TAG Extra inputs are not permitted"
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("required", "required"), ("0", False)])
-def test_attachments_are_taken_left_or_required_also_by_the_environment(
+def test_referrers_are_taken_left_or_required_also_by_the_environment(
     monkeypatch: pytest.MonkeyPatch, text: str, value: object
 ):
-    monkeypatch.setenv("TAGFERRY_SYNC__ATTACHMENTS", text)
+    monkeypatch.setenv("TAGFERRY_SYNC__REFERRERS", text)
 
-    assert Settings.parse({"regions": {"north": EMBEDDED}}).sync.attachments == value
+    assert Settings.parse({"regions": {"north": EMBEDDED}}).sync.referrers == value
 
 
 def test_an_environment_variable_that_should_be_json_and_is_not_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -181,18 +183,27 @@ def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], tol
         ({"regions": {"north": "https://h"}}, "regions.north Input should be a valid dictionary"),
         ({"regions": {"north": EMBEDDED}, "log_level": "loud"}, "log_level Input should be 'debug', 'info'"),
         ({"regions": {"north": EMBEDDED}, "log_format": "xml"}, "log_format Input should be 'console' or 'json'"),
-        ({"regions": {"north": EMBEDDED}, "sync": {"tag_limit": 0}}, "sync.tag_limit Input should be greater than 0"),
+        (
+            {"regions": {"north": EMBEDDED}, "sync": {"max_tags_per_request": 0}},
+            "sync.max_tags_per_request Input should be greater than 0",
+        ),
         (
             {"regions": {"north": EMBEDDED}, "sync": {"verify": "yes"}},
             "sync.verify Input should be 'copied', 'all' or 'off'",
         ),
         (
-            {"regions": {"north": EMBEDDED}, "sync": {"attachments": "sometimes"}},
-            "sync.attachments Input should be True, False or 'required'",
+            {"regions": {"north": EMBEDDED}, "sync": {"referrers": "sometimes"}},
+            "sync.referrers Input should be True, False or 'required'",
         ),
         ({"regions": {"north": EMBEDDED}, "sync": {"wait_seconds": -1}}, "sync.wait_seconds Input should be greater"),
-        ({"regions": {"north": EMBEDDED}, "limits": {"token_hours": 0}}, "limits.token_hours Input should be greater"),
-        ({"regions": {"north": EMBEDDED}, "limits": {"login_hours": 25}}, "limits.login_hours Input should be less"),
+        (
+            {"regions": {"north": EMBEDDED}, "limits": {"token_lifetime_hours": 0}},
+            "limits.token_lifetime_hours Input should be greater",
+        ),
+        (
+            {"regions": {"north": EMBEDDED}, "limits": {"login_secret_lifetime_hours": 25}},
+            "limits.login_secret_lifetime_hours Input should be less",
+        ),
         ({"regions": {"north": EMBEDDED}, "data_dir": 5}, "data_dir Input is not a valid path"),
         ({"regions": {"north": EMBEDDED}, "secret_key": [SECRET]}, "secret_key Input should be a valid string"),
     ],
@@ -269,10 +280,10 @@ def test_a_region_is_reached_where_its_clients_see_it(settings: dict[str, Any], 
     ("settings", "pause"),
     [
         (EMBEDDED, None),
-        (EMBEDDED | {"poll_seconds": 5}, 5),
+        (EMBEDDED | {"poll_interval_seconds": 5}, 5),
         (REMOTE, 60),
-        (REMOTE | {"poll_seconds": 0.5}, 0.5),
-        (REMOTE | {"poll_seconds": 0}, None),
+        (REMOTE | {"poll_interval_seconds": 0.5}, 0.5),
+        (REMOTE | {"poll_interval_seconds": 0}, None),
     ],
 )
 def test_registries_that_cannot_tell_of_pushes_are_polled(settings: dict[str, Any], pause: float | None):
@@ -311,8 +322,11 @@ HOOK = {"url": f"https://hook.example/{SECRET}?a=b", "secret": SECRET * 2}
         (HOOK | {"cluster_id": "1", "url": f"https://hook/{SECRET} x"}, "webhooks.0.url must be percent-encoded"),
         (HOOK | {"cluster_id": "1", "url": f"https://hook/#{SECRET}"}, "webhooks.0.url must be percent-encoded"),
         (HOOK | {"cluster_id": "1", "organizations": ["Team"]}, "webhooks.0.organizations.0 may contain only lower"),
-        (HOOK | {"cluster_id": "1", "attempts": 0}, "webhooks.0.attempts Input should be greater than or equal to 1"),
-        (HOOK | {"cluster_id": "1", "seconds": 0}, "webhooks.0.seconds Input should be greater than 0"),
+        (
+            HOOK | {"cluster_id": "1", "max_attempts": 0},
+            "webhooks.0.max_attempts Input should be greater than or equal to 1",
+        ),
+        (HOOK | {"cluster_id": "1", "timeout_seconds": 0}, "webhooks.0.timeout_seconds Input should be greater than 0"),
     ],
 )
 def test_a_webhook_that_cannot_be_is_refused_without_telling_its_address(webhook: dict[str, Any], told: str):
@@ -323,7 +337,9 @@ def test_webhooks_are_taken_as_they_are_and_from_the_environment_too(monkeypatch
     document = region(**EMBEDDED) | {"webhooks": [HOOK | {"cluster_name": "one"}, HOOK | {"trigger_mode": "cci"}]}
     webhooks = Settings.parse(document).webhooks
     assert [webhook.url for webhook in webhooks] == [HOOK["url"]] * 2
-    assert [(webhook.seconds, webhook.attempts, webhook.organizations) for webhook in webhooks] == [(10.0, 30, ())] * 2
+    assert [(webhook.timeout_seconds, webhook.max_attempts, webhook.organizations) for webhook in webhooks] == [
+        (10.0, 30, ())
+    ] * 2
 
     monkeypatch.setenv("TAGFERRY_WEBHOOKS", '[{"cluster_id": "1", "url": "http://hook", "organizations": ["team"]}]')
     (webhook,) = Settings.parse(document).webhooks
@@ -350,7 +366,7 @@ def test_settings_do_not_change_once_they_are_read():
     with pytest.raises(ValueError, match="frozen"):
         settings.log_level = "debug"  # type: ignore[misc]
     with pytest.raises(ValueError, match="frozen"):
-        settings.sync.tag_limit = 1  # type: ignore[misc]
+        settings.sync.max_tags_per_request = 1  # type: ignore[misc]
 
 
 def test_a_file_that_is_not_there_is_not_found_and_told_how_to_make_one(tmp_path: Path):
@@ -415,7 +431,7 @@ def test_what_a_region_cannot_accept_is_named(accepts: dict[str, Any], told: str
     assert refusal(region(**REMOTE, accepts=accepts)).startswith(told)
 
 
-@pytest.mark.parametrize("name", ["request_seconds", "silence_seconds"])
+@pytest.mark.parametrize("name", ["request_timeout_seconds", "stall_timeout_seconds"])
 def test_a_region_without_time_for_its_requests_is_refused(tmp_path: Path, name: str):
     file = write(
         tmp_path,

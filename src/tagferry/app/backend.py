@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts, open_accounts
@@ -14,6 +16,8 @@ from tagferry.quotas import Limits
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
 from tagferry.sync.jobs.cleanup import JobCleanup
+
+log = structlog.get_logger("tagferry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,13 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
 
     Args:
         settings: the configuration.
-        slots: the maximum number of jobs that run at once in this process; by default `sync.tags_in_flight`.
+        slots: the maximum number of jobs that run at once in this process; by default `sync.max_concurrent_tags`.
 
     Raises:
         Unavailable: the database cannot be used, or another process has exclusive use of it.
     """
+    for setting in settings.renamed:
+        log.warning("a setting has a new name; change it in the configuration", old=setting.old, new=setting.new)
     async with open_accounts(settings) as accounts, open_sync(settings, accounts, slots=slots) as sync:
         repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
         for region in sync.regions:

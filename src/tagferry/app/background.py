@@ -76,10 +76,10 @@ async def open_automation(
         regions=regions,
         sync_history=sync_history,
         record_push=announcer.pushed,
-        poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
+        poll_intervals={name: pause for name, pause in pauses.items() if pause is not None},
         is_leader=is_leader,
     )
-    clock = Clock(database, settling=timedelta(minutes=settings.retention.settling_minutes))
+    clock = Clock(database, settling=timedelta(minutes=settings.retention.clock_jump_pause_minutes))
     retention = RetentionRunner(
         regions=regions,
         policies=policies,
@@ -89,7 +89,7 @@ async def open_automation(
         is_leader=is_leader,
         interval=timedelta(hours=settings.retention.interval_hours),
         is_plausible=clock.is_plausible,
-        run_limit=settings.retention.tags_per_run,
+        run_limit=settings.retention.max_deletions_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
     sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
@@ -108,7 +108,7 @@ async def open_automation(
         restorer = Restorer(regions, sync.locations)
         for region in regions:
             if isinstance(region.store, DiskStore):
-                scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
+                scrubber = Scrubber(region, restorer, days=settings.limits.scrub_interval_days)
                 scrubbing = supervisor.start(f"verifying the content of {region.id}", scrubber.run)
                 stack.push_async_callback(_cancel, scrubbing)
         sync.bus.subscribe(JOBS_ENDED, watch.jobs_ended)

@@ -51,7 +51,7 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
 
     Args:
         settings: the configuration.
-        slots: the maximum number of jobs that run at once in this process; by default `sync.tags_in_flight`.
+        slots: the maximum number of jobs that run at once in this process; by default `sync.max_concurrent_tags`.
 
     Raises:
         Unavailable: the database cannot be used, or another process has exclusive use of it.
@@ -78,8 +78,10 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
 def _services(settings: Settings, backend: Backend, signatures: UsedSignatures, downloads: Downloads) -> Services:
     accounts, sync, automation = backend.accounts, backend.sync, backend.automation
     database = accounts.database
-    tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
-    lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
+    tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_lifetime_hours))
+    lockout = Lockout(
+        attempts=settings.limits.lockout_failure_attempts, seconds=settings.limits.lockout_duration_seconds
+    )
     return Services(
         settings=settings,
         database=database,
@@ -105,7 +107,7 @@ def _services(settings: Settings, backend: Backend, signatures: UsedSignatures, 
         retention=automation.retention,
         retention_policies=automation.policies,
         retention_history=automation.history,
-        load=Load(settings.limits.requests),
+        load=Load(settings.limits.concurrent_requests),
         body_budget=BodyBudget(),
     )
 
@@ -127,7 +129,7 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
             region.id,
             authorizer,
             services.temporary,
-            lifetime=timedelta(minutes=services.settings.limits.registry_token_minutes),
+            lifetime=timedelta(minutes=services.settings.limits.registry_token_lifetime_minutes),
         )
     return Listener(
         app=region_app(region, services, registry),

@@ -68,7 +68,7 @@ async def _store(
 ) -> ImageStore:
     if region.is_embedded:
         # Leftovers of earlier processes are removed later, by age, once the clock is known to be plausible.
-        return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
+        return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve_bytes)
     endpoint = Endpoint(
         name=name,
         url=region.registry,
@@ -82,8 +82,8 @@ async def _store(
         token_hosts=region.token_hosts,
         redirect_hosts=region.redirect_hosts,
         max_connections=region.max_connections,
-        request_timeout=region.request_seconds,
-        read_timeout=region.silence_seconds,
+        request_timeout=region.request_timeout_seconds,
+        read_timeout=region.stall_timeout_seconds,
         min_bytes_per_second=region.min_bytes_per_second,
     )
     _check(endpoint)

@@ -50,14 +50,14 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
     async with AsyncExitStack() as stack:
         regions = await stack.enter_async_context(open_regions(settings, StorePersistence(database, leaving)))
         addresses = {region.store.name: region.url for region in regions}
-        locations = DatabaseBlobLocations(database, addresses, limit=settings.sync.blob_locations)
+        locations = DatabaseBlobLocations(database, addresses, limit=settings.sync.max_blob_locations)
         stack.push_async_callback(locations.close)
         bus, coordination = accounts.bus, coordination_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
         jobs = JobStore(database, bus)
         blob_lock = SharedBlobLock(bus, coordination, addresses) if database.is_shared else None
-        slots = settings.sync.tags_in_flight if slots is None else slots
+        slots = settings.sync.max_concurrent_tags if slots is None else slots
         engine = _engine(settings, MountSources(locations), blob_lock, slots)
         queue = JobQueue(
             database, bus, coordination, regions=[region.id for region in regions], limits=_queue_limits(settings)
@@ -72,7 +72,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             slots=slots,
             retry=JobRetry(
                 interactive=timedelta(minutes=settings.sync.retry_minutes),
-                automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
+                automatic=timedelta(minutes=settings.sync.rule_retry_minutes),
             ),
             handing_over=leaving,
         )
@@ -88,9 +88,9 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             worker=worker,
             waiter=waiter,
             searches=ReferrerSearches(accounts.database),
-            tag_limit=settings.sync.tag_limit,
-            active_requests=settings.sync.active_requests,
-            seconds=settings.sync.request_seconds,
+            max_tags_per_request=settings.sync.max_tags_per_request,
+            max_concurrent_requests_per_user=settings.sync.max_concurrent_requests_per_user,
+            seconds=settings.sync.request_timeout_seconds,
         )
         yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, locations)
 
@@ -98,19 +98,19 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None, slots: int) -> CopyEngine:
     limits = Limits(
         tags=max(1, slots),
-        blobs=settings.sync.blobs_in_flight,
-        tag_seconds=settings.sync.tag_seconds,
+        blobs=settings.sync.max_concurrent_blobs,
+        tag_timeout_seconds=settings.sync.tag_timeout_seconds,
     )
     bandwidth = {
-        name: BandwidthLimiter(region.bytes_per_second)
+        name: BandwidthLimiter(region.max_bytes_per_second)
         for name, region in settings.regions.items()
-        if region.bytes_per_second
+        if region.max_bytes_per_second
     }
     return CopyEngine(
         limits,
         mount_sources=mount_sources,
         blob_lock=blob_lock,
-        referrers=settings.sync.attachments,
+        referrers=settings.sync.referrers,
         verify=VerifyMode(settings.sync.verify),
         bandwidth=bandwidth,
         splice=settings.sync.splice,
@@ -120,7 +120,11 @@ def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock
 def _queue_limits(settings: Settings) -> QueueLimits:
     regions = {RegionId(name): region for name, region in settings.regions.items()}
     return QueueLimits(
-        jobs=settings.sync.jobs_in_flight,
-        region_jobs={name: region.jobs_in_flight for name, region in regions.items() if region.jobs_in_flight},
-        region_starts={name: region.jobs_per_minute for name, region in regions.items() if region.jobs_per_minute},
+        jobs=settings.sync.max_concurrent_tags_total,
+        region_jobs={
+            name: region.max_concurrent_tags for name, region in regions.items() if region.max_concurrent_tags
+        },
+        region_starts={
+            name: region.max_tags_per_minute for name, region in regions.items() if region.max_tags_per_minute
+        },
     )

@@ -19,8 +19,8 @@ app = typer.Typer()
 DEFAULT_REGIONS = ["cn-north-4=127.0.0.1:5004", "cn-north-208=127.0.0.1:5208"]
 
 _HEAD = """\
-# The configuration of tagferry. Environment variables override this file: TAGFERRY_SYNC__TAG_LIMIT=50 sets tag_limit
-# in [sync]. Relative paths are relative to this file's directory; "~" is the home directory. Commented values are
+# The configuration of tagferry. Environment variables override this file: TAGFERRY_SYNC__VERIFY=all sets verify in
+# [sync]. Relative paths are relative to this file's directory; "~" is the home directory. Commented values are
 # defaults or examples.
 
 # The directory of the embedded registries, the database and the key file.
@@ -36,47 +36,47 @@ data_dir = "tagferry-data"
 # metrics_listen = "127.0.0.1:9090"   # serve /metrics for Prometheus, without authentication
 
 [sync]
-# tag_limit = 500          # maximum number of tags in one request
-# wait_seconds = 55        # how long sync_images waits before it returns 504; the synchronization continues
-# tags_in_flight = 32      # maximum number of tags that this process copies at once
-# blobs_in_flight = 32     # maximum number of blobs copied at once between two regions
-# attachments = true       # copy signatures, attestations and SBOMs, too; "required": fail the tag if they cannot be
-#                          # searched for or copied; false: do not copy them
-# blob_locations = 1000000 # blob locations remembered in the database, to mount blobs instead of uploading them
-# verify = "copied"        # verify the content of copied tags at the target; "all": of tags that are up to date, too;
-#                          # "off": no verification
-# splice = true            # let the target alone verify large blobs between registries without TLS, if it is known to
-#                          # reject wrong content; this is faster; false: verify all content here, too
-# tag_seconds = 3600       # timeout of the copy of one tag; none by default
-# retry_minutes = 15       # how long to retry a tag while a registry is unavailable; 0: one attempt
-# automatic_retry_minutes = 1440 # the same for tags that rules synchronize
-# active_requests = 64     # maximum number of concurrent requests of one user
-# history_days = 30        # how long to keep records of jobs and of deletions by retention policies
+# max_tags_per_request = 500    # maximum number of tags in one request
+# wait_seconds = 55             # how long sync_images waits before it returns 504; the synchronization continues
+# max_concurrent_tags = 32      # maximum number of tags that this process copies at once
+# max_concurrent_blobs = 32     # maximum number of blobs copied at once between two regions
+# referrers = true              # copy signatures, attestations and SBOMs, too; "required": fail the tag if they cannot
+#                               # be searched for or copied; false: do not copy them
+# max_blob_locations = 1000000  # blob locations remembered in the database, to mount blobs instead of uploading them
+# verify = "copied"             # verify the content of copied tags at the target; "all": of tags that are up to date,
+#                               # too; "off": no verification
+# splice = true                 # let the target alone verify large blobs between registries without TLS, if it is
+#                               # known to reject wrong content; this is faster; false: verify all content here, too
+# tag_timeout_seconds = 3600    # timeout of the copy of one tag; none by default
+# retry_minutes = 15            # how long to retry a tag while a registry is unavailable; 0: one attempt
+# rule_retry_minutes = 1440     # the same for tags that rules synchronize
+# max_concurrent_requests_per_user = 64
+# history_days = 30             # how long to keep records of jobs and of deletions by retention policies
 
 [retention]
-# interval_hours = 24      # interval between two runs of a retention policy
-# tags_per_run = 100       # maximum number of deletions in one run; the rest follows an hour later
-# settling_minutes = 60    # no deletions by age for this time after the clock jumped
+# interval_hours = 24           # interval between two runs of a retention policy
+# max_deletions_per_run = 100   # maximum number of deletions in one run; the rest follows an hour later
+# clock_jump_pause_minutes = 60 # no deletions by age for this time after the clock jumped
 
 [quotas]
-# organizations = 100      # organizations that one user can create in a region; 0 here and below: unlimited
-# repositories = 10000     # repositories of an organization
-# bytes = 0                # bytes of an organization's images in an embedded registry
-# uploads = 1000           # open upload sessions of an organization
+# organizations = 100           # organizations that one user can create in a region; 0 here and below: unlimited
+# repositories = 10000          # repositories of an organization
+# bytes = 0                     # bytes of an organization's images in an embedded registry
+# uploads = 1000                # open upload sessions of an organization
 
 [limits]
-# body_bytes = 1048576     # maximum size of a request body
-# token_hours = 24         # lifetime of an IAM token
-# login_hours = 6          # how long a login secret is valid
-# registry_token_minutes = 30 # lifetime of an embedded registry's token; clients renew it automatically
-# failed_attempts = 5      # failed logins after which a name or key is locked for an address
-# lock_seconds = 300       # duration of the lock
-# connections = 4096       # maximum number of client connections to all regions of a process
+# body_bytes = 1048576          # maximum size of a request body
+# token_lifetime_hours = 24     # lifetime of an IAM token
+# login_secret_lifetime_hours = 6       # how long a login secret is valid
+# registry_token_lifetime_minutes = 30  # lifetime of an embedded registry's token; clients renew it automatically
+# lockout_failure_attempts = 5  # failed logins after which a name or key is locked for an address
+# lockout_duration_seconds = 300
+# connections = 4096            # maximum number of client connections to all regions of a process
 # connections_per_address = 1024
-# requests = 128           # maximum number of requests in progress; further ones get 503
-# stall_seconds = 60       # disconnect clients that send or read almost nothing for this time
-# disk_reserve = 1073741824   # bytes of an embedded registry's disk that pushes leave free
-# scrub_days = 30          # verify all embedded content once in this time; 0: never
+# concurrent_requests = 128     # maximum number of requests in progress; further ones get 503
+# stall_timeout_seconds = 60    # disconnect clients that send or read almost nothing for this time
+# disk_reserve_bytes = 1073741824 # bytes of an embedded registry's disk that pushes leave free
+# scrub_interval_days = 30      # verify all embedded content once in this time; 0: never
 
 # This process serves each region that has "listen": the management API and IAM on that address, and an embedded
 # registry for docker push and pull, unless "registry" is set.
@@ -104,12 +104,12 @@ _TAIL = """# tls_certificate = "server.pem"
 # proxy = "http://proxy.example.com:3128"   # or "none"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
 # token_hosts = ["sso.example.org"]   # token servers in other domains that may receive the credentials
 # redirect_hosts = ["minio.internal"]   # hosts with private addresses that a public registry may redirect to
-# bytes_per_second = 50000000  # maximum bandwidth; none by default
-# request_seconds = 120        # timeout of a request without a blob
-# silence_seconds = 60         # retry after this time without progress
-# min_bytes_per_second = 1024   # minimum rate of a blob's transfer over that time; 0: none
-# poll_seconds = 60            # interval of polling repositories with rules for pushes; 0: never
-# organizations = "open"   # use the registry's organizations; "managed": only those created in tagferry exist
+# max_bytes_per_second = 50000000   # maximum bandwidth; none by default
+# request_timeout_seconds = 120     # timeout of a request without a blob
+# stall_timeout_seconds = 60        # retry after this time without progress
+# min_bytes_per_second = 1024       # minimum rate of a blob's transfer over that time; 0: none
+# poll_interval_seconds = 60        # interval of polling repositories with rules for pushes; 0: never
+# organizations = "open"            # use the registry's organizations; "managed": only those created in tagferry exist
 
 # The images that a region accepts as a target; by default all, unchanged. Others are rejected.
 # [regions.eu-west-1.accepts]
@@ -125,8 +125,8 @@ _TAIL = """# tls_certificate = "server.pem"
 # url = "https://deployer.example.com/hook"
 # secret = "…"               # signs the calls; at least 16 characters
 # organizations = ["team"]   # only for triggers of these organizations; all by default
-# seconds = 10               # timeout of a call
-# attempts = 30              # maximum number of attempts of a call
+# timeout_seconds = 10       # timeout of a call
+# max_attempts = 30          # maximum number of attempts of a call
 # ca_file = "ca.pem"         # also ca_only and proxy, as for a region
 """
 

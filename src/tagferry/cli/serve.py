@@ -23,30 +23,33 @@ app = typer.Typer()
 log = structlog.get_logger("tagferry")
 
 
-Slots = Annotated[
+MaxConcurrentTags = Annotated[
     int | None,
     typer.Option(
-        "--slots",
-        "--workers",
-        min=0,
-        help="Maximum number of tags that this process copies at once; 0: leave all copies to `tagferry worker`.",
+        min=0, help="Maximum number of tags that this process copies at once; 0: leave all copies to `tagferry worker`."
     ),
 ]
+FormerMaxConcurrentTags = Annotated[int | None, typer.Option("--slots", "--workers", min=0, hidden=True)]
 
 
 @app.command()
-def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
+def serve(
+    config: ConfigFile = DEFAULT_CONFIG,
+    max_concurrent_tags: MaxConcurrentTags = None,
+    slots: FormerMaxConcurrentTags = None,
+) -> None:
     """Serve every region that has a listen address. Writes a default configuration if there is none."""
     if not config.exists():
         write_configuration(config, DEFAULT_REGIONS)
     limit_arenas()
-    run(_serve(config, slots))
+    run(_serve(config, slots if max_concurrent_tags is None else max_concurrent_tags))
 
 
 async def _serve(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
     if slots == 0 and not settings.has_shared_database:
-        raise Invalid("--slots", "can be 0 only with PostgreSQL (database_url), where other processes copy", slots)
+        rule = "can be 0 only with PostgreSQL (database_url), where other processes copy"
+        raise Invalid("--max-concurrent-tags", rule, slots)
     logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
     async with open_app(settings, slots=slots) as app, AsyncExitStack() as stack:
         if (admin := await ensure_admin(app.accounts)) is not None:
@@ -57,6 +60,6 @@ async def _serve(config: Path, slots: int | None) -> None:
             log.info("serving a region", region=name, address=region.listen, registry=region.registry)
         await until_signalled()
         # Unfinished jobs continue in another process, or at the next start.
-        log.info("stopping", drain_seconds=settings.sync.drain_seconds)
-        await app.worker.drain(settings.sync.drain_seconds)
+        log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
+        await app.worker.drain(settings.sync.drain_timeout_seconds)
         await app.services.sync.close()

@@ -19,17 +19,21 @@ app = typer.Typer()
 
 log = structlog.get_logger("tagferry")
 
-Slots = Annotated[
-    int | None,
-    typer.Option("--slots", "--places", min=1, help="Maximum number of tags that this process copies at once."),
+MaxConcurrentTags = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of tags that this process copies at once.")
 ]
+FormerMaxConcurrentTags = Annotated[int | None, typer.Option("--slots", "--places", min=1, hidden=True)]
 
 
 @app.command()
-def worker(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
+def worker(
+    config: ConfigFile = DEFAULT_CONFIG,
+    max_concurrent_tags: MaxConcurrentTags = None,
+    slots: FormerMaxConcurrentTags = None,
+) -> None:
     """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
     limit_arenas()
-    run(_work(config, slots))
+    run(_work(config, max_concurrent_tags or slots))
 
 
 async def _work(config: Path, slots: int | None) -> None:
@@ -38,8 +42,8 @@ async def _work(config: Path, slots: int | None) -> None:
         raise Invalid("database_url", "must name a PostgreSQL database; with SQLite, run only tagferry serve")
     logs.configure(style=settings.log_format, level=settings.log_level)
     async with open_backend(settings, slots=slots) as backend, listening(metrics_listeners(settings), settings.limits):
-        log.info("started the worker", slots=slots or settings.sync.tags_in_flight)
+        log.info("started the worker", slots=slots or settings.sync.max_concurrent_tags)
         await until_signalled()
         # Unfinished jobs continue in another worker.
-        log.info("stopping", drain_seconds=settings.sync.drain_seconds)
-        await backend.sync.worker.drain(settings.sync.drain_seconds)
+        log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
+        await backend.sync.worker.drain(settings.sync.drain_timeout_seconds)

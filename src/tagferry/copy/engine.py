@@ -32,12 +32,12 @@ class Limits:
     Attributes:
         tags: tags copied at once between two stores.
         blobs: blobs copied at once between two stores.
-        tag_seconds: the time limit of a tag's copy, without the wait for a slot; None for no limit.
+        tag_timeout_seconds: the time limit of a tag's copy, without the wait for a slot; None for no limit.
     """
 
     tags: int = 32
     blobs: int = 32
-    tag_seconds: float | None = None
+    tag_timeout_seconds: float | None = None
 
 
 class CopyEngine:
@@ -73,7 +73,7 @@ class CopyEngine:
         limits = limits or Limits()
         held_content = held_content or HeldContent(clock=clock)
         self._tag_slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.tags))
-        self._tag_seconds = limits.tag_seconds
+        self._tag_timeout_seconds = limits.tag_timeout_seconds
         self._mount_sources = mount_sources or MountSources()
         self._verifier = ContentVerifier(held_content)
         self._check_content: ContentCheck | None = self._gaps_if_complete if verify is VerifyMode.ALL else None
@@ -198,7 +198,7 @@ class CopyEngine:
             ).run()
 
         async with self._tag_slots[route.source.name, route.target.name]:
-            deadline = asyncio.timeout(self._tag_seconds)
+            deadline = asyncio.timeout(self._tag_timeout_seconds)
             try:
                 async with deadline:
                     try:
@@ -210,7 +210,7 @@ class CopyEngine:
             except TimeoutError:
                 if not deadline.expired():
                     raise
-                raise Expired(f"the copy of {tag} exceeded its time limit of {self._tag_seconds:g} s") from None
+                raise Expired(f"the copy of {tag} exceeded its time limit of {self._tag_timeout_seconds:g} s") from None
 
     def _content_check(self, *, thorough: bool) -> ContentCheck | None:
         """Return the check of images that are up to date by their digests and direct referrers."""

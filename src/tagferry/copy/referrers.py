@@ -333,5 +333,5 @@ def _not_searched(fault: TagferryError) -> TagferryError:
     """Return the error of an image whose referrers are required and not all available."""
     kind = Unavailable if isinstance(fault, Unavailable) else Refused
     return kind(
-        f'cannot find and read all signatures and other referrers, and sync.attachments is "required": {fault.message}'
+        f'cannot find and read all signatures and other referrers, and sync.referrers is "required": {fault.message}'
     )

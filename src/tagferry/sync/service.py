@@ -58,8 +58,8 @@ class SyncService:
     """The use cases of synchronization.
 
     Args:
-        tag_limit: maximum number of tags of a request.
-        active_requests: maximum number of active requests of a user.
+        max_tags_per_request: maximum number of tags of a request.
+        max_concurrent_requests_per_user: maximum number of active requests of a user.
         seconds: how long a request's tags may take, unless it sets a shorter time; None means no limit.
     """
 
@@ -73,8 +73,8 @@ class SyncService:
         worker: Worker,
         waiter: JobWaiter,
         searches: ReferrerSearches,
-        tag_limit: int,
-        active_requests: int,
+        max_tags_per_request: int,
+        max_concurrent_requests_per_user: int,
         seconds: float | None = None,
     ) -> None:
         self._regions = regions
@@ -84,8 +84,8 @@ class SyncService:
         self._worker = worker
         self._waiter = waiter
         self._searches = searches
-        self._tag_limit = tag_limit
-        self._active_requests = active_requests
+        self._max_tags_per_request = max_tags_per_request
+        self._max_concurrent_requests_per_user = max_concurrent_requests_per_user
         self._seconds = seconds
         self._starting: Counter[str] = Counter()
         self._coalescer = RequestCoalescer()
@@ -251,8 +251,8 @@ class SyncService:
         """Authorize a request; returns it with the ids of its current organizations."""
         if not request.tags:
             raise Invalid("imageTag", "must name at least one tag")
-        if len(request.tags) > self._tag_limit:
-            raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
+        if len(request.tags) > self._max_tags_per_request:
+            raise TooLarge("imageTag", f"must name at most {self._max_tags_per_request} tags", len(request.tags))
         authorized = await authorize_sync(
             self._regions,
             self._access,
@@ -274,8 +274,8 @@ class SyncService:
         """Return the selected jobs in one of these states, oldest first; for guests only those of their own domain."""
         organization = (selection.region, selection.namespace)
         source = await authorize_source(self._access, caller, organization, selection.repository)
-        if len(selection.jobs) > self._tag_limit:
-            raise TooLarge("jobs", f"must name at most {self._tag_limit} jobs", len(selection.jobs))
+        if len(selection.jobs) > self._max_tags_per_request:
+            raise TooLarge("jobs", f"must name at most {self._max_tags_per_request} jobs", len(selection.jobs))
         found, _ = await self._jobs.of_repository(
             selection.region,
             selection.namespace,
@@ -299,7 +299,7 @@ class SyncService:
     ) -> dict[Tag, JobHandle]:
         """Record jobs for tags without an open job: as ended if there is nothing to do, else as waiting."""
         user = request.caller.user_id
-        limit = self._active_requests - self._starting[user]
+        limit = self._max_concurrent_requests_per_user - self._starting[user]
         if limit <= 0 and not request.is_automatic:
             raise Throttled(
                 f"{request.caller.name} has {self._starting[user]} synchronizations in progress; "
@@ -327,7 +327,9 @@ class SyncService:
                 prefetch_plans(partial(self._engine.plan, route), soon) as plans,
                 self._worker.claiming() as claim,
             ):
-                handles = await self._jobs.create(request, new_jobs, active_requests=limit, claim=claim)
+                handles = await self._jobs.create(
+                    request, new_jobs, max_concurrent_requests_per_user=limit, claim=claim
+                )
                 for tag, handle in handles.items():
                     finding = findings.get(tag)
                     if isinstance(finding, Finding) and not handle.is_joined and not handle.status.has_ended:

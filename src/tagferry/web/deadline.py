@@ -101,6 +101,6 @@ class Deadline:
                 late.cancel()
 
     async def _time_out(self, advice: str, scope: Scope, receive: Receive, send: Send) -> None:
-        BOUND_REACHED.labels(bound="answer_seconds").inc()
+        BOUND_REACHED.labels(bound="response_timeout_seconds").inc()
         message = f"the registries did not answer within {self._seconds:g} s; {advice}"
         await respond(Expired(message), scope)(scope, receive, send)

@@ -50,7 +50,9 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     management = _management(region, services)
     is_embedded = settings.regions[region.id].is_embedded
     authenticated: ASGIApp = Authentication(
-        AuthenticatedBodies(Deadline(management, settings.limits.answer_seconds, has_remote_registry=not is_embedded)),
+        AuthenticatedBodies(
+            Deadline(management, settings.limits.response_timeout_seconds, has_remote_registry=not is_embedded)
+        ),
         services.authenticator,
         hosts=RegionHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,

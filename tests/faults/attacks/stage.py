@@ -295,7 +295,7 @@ class Theater:
         template.mkdir()
         table = (
             f'listen = "127.0.0.1:{free_port()}"\nregistry = "{hostile.url}"\nusername = "robot"\npassword = "s3cret"\n'
-            "silence_seconds = 15"
+            "stall_timeout_seconds = 15"
         )
         self._template = install(
             template, {HONEST: [HONEST], MALLORY: [MALLORY]}, elsewhere={HOSTILE: table}, python=python

@@ -162,9 +162,9 @@ def configuration(
         'data_dir = "data"',
         'log_format = "json"',
         "[sync]",
-        "active_requests = 1000",
-        "drain_seconds = 0",
-        f"tags_in_flight = {places}",
+        "max_concurrent_requests_per_user = 1000",
+        "drain_timeout_seconds = 0",
+        f"max_concurrent_tags = {places}",
         f"[regions.{SOURCE}]",
         f'listen = "{url.partition("://")[2]}"',
         f'registry = "{source}"',
@@ -172,7 +172,7 @@ def configuration(
         f"[regions.{TARGET}]",
         f'registry = "{target}"',
         'organizations = "open"',
-        f"bytes_per_second = {bytes_per_second}",
+        f"max_bytes_per_second = {bytes_per_second}",
     ]
     if embedded:
         lines += [f"[regions.{EMBEDDED}]", f'listen = "{embedded.partition("://")[2]}"', 'organizations = "open"']

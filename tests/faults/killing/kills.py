@@ -170,7 +170,7 @@ def kill_workers(folder: Path, plan: Plan, progress: Callable[[str], None]) -> F
     with postgres_server() as server:
         url = server.url(server.new_database())
         with _stage(folder, plan, database_url=url) as (stage, traffic, target):
-            stage.cluster.serve("--slots", "0")
+            stage.cluster.serve("--max-concurrent-tags", "0")
             workers = [stage.cluster.start("worker") for _ in range(_WORKERS)]
             _wait_until_all_work(workers)
 

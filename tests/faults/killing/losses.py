@@ -106,7 +106,7 @@ def lose_workers(folder: Path, seed: int, progress: Callable[[str], None]) -> Lo
         with RegistryClient(source.url) as client:
             for repository, sample in images.items():
                 client.push(f"{_ORGANIZATION}/{repository}", sample, "v1")
-        installed.serve("--slots", "0")
+        installed.serve("--max-concurrent-tags", "0")
         workers = [_worker(installed, number, _JOBS_EACH) for number in range(3)]
         _run(_Scene(installed, table, workers, traffic, source.url, target.url, images, rng), findings, progress)
     return findings
@@ -233,7 +233,9 @@ def _send_small(scene: _Scene, findings: LossFindings, done: threading.Event) ->
 
 def _worker(installed: Cluster, number: int, places: int) -> tuple[Program, str]:
     """Start a worker in its own network; returns it with its address."""
-    program = installed.start("worker", "--slots", str(places), prefix=networks.IN_OWN_NETWORK, stdin=subprocess.PIPE)
+    program = installed.start(
+        "worker", "--max-concurrent-tags", str(places), prefix=networks.IN_OWN_NETWORK, stdin=subprocess.PIPE
+    )
     _wait(lambda: _has_own_network(program.id), "the worker's network", 10)
     address = networks.connect(number, program.id)
     assert program.process.stdin is not None

@@ -160,9 +160,9 @@ class Soak:
             "registry": registry.url,
             "username": access.username,
             "password": access.password,
-            "silence_seconds": 2.0,
-            "request_seconds": 15.0,
-            "poll_seconds": 0,
+            "stall_timeout_seconds": 2.0,
+            "request_timeout_seconds": 15.0,
+            "poll_interval_seconds": 0,
         }
 
     def _watch(self) -> Behavior:

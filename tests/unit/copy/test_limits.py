@@ -20,7 +20,7 @@ async def test_a_copy_that_exceeds_its_time_limit_writes_no_tag(source: Scripted
     source.reading.clear()
 
     with pytest.raises(Expired, match=r"v1 exceeded its time limit of 0\.05 s"):
-        await CopyEngine(Limits(tag_seconds=0.05)).copy(route(source, target), V1, override=False)
+        await CopyEngine(Limits(tag_timeout_seconds=0.05)).copy(route(source, target), V1, override=False)
 
     assert await target.tag(COPY, V1) is None
     assert source.open_reads == 0
@@ -29,7 +29,7 @@ async def test_a_copy_that_exceeds_its_time_limit_writes_no_tag(source: Scripted
 async def test_waiting_for_a_slot_does_not_count_towards_the_time_limit(source: ScriptedStore, target: ScriptedStore):
     for tag in (V1, V2):
         await push(source, APP, image(seed=tag), tag)
-    engine = CopyEngine(Limits(tags=1, tag_seconds=5))
+    engine = CopyEngine(Limits(tags=1, tag_timeout_seconds=5))
     source.reading.clear()
     first, second = (asyncio.create_task(engine.copy(route(source, target), tag, override=False)) for tag in (V1, V2))
     await source.being_read.wait()

@@ -169,7 +169,7 @@ async def test_required_referrers_fail_the_copy_if_the_search_is_incomplete(
     signed.referrer_failures[IMAGE.digest] = fault
     engine = CopyEngine(referrers="required")
 
-    with pytest.raises(type(fault), match=f'sync.attachments is "required": {fault.message}'):
+    with pytest.raises(type(fault), match=f'sync.referrers is "required": {fault.message}'):
         await engine.copy(route(signed, target), V1, override=False)
     assert await target.tag(COPY, V1) is None
 

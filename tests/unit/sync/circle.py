@@ -173,7 +173,7 @@ class Circle:
 
     def new_watch(self, **options: Any) -> TagWatcher:
         """Watching, for rules, with nothing but the database in common with the one before it."""
-        given: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock} | options
+        given: dict[str, Any] = {"poll_intervals": {}, "clock": self.clock} | options
         sync_history = SyncHistory(self.database)
         dispatch = RuleRunner(
             regions=self.regions,

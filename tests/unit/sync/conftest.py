@@ -99,8 +99,8 @@ class World:
     async def start_process(
         self,
         *,
-        active_requests: int = 64,
-        tag_limit: int = 500,
+        max_concurrent_requests_per_user: int = 64,
+        max_tags_per_request: int = 500,
         slots: int = 32,
         limits: QueueLimits | None = None,
         seconds: float | None = None,
@@ -137,8 +137,8 @@ class World:
             worker=worker,
             waiter=JobWaiter(jobs, bus),
             searches=ReferrerSearches(self.database),
-            tag_limit=tag_limit,
-            active_requests=active_requests,
+            max_tags_per_request=max_tags_per_request,
+            max_concurrent_requests_per_user=max_concurrent_requests_per_user,
             seconds=seconds,
         )
         self.process = Process(service, worker, jobs, queue, bus)

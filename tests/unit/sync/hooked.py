@@ -54,7 +54,7 @@ class Hooked:
             regions=circle.regions,
             sync_history=SyncHistory(circle.database),
             record_push=self.announcer.pushed,
-            poll_seconds={},
+            poll_intervals={},
         )
         self.book = TriggerService(
             regions=circle.regions,

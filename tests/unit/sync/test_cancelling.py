@@ -78,7 +78,7 @@ async def test_the_next_job_on_the_same_route_continues(held: World, service: Sy
 
 
 async def test_a_retry_counts_as_one_request_and_is_limited_like_any(held: World):
-    service = await held.start_process(active_requests=1)
+    service = await held.start_process(max_concurrent_requests_per_user=1)
     admin = await held.users.find("admin")
     first = await service.start(held.request(V1, id="first", caller=admin))
     await service.cancel(admin, selected(*first.job_ids.values()))

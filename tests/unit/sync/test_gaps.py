@@ -146,7 +146,7 @@ async def test_a_job_fails_if_signatures_are_required_and_cannot_be_searched_for
     job = await synced(world)
 
     assert job.status is JobStatus.FAILED
-    assert 'sync.attachments is "required": registry source' in job.reason
+    assert 'sync.referrers is "required": registry source' in job.reason
     assert await world.target.tag(COPY, V1) is None
 
 

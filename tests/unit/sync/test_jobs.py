@@ -30,7 +30,9 @@ async def record(
     jobs: JobStore, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO
 ) -> list[int]:
     wanted = request(*tags, repository=repository)
-    created = await jobs.create(wanted, [NewJob(tag, status) for tag in wanted.tags], active_requests=10_000)
+    created = await jobs.create(
+        wanted, [NewJob(tag, status) for tag in wanted.tags], max_concurrent_requests_per_user=10_000
+    )
     return [created[tag].id for tag in wanted.tags]
 
 
@@ -220,7 +222,7 @@ async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, 
     old, new = Digest.of(b"old"), Digest.of(b"new")
     rewritten = Rewrite(digests={old: new}, left_behind=(Digest.of(b"left"), "sha256-0.sig"))
     in_place = NewJob(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten)
-    await jobs.create(request("in-place"), [in_place], active_requests=1)
+    await jobs.create(request("in-place"), [in_place], max_concurrent_requests_per_user=1)
     copied, same = await run(jobs, database, "copied", "same")
     await jobs.end(JobUpdate(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
     await jobs.end(JobUpdate(same, JobStatus.SUCCESS), worker_id=WORKER)

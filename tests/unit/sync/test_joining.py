@@ -160,7 +160,7 @@ async def test_a_request_that_cannot_be_recorded_leaves_nothing_behind(
 
 
 async def test_active_requests_of_a_user_are_limited_until_one_ends(held: World):
-    service = await held.start_process(active_requests=2)
+    service = await held.start_process(max_concurrent_requests_per_user=2)
     first = await service.start(held.request(V1))
     await service.start(held.request(V2))
 
@@ -176,7 +176,7 @@ async def test_active_requests_of_a_user_are_limited_until_one_ends(held: World)
 
 
 async def test_requests_of_one_user_do_not_throttle_another(held: World):
-    service = await held.start_process(active_requests=1)
+    service = await held.start_process(max_concurrent_requests_per_user=1)
     await service.start(held.request(V1))
 
     await service.start(held.request(V2, caller=await held.users.find("admin")))
@@ -185,7 +185,7 @@ async def test_requests_of_one_user_do_not_throttle_another(held: World):
 
 
 async def test_concurrent_requests_are_throttled_too(held: World):
-    service = await held.start_process(active_requests=1)
+    service = await held.start_process(max_concurrent_requests_per_user=1)
 
     results = await asyncio.gather(*(service.start(held.request(tag)) for tag in (V1, V2, V3)), return_exceptions=True)
 
@@ -193,7 +193,7 @@ async def test_concurrent_requests_are_throttled_too(held: World):
 
 
 async def test_a_repeated_request_joins_even_at_the_limit(held: World):
-    service = await held.start_process(active_requests=1)
+    service = await held.start_process(max_concurrent_requests_per_user=1)
     started = await service.start(held.request(V1))
 
     for _ in range(3):
@@ -206,7 +206,7 @@ async def test_a_repeated_request_joins_even_at_the_limit(held: World):
 
 
 async def test_a_request_that_is_refused_or_has_nothing_to_do_does_not_count(world: World):
-    service = await world.start_process(active_requests=1)
+    service = await world.start_process(max_concurrent_requests_per_user=1)
     for _ in range(2):
         with pytest.raises(Exception, match="does not exist"):
             await service.start(world.request(V1))

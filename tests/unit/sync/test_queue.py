@@ -57,7 +57,9 @@ class Line:
             override=override,
             is_automatic=is_automatic,
         )
-        places = await self.jobs.create(request, [NewJob(tag) for tag in request.tags], active_requests=1000)
+        places = await self.jobs.create(
+            request, [NewJob(tag) for tag in request.tags], max_concurrent_requests_per_user=1000
+        )
         return [places[tag] for tag in request.tags]
 
     async def claim(self, slots: int = 100, worker: int = ME) -> list[str]:

@@ -17,7 +17,7 @@ GHOST = Namespace("ghost")
 async def refused(world: World, *tags: Tag, kind: type[TagferryError], **other: Any) -> str:
     """Return the error, after a check that the refusal had no effect."""
     await push(world.source, APP, image(), V1)
-    service = await world.start_process(tag_limit=2)
+    service = await world.start_process(max_tags_per_request=2)
     with pytest.raises(kind) as raised:
         await service.start(world.request(*tags, **other))
     assert type(raised.value) is kind

@@ -335,7 +335,9 @@ async def test_more_jobs_than_one_transaction_takes_are_queued_in_batches(
 
 
 async def test_requests_whose_registry_is_unavailable_do_not_count_as_active(world: World):
-    service = await world.start_process(retry=replace(QUICK, shortest=timedelta(minutes=1)), active_requests=2)
+    service = await world.start_process(
+        retry=replace(QUICK, shortest=timedelta(minutes=1)), max_concurrent_requests_per_user=2
+    )
     for tag in (V1, V2):
         await push(world.source, APP, image(seed=tag), tag)
         world.target.failures[tag] = AWAY

@@ -81,7 +81,7 @@ async def test_a_job_behind_one_that_ended_unnoticed_continues(database: Databas
     (first,) = await record(jobs, "v1")
     async with database.write() as session:
         await session.execute(update(SyncJobRow).values(override=True))
-    second = (await jobs.create(request("v1"), [NewJob(Tag("v1"))], active_requests=10))[Tag("v1")].id
+    second = (await jobs.create(request("v1"), [NewJob(Tag("v1"))], max_concurrent_requests_per_user=10))[Tag("v1")].id
     assert await jobs.unblock() == []
     async with database.write() as session:
         await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="success"))
@@ -97,7 +97,7 @@ async def test_a_job_behind_a_cancelled_one_waits_for_the_earlier_ones(database:
     line = []
     for number in range(cancelled + 2):
         asked = replace(request("v1"), override=number % 2 == 1)
-        line.append((await jobs.create(asked, [NewJob(Tag("v1"))], active_requests=10))[Tag("v1")].id)
+        line.append((await jobs.create(asked, [NewJob(Tag("v1"))], max_concurrent_requests_per_user=10))[Tag("v1")].id)
     first, *between, last = line
     await jobs.cancel(between, reason="asked for")
     await record_worker(database, WORKER)

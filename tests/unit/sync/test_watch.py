@@ -111,7 +111,7 @@ async def test_names_that_no_rule_can_have_are_passed_over(ruled: Circle, begin:
 
 
 async def test_polls_find_what_nobody_told_of_and_ask_no_more_than_they_must(ruled: Circle, begin: Callable[..., None]):
-    begin(poll_seconds={A: 0.05})
+    begin(poll_intervals={A: 0.05})
     await eventually(arrived(ruled))
     ruled.stores[A].counts.clear()
     ruled.stores[B].counts.clear()
@@ -131,7 +131,7 @@ async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everythin
     monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift = Shift()
     before = ruled.stores[A].counts["list_tags"]
-    begin(is_leader=shift, poll_seconds={A: 0.02})
+    begin(is_leader=shift, poll_intervals={A: 0.02})
 
     async def asked_often() -> bool:
         return shift.asked >= 3
@@ -223,7 +223,7 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     monkeypatch.setattr(ruled.stores[A], "head_manifest", slow)
     before = ruled.stores[A].counts["list_tags"]
     shift.is_leader = True
-    begin(is_leader=shift, poll_seconds={A: 0.02})
+    begin(is_leader=shift, poll_intervals={A: 0.02})
 
     async def polls_were_due_often() -> bool:
         ruled.watch.repository_changed(source(A))

@@ -53,7 +53,7 @@ async def url(app: Application, load: Load) -> AsyncIterator[str]:
 
 
 async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Application, load: Load):
-    before = registry().get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) or 0
+    before = registry().get_sample_value("tagferry_bound_reached_total", {"bound": "concurrent_requests"}) or 0
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for client in (first, second):
             await client.send(HELD)
@@ -64,7 +64,9 @@ async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Appli
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
         assert (before_it, load.is_shedding) == (False, True)
-        assert registry().get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) == before + 1
+        assert (
+            registry().get_sample_value("tagferry_bound_reached_total", {"bound": "concurrent_requests"}) == before + 1
+        )
         for path in (b"/healthz", b"/readyz"):
             async with connected(url) as probe:
                 await probe.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -40,7 +40,11 @@ async def connect(request: pytest.FixtureRequest, app: Application, tmp_path: Pa
         certificate = authority.issue(tmp_path / "pair.pem", "127.0.0.1", name="server")
         tls = ssl.create_default_context(cafile=authority.write(tmp_path / "ca.pem"))
     async with fronted(
-        app, certificate=certificate, head_seconds=SHORT, stall_seconds=SHORT, keep_alive_seconds=SHORT
+        app,
+        certificate=certificate,
+        header_timeout_seconds=SHORT,
+        stall_timeout_seconds=SHORT,
+        keep_alive_timeout_seconds=SHORT,
     ) as url:
         yield lambda **more: connected(url, tls=tls, **more)
 
@@ -112,24 +116,24 @@ async def test_a_slow_body_that_goes_on_is_taken(connect: Connect):
 
 
 async def test_an_answer_that_nobody_takes_is_given_up(connect: Connect, app: Application):
-    before = counted("stall_seconds")
+    before = counted("stall_timeout_seconds")
     async with connect(buffer=4096) as client:
         await client.send(ENDLESS)
         await until(lambda: app.left == 1)
-    assert counted("stall_seconds") == before + 1
+    assert counted("stall_timeout_seconds") == before + 1
 
 
 async def test_answers_to_pipelined_requests_that_nobody_takes_are_given_up(connect: Connect, app: Application):
-    before = counted("stall_seconds")
+    before = counted("stall_timeout_seconds")
     async with connect(buffer=4096) as client:
         await client.send_all([ENDLESS + GET * 10])
-        await until(lambda: counted("stall_seconds") == before + 1)
+        await until(lambda: counted("stall_timeout_seconds") == before + 1)
         await until(lambda: app.left == 1)
 
 
 async def test_a_slow_reader_that_goes_on_is_served(app: Application):
     # Without TLS, since asyncio's client reads ahead with it.
-    async with fronted(app, stall_seconds=SHORT) as url, connected(url, buffer=4096) as client:
+    async with fronted(app, stall_timeout_seconds=SHORT) as url, connected(url, buffer=4096) as client:
         await client.send(ENDLESS)
         await client.answer_begins()
         read = 0
@@ -142,7 +146,7 @@ async def test_a_slow_reader_that_goes_on_is_served(app: Application):
 
 async def test_a_tls_handshake_that_does_not_end_is_given_up(app: Application, tmp_path: Path):
     certificate = Authority().issue(tmp_path / "pair.pem", "127.0.0.1", name="server")
-    async with fronted(app, certificate=certificate, head_seconds=SHORT) as url:
+    async with fronted(app, certificate=certificate, header_timeout_seconds=SHORT) as url:
         for hello in (b"", b"\x16\x03\x01"):
             async with connected(url.replace("https", "http")) as client:
                 await client.send(hello)

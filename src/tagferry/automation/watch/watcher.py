@@ -73,7 +73,7 @@ class TagWatcher:
         regions: the configured regions.
         sync_history: looks up which tags sync jobs have copied.
         record_push: records a push before the client gets its response.
-        poll_seconds: the regions to poll, with the seconds between two polls of a repository.
+        poll_intervals: the regions to poll, with the seconds between two polls of a repository.
         is_leader: returns whether this process is the leader, which polls and handles ended jobs.
         queue_limit: maximum number of queued tags and repositories of a region, and of ended jobs; a full scan covers
             the rest.
@@ -87,7 +87,7 @@ class TagWatcher:
         regions: Regions,
         sync_history: SyncHistory,
         record_push: RecordPush,
-        poll_seconds: Mapping[RegionId, float],
+        poll_intervals: Mapping[RegionId, float],
         is_leader: IsLeader = always_leader,
         queue_limit: int = 10_000,
         clock: Clock = time.monotonic,
@@ -96,7 +96,7 @@ class TagWatcher:
         self._regions = regions
         self._sync_history = sync_history
         self._record_push = record_push
-        self._poll_seconds = poll_seconds
+        self._poll_intervals = poll_intervals
         self._is_leader = is_leader
         self._clock = clock
         self._tags: DelayQueues[_TagWork] = DelayQueues(queue_limit, lambda work: work[0].region, clock)
@@ -264,14 +264,14 @@ class TagWatcher:
 
     async def _poll(self) -> None:
         """Schedule scans: of everything when this process becomes the leader, then of each repository when due."""
-        tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
+        tick = min([_TICK_SECONDS, *self._poll_intervals.values()])
         while True:
             try:
                 is_leader = await self._is_leader()
                 everything = self._needs_full_scan or (is_leader and not self._was_leader)
                 # Set before the sources are read: jobs whose end was ignored until now are covered by that read.
                 self._was_leader = is_leader
-                if everything or (is_leader and self._poll_seconds):
+                if everything or (is_leader and self._poll_intervals):
                     self._needs_full_scan = False
                     self._schedule(await self._followed_sources(), everything=everything)
             except Exception as error:
@@ -289,7 +289,7 @@ class TagWatcher:
         now = self._clock()
         self._polled_at = {source: self._polled_at[source] for source in sources if source in self._polled_at}
         for source in sources:
-            pause = self._poll_seconds.get(source.region)
+            pause = self._poll_intervals.get(source.region)
             polled_at = self._polled_at.get(source)
             is_due = pause is not None and (polled_at is None or polled_at + pause <= now)
             if self._backoff.retry_at(source) is not None:

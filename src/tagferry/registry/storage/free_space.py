@@ -31,7 +31,7 @@ class FreeSpace:
         """Raise DiskFull if writing this many bytes would use the reserve."""
         disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
-            BOUND_REACHED.labels(bound="disk_reserve").inc()
+            BOUND_REACHED.labels(bound="disk_reserve_bytes").inc()
             raise DiskFull(DISK_FULL)
 
     def write_error(self) -> str | None:

@@ -55,7 +55,12 @@ class JobStore:
         return _handles(await self._database.rows(_OPEN_JOBS, _route_parameters(request)))
 
     async def create(
-        self, request: SyncRequest, starts: Sequence[NewJob], *, active_requests: int, claim: Claim | None = None
+        self,
+        request: SyncRequest,
+        starts: Sequence[NewJob],
+        *,
+        max_concurrent_requests_per_user: int,
+        claim: Claim | None = None,
     ) -> dict[Tag, JobHandle]:
         """Record a job for each tag in one transaction, or join a job that another process has recorded meanwhile.
 
@@ -75,7 +80,9 @@ class JobStore:
             joined = {tag: place for tag, place in open_jobs.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
-            fair_position = await next_fair_position(session, request, limit=active_requests) if work else 0
+            fair_position = (
+                await next_fair_position(session, request, limit=max_concurrent_requests_per_user) if work else 0
+            )
             created = await insert_jobs(session, request, wanted, open_jobs, fair_position=fair_position)
             places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
             for start in wanted:

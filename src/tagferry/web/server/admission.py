@@ -73,7 +73,7 @@ class Load:
             self._sources[source] += 1
             return True
         self._shed_at = asyncio.get_running_loop().time()
-        BOUND_REACHED.labels(bound="requests").inc()
+        BOUND_REACHED.labels(bound="concurrent_requests").inc()
         log.warning(
             "refused a request because of overload",
             address=client_address(scope),

@@ -87,8 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._codings: list[bytes] = []
         self._head_bytes = self._unparsed_bytes = 0
         self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
-        self._sending = Progress(limits.stall_seconds)
-        self._taking = Progress(limits.stall_seconds)
+        self._sending = Progress(limits.stall_timeout_seconds)
+        self._taking = Progress(limits.stall_timeout_seconds)
 
     # The connection
 
@@ -96,7 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._response_transport: Any = _ResponseTransport(transport, self._close)
         self._slot.close = transport.abort
-        self._deadline = self.loop.time() + self._limits.head_seconds
+        self._deadline = self.loop.time() + self._limits.header_timeout_seconds
         if not self._slot.is_held:
             # The connection was closed to make room during its TLS handshake.
             transport.abort()
@@ -113,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """Enforce the deadlines and minimum rates."""
         if self._is_not_taken(now):
-            self._count("stall_seconds", "closed a connection: the client did not read the response")
+            self._count("stall_timeout_seconds", "closed a connection: the client did not read the response")
             self.transport.abort()
         elif self._is_dropping or self.transport.is_closing():
             if now > self._deadline and not self.transport.get_write_buffer_size():
@@ -121,13 +121,15 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self.flow.read_paused:
             self._sending.restart()
             if self._in_head:
-                self._deadline = now + self._limits.head_seconds
+                self._deadline = now + self._limits.header_timeout_seconds
         elif self._in_body and not self.cycle.response_complete:
             if self.cycle.waiting_for_100_continue:
                 self._sending.restart()
             elif self._sending.is_stalled(now, self._body_bytes):
                 self._refuse(
-                    _Refused(408, "the body arrived too slowly; check the connection and try again", "stall_seconds")
+                    _Refused(
+                        408, "the body arrived too slowly; check the connection and try again", "stall_timeout_seconds"
+                    )
                 )
         elif now > self._deadline:
             self._expire()
@@ -135,13 +137,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         if self._in_head:
             self._refuse(
-                _Refused(408, "the head of the request was not complete in time; send it at once", "head_seconds")
+                _Refused(
+                    408, "the head of the request was not complete in time; send it at once", "header_timeout_seconds"
+                )
             )
         elif self._in_body:
             self._linger()
         else:
             if self._messages == 0:
-                self._count("head_seconds", "closed a connection: the client sent no request")
+                self._count("header_timeout_seconds", "closed a connection: the client sent no request")
             self.transport.close()
 
     def _is_not_taken(self, now: float) -> bool:
@@ -230,7 +234,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._unparsed_bytes = 0
         self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
         self._sending.restart()
-        self._deadline = self.loop.time() + self._limits.head_seconds
+        self._deadline = self.loop.time() + self._limits.header_timeout_seconds
 
     def on_url(self, url: bytes) -> None:
         self._head_bytes += len(url)
@@ -360,7 +364,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_request(self) -> None:
         self._slot.idle()
-        self._deadline = self.loop.time() + self._limits.keep_alive_seconds
+        self._deadline = self.loop.time() + self._limits.keep_alive_timeout_seconds
 
     def _refuse(self, refused: _Refused) -> None:
         """Respond with an error after the responses to earlier requests, and close. Further input is dropped."""

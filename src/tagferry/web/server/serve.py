@@ -74,7 +74,7 @@ class _Server(uvicorn.Server):
             self._number,
             self._protocol,
             tls=self._tls,
-            handshake_seconds=self._limits.head_seconds,
+            handshake_seconds=self._limits.header_timeout_seconds,
         )
         self.servers = [acceptor]  # type: ignore[list-item]  # only their `close` is called
         self.started = True

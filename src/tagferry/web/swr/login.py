@@ -57,7 +57,7 @@ async def _login(context: Context, prefix: str, seconds: int | None) -> Response
             f"login secrets are only available for embedded registries; the registry of {region.id} is {region.url}, "
             "which has its own users"
         )
-    lifetime = timedelta(hours=settings.limits.login_hours)
+    lifetime = timedelta(hours=settings.limits.login_secret_lifetime_hours)
     if seconds is not None:
         lifetime = parse_lifetime("duration_seconds", seconds)
     secret = await context.services.temporary.create_login(context.caller, lifetime)

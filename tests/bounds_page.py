@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import tagferry.bounds
+import tagferry.settings.limits
 from tagferry.settings import LimitSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "limits.md"
@@ -32,7 +33,7 @@ def _bounds() -> str:
 
 
 def _settings() -> str:
-    source = Path(tagferry.settings.__file__).read_text("utf-8")
+    source = Path(tagferry.settings.limits.__file__).read_text("utf-8")
     body = next(
         node.body
         for node in ast.parse(source).body

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tagferry import setting_rules
 from tagferry.errors import Refused, TagferryError
 from tagferry.http.address_policy import AddressPolicy, Zone, zone_of, zone_of_host
 from tagferry.http.urls import origin_of
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, RemoteStore
 from tagferry.remote.transport.credential_hosts import HostList, may_get_credentials
+from tagferry.settings import rules
 from tests.support.images import blob, image, opening, read
 from tests.support.scripted_proxy import ScriptedProxy, scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
@@ -279,9 +279,9 @@ async def test_no_registry_may_redirect_to_a_cloud_s_metadata(script: ScriptedRe
 )
 def test_a_host_in_the_settings_is_only_a_host(value: str):
     with pytest.raises(ValueError, match="must have the form HOST or HOST:PORT"):
-        setting_rules.host(value)
+        rules.host(value)
 
 
 @pytest.mark.parametrize("value", ["SSO.example.org", "sso.example.org:8443", "10.0.0.5", "[fd00::1]:443", "localhost"])
 def test_a_host_in_the_settings_may_have_a_port(value: str):
-    assert setting_rules.host(value) == value.lower()
+    assert rules.host(value) == value.lower()

@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 
 from tagferry.app import open_app
 from tagferry.errors import Invalid
-from tagferry.setting_renames import RENAMED_SETTINGS
 from tagferry.settings import (
     LimitSettings,
     RegionSettings,
@@ -19,6 +18,7 @@ from tagferry.settings import (
     SyncSettings,
     WebhookSettings,
 )
+from tagferry.settings.renames import RENAMED_SETTINGS
 
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("regions", "*"): RegionSettings,
@@ -162,7 +162,7 @@ async def test_each_former_key_is_logged_once_at_the_start(tmp_path: Path):
 
 
 def test_the_documentation_lists_every_former_key():
-    page = (Path(__file__).parents[2] / "docs" / "upgrading.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "upgrading.md").read_text("utf-8")
     header = {"regions": "[regions.ID]", "webhooks": "[[webhooks]]"}
 
     listed = [line for line in page.splitlines() if line.startswith("| `[")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tagferry.errors import Invalid
-from tagferry.setting_renames import RENAMED_SETTINGS
+from tagferry.settings.renames import RENAMED_SETTINGS
 
 Key = tuple[str, ...]
 """The path of a setting, such as `("sync", "verify")`; the elements of a list have their index."""

@@ -107,6 +107,8 @@ LISTED_NAMES = 10_000
 """Tags or repositories on one page of an embedded registry's lists, which link to the next page."""
 REMEMBERED_TAGS = 200_000
 """Tags that an embedded registry caches, so that each page need not read the directory again."""
+KEPT_MANIFEST_BYTES = 16 * 1024 * 1024
+"""Bytes of manifests that an embedded registry keeps in memory, to serve them again without the disk."""
 REFERRER_PAGE_BYTES = 4 * 1024 * 1024
 """Bytes after which an embedded registry ends a page of referrers and links to the next page."""
 REFERRERS_READ_BYTES = 32 * 1024 * 1024

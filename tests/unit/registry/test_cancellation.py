@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tagferry.names import RepositoryName
+from tagferry.registry.storage.page_cache import PageCache
 from tagferry.registry.storage.spool import Spool
 from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.threads import DiskThreads
@@ -56,7 +57,9 @@ async def test_the_error_of_abandoned_work_is_retrieved(tmp_path: Path):
     assert not reports
 
 
-async def test_a_blob_opened_for_a_cancelled_caller_is_closed(tmp_path: Path):
+async def test_a_blob_opened_for_a_cancelled_caller_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Otherwise the event loop opens it, if it is in memory.
+    monkeypatch.setattr(PageCache, "_is_supported", lambda _: False)
     store = await DiskStore.open(tmp_path)
     await store.write_blob(APP, blob(b"content"), opening(b"content"))
 

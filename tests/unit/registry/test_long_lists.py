@@ -109,7 +109,7 @@ def test_cached_names_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for tag in range(200):
             (folder / f"t{tag}").touch()
         settle(folder)
-        assert len(names.inside(folder)) == 200
+        assert len(names.inside(str(folder))) == 200
     assert len(names._kept) == 2
 
 

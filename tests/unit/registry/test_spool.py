@@ -110,7 +110,7 @@ async def test_a_file_is_read_whole_from_cache_and_disk(
             return None
         return content[offset : offset + (min(size, 1000) if in_memory.startswith("a few") else size)]
 
-    monkeypatch.setattr(spool_module, "_read_cached", cached)
+    monkeypatch.setattr(spool_module, "read_cached", cached)
 
     for offset, length in ((0, None), (5, None), (CHUNK_BYTES - 1, CHUNK_BYTES + 2), (len(content), None), (3, 0)):
         with path.open("rb") as file:
@@ -142,7 +142,7 @@ async def test_no_thread_reads_from_a_closed_file(
             ended.set()
         return bytes(size)
 
-    monkeypatch.setattr(spool_module, "_read_cached", lambda *_: None)
+    monkeypatch.setattr(spool_module, "read_cached", lambda *_: None)
     monkeypatch.setattr("os.pread", slow)
     with path.open("rb") as file:
         pieces = read_ahead(file, threads, offset=0)

@@ -172,7 +172,7 @@ class Response:
         # Opened before the status is sent, so that a failure can still become an error response.
         async with self.stream() as chunks:
             await self._start(send)
-            await _send_all(chunks, send, receive)
+            await _send_all(chunks, int(self.headers["Content-Length"]), send, receive)
 
     async def _start(self, send: Send) -> None:
         headers = dict(self.headers)
@@ -182,14 +182,17 @@ class Response:
         await send({"type": "http.response.start", "status": self.status, "headers": encoded})
 
 
-async def _send_all(chunks: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
+async def _send_all(chunks: AsyncIterator[bytes], length: int, send: Send, receive: Receive) -> None:
     """Send a body; raises ClientDisconnected after the client has disconnected, which `send` does not report."""
     disconnected: asyncio.Task[None] | None = None
     try:
         async for chunk in chunks:
             if disconnected is not None and disconnected.done():
                 raise ClientDisconnected
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            length -= len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": bool(length)})
+            if not length:
+                return
             if disconnected is None:
                 disconnected = asyncio.create_task(_disconnected(receive))
         await send({"type": "http.response.body", "body": b""})

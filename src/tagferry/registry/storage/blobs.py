@@ -13,6 +13,7 @@ import os
 import time
 import uuid
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,7 +38,8 @@ from tagferry.registry.storage.integrity import (
 )
 from tagferry.registry.storage.layout import Layout
 
-_FRESH_SECONDS = 60
+FRESH_SECONDS = 60
+"""The age from which on the modification time of a blob's file is renewed when the blob is requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class OpenedBlob:
         is_verified: whether the content is known to match its digest.
     """
 
-    file: BinaryIO
+    file: BinaryIO | FileIO
     found: os.stat_result
     content: bytes | None
     is_verified: bool
@@ -76,7 +78,7 @@ class BlobFiles:
         found = self.find(repository, digest, thorough=thorough)
         if found is None:
             return None
-        if time.time() - found.st_mtime > _FRESH_SECONDS and not self._renew(
+        if time.time() - found.st_mtime > FRESH_SECONDS and not self._renew(
             self._layout.blob(repository, digest), found
         ):
             return None

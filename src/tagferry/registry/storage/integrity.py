@@ -50,7 +50,7 @@ class Damage(NamedTuple):
     repository: RepositoryName | None = None
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """Metadata that changes with a file's content, except through a fault of the disk."""
 
     size: int
@@ -58,7 +58,7 @@ class _Stamp(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> "_Stamp":
+    def of(cls, found: os.stat_result) -> "Stamp":
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -75,18 +75,22 @@ class IntegrityChecker:
     """
 
     def __init__(self) -> None:
-        self._verified: OrderedDict[int, _Stamp] = OrderedDict()
-        self._damaged: OrderedDict[int, _Stamp] = OrderedDict()
+        self._verified: OrderedDict[int, Stamp] = OrderedDict()
+        self._damaged: OrderedDict[int, Stamp] = OrderedDict()
         self._lock = Lock()
         self._reported: OrderedDict[Damage, None] = OrderedDict()
 
     def is_verified(self, found: os.stat_result) -> bool:
         """Return whether this process has verified the file in its present state."""
-        return self._verified.get(found.st_ino) == _Stamp.of(found)
+        return self._verified.get(found.st_ino) == Stamp.of(found)
 
     def is_known_damaged(self, found: os.stat_result) -> bool:
         """Return whether this process has found the file damaged in its present state."""
-        return self._damaged.get(found.st_ino) == _Stamp.of(found)
+        return self._damaged.get(found.st_ino) == Stamp.of(found)
+
+    def is_trusted(self, found: os.stat_result) -> bool:
+        """Return whether this process has verified the file in its present state, and not found it damaged since."""
+        return self.is_verified(found) and not self.is_known_damaged(found)
 
     def remember(self, found: os.stat_result) -> None:
         """Record that a file is verified in its present state."""
@@ -158,9 +162,9 @@ class IntegrityChecker:
             log.warning("failed to mark damaged content", path=str(path), error=error.strerror)
         self._record(self._damaged, os.fstat(descriptor))
 
-    def _record(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
+    def _record(self, noted: OrderedDict[int, Stamp], found: os.stat_result) -> None:
         with self._lock:
-            noted[found.st_ino] = _Stamp.of(found)
+            noted[found.st_ino] = Stamp.of(found)
             noted.move_to_end(found.st_ino)
             if len(noted) > _REMEMBERED:
                 noted.popitem(last=False)

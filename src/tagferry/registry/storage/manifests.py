@@ -27,6 +27,7 @@ from tagferry.registry.storage.files import (
     sync_directory,
 )
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
+from tagferry.registry.storage.kept_manifests import KeptManifests
 from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_of
 from tagferry.registry.storage.referrers import ReferrerEntries
 from tagferry.registry.storage.tag_names import TagNames
@@ -41,6 +42,7 @@ _CACHED_MANIFESTS, _CACHED_REFERENCES = 2000, 200
 class _Stored(NamedTuple):
     """The content of a manifest's file; `raw` may be cut if only the head was read, `size` is the manifest's."""
 
+    found: os.stat_result
     media_type: str
     size: int
     raw: bytes
@@ -51,13 +53,16 @@ class ManifestFiles:
 
     Attributes:
         referrers: the entries of manifests that have a subject.
+        tag_cache: the names of tags that were read before.
+        kept: manifests that were read or written before.
     """
 
     def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker) -> None:
         self._layout = layout
         self._blobs = blobs
         self._integrity = integrity
-        self._tag_names = TagNames()
+        self.tag_cache = TagNames()
+        self.kept = KeptManifests(integrity)
         self.referrers = ReferrerEntries(layout, integrity, self.read)
         self._lock = Lock()
         self._reference_cache: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
@@ -94,6 +99,7 @@ class ManifestFiles:
         with contextlib.suppress(Invalid):
             # Parsed here rather than in the event loop.
             _ = manifest.subject
+        self.kept.keep(stored.found, manifest)
         return manifest
 
     def write(
@@ -122,7 +128,9 @@ class ManifestFiles:
         path = self._layout.manifest(repository, manifest.digest)
         if not _has_content(path, content):
             self._replace(path, content)
-            self._integrity.remember(path.stat())
+            found = path.stat()
+            self._integrity.remember(found)
+            self.kept.keep(found, manifest)
             self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
         if tag is not None:
             self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
@@ -181,14 +189,14 @@ class ManifestFiles:
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:
         """Return the names of the tags in lexical order; raises NotFound."""
-        names = self._tag_names.inside(self._layout.tags(repository))
+        names = self.tag_cache.inside(self._layout.tags_directory(repository))
         if not names and not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
         return names
 
     def damaged_tags(self, repository: RepositoryName) -> list[Tag]:
         """Return the tags whose file is damaged."""
-        names = self._tag_names.inside(self._layout.tags(repository))
+        names = self.tag_cache.inside(self._layout.tags_directory(repository))
         return [tag for tag in names if self._record(repository, tag) is None]
 
     def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
@@ -229,7 +237,7 @@ class ManifestFiles:
 
     def missing(self, repository: RepositoryName) -> list[Digest]:
         """Return the missing manifests that tags point to; deletions never leave such tags."""
-        names = self._tag_names.inside(self._layout.tags(repository))
+        names = self.tag_cache.inside(self._layout.tags_directory(repository))
         pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
         return sorted(one for one in pointed_to if not os.path.lexists(self._layout.manifest(repository, one)))
 
@@ -312,10 +320,10 @@ class ManifestFiles:
                 self._integrity.mark(path, Damage("manifest", digest, repository))
                 break
             if is_verified and content:
-                return _Stored(media_type, found.st_size - len(head) - 1, raw)
+                return _Stored(found, media_type, found.st_size - len(head) - 1, raw)
             if content and Digest.of(raw, digest.algorithm) == digest:
                 self._integrity.remember(found)
-                return _Stored(media_type, len(raw), raw)
+                return _Stored(found, media_type, len(raw), raw)
             if not self._integrity.check(path, digest, kind="manifest", repository=repository):
                 break
         raise Corrupt(f"manifest {digest} of {repository} is damaged on the registry's disk")

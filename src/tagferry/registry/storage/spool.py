@@ -12,6 +12,7 @@ from tagferry.names import Digest
 from tagferry.registry.storage.files import sync_file
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.integrity import record_size
+from tagferry.registry.storage.page_cache import read_cached
 from tagferry.registry.storage.threads import DiskThreads, settled
 
 CHUNK_BYTES = 512 * 1024
@@ -196,7 +197,7 @@ async def read_ahead(
 
     def begin(start: int) -> bytes | asyncio.Future[bytes]:
         size = max(0, min(CHUNK_BYTES, end - start))
-        cached = _read_cached(descriptor, size, start)
+        cached = read_cached(descriptor, size, start)
         return threads.submit(os.pread, descriptor, size, start) if cached is None else cached
 
     # Reads ahead only while data comes from the disk; data in the page cache is copied just before it is sent.
@@ -253,15 +254,3 @@ async def verified_chunks(
     on_verified()
     if previous is not None:
         yield previous
-
-
-def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:
-    """Read from the page cache, which is faster than a switch to a thread; None if the data is not cached."""
-    if not hasattr(os, "RWF_NOWAIT"):
-        return None
-    buffer = bytearray(size)
-    try:
-        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
-    except OSError:
-        return None
-    return bytes(memoryview(buffer)[:count])

@@ -1,23 +1,22 @@
 """An image store on local disk, with one root directory for the images of a region."""
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Self
 
 from tagferry import bounds
 from tagferry.concurrency import LatestResult
-from tagferry.errors import Corrupt, Incomplete, NotFound, TooLarge
+from tagferry.errors import Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.registry.storage.blob_reads import BlobReads
 from tagferry.registry.storage.blobs import BlobFiles
+from tagferry.registry.storage.cached_reads import CachedReads
 from tagferry.registry.storage.directory_faults import DirectoryFaults
 from tagferry.registry.storage.files import make_directory
 from tagferry.registry.storage.free_space import FreeSpace
@@ -26,18 +25,17 @@ from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.manifests import ManifestFiles
+from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
-from tagferry.registry.storage.spool import Spool, read_ahead, verified_chunks
-from tagferry.registry.storage.threads import DiskFailed, DiskThreads, DiskUnavailable, ignoring_read_only
+from tagferry.registry.storage.spool import Spool
+from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
 
 _log = SparseEvents(__name__)
 
 _LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
-_CONCURRENT_VERIFICATIONS = 4
-"""Large blobs that are verified concurrently; the other threads stay available for short operations."""
 
 
 class DiskStore:
@@ -64,6 +62,13 @@ class DiskStore:
         self._integrity = IntegrityChecker()
         self._blobs = BlobFiles(self._layout, self._integrity)
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
+        self._cached = CachedReads(
+            self._layout,
+            self._integrity,
+            self._manifests.kept,
+            self._manifests.tag_cache,
+            PageCache(),
+        )
         # Held by threads, not tasks: the thread of a cancelled task continues, and still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
@@ -82,8 +87,7 @@ class DiskStore:
             self.quotas,
             self._lock,
         )
-        self._verifying: dict[Digest, asyncio.Task[None]] = {}
-        self._verification_slots = asyncio.Semaphore(_CONCURRENT_VERIFICATIONS)
+        self._reads = BlobReads(self._blobs, self._integrity, self._cached, self._threads)
         self._repositories = LatestResult(lambda: self._threads.run(self._list_existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # Reads from a read-only disk do not need these directories.
@@ -114,6 +118,9 @@ class DiskStore:
         for_write: bool = False,
         confirm_missing: bool = False,
     ) -> Descriptor | None:
+        with suppress(NotCached):
+            manifest = self._cached.manifest(repository, reference)
+            return Descriptor(media_type=manifest.media_type, digest=manifest.digest, size=manifest.size)
         return await self._threads.run(self._manifests.describe, repository, reference)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
@@ -121,6 +128,8 @@ class DiskStore:
 
     async def get_stored_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """Return a manifest as stored, even if it could not be pushed today; raises NotFound and Corrupt."""
+        with suppress(NotCached):
+            return self._cached.manifest(repository, reference)
         return await self._threads.run(self._manifests.read_stored, repository, reference)
 
     async def put_manifest(
@@ -167,46 +176,13 @@ class DiskStore:
         return held
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        return await self._threads.run(self._blobs.size, repository, digest)
+        return await self._reads.size(repository, digest)
 
-    @asynccontextmanager
-    async def read_blob(
+    def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a blob as specified by the contract; `length` limits the bytes.
-
-        A blob that is not verified yet is verified: a small one before anything is sent, a large one while it is sent,
-        with its last chunk held back. Before a part of a large blob is sent, the whole blob is read, once until it
-        changes.
-
-        Raises:
-            Corrupt: while reading; the blob is damaged, and counts as missing from now on.
-        """
-        digest = descriptor.digest
-        opened = await self._threads.open(self._blobs.open, repository, digest)
-        is_part = bool(offset) or (length is not None and length < opened.found.st_size)
-        if is_part and not opened.is_verified:
-            opened.close()
-            await self._verify(repository, digest)
-            opened = await self._threads.open(self._blobs.open, repository, digest)
-        with contextlib.closing(opened):
-            if opened.content is not None:
-                yield _slice(opened.content, offset, length)
-                return
-            chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
-            given = chunks
-            if not is_part and not opened.is_verified:
-                on_verified = partial(self._integrity.remember, opened.found)
-                given = verified_chunks(chunks, digest, self._threads, on_verified=on_verified)
-            try:
-                yield given
-            except (Corrupt, DiskFailed):
-                # A reader found it damaged, here or after this generator.
-                await self._threads.run(self._blobs.find, repository, digest, thorough=True)
-                raise
-            finally:
-                await given.aclose()
-                await chunks.aclose()
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open a blob as `BlobReads.read` does."""
+        return self._reads.read(repository, descriptor, offset=offset, length=length)
 
     async def write_blob(
         self,
@@ -289,6 +265,8 @@ class DiskStore:
 
     async def tag_names(self, repository: RepositoryName) -> list[Tag]:
         """Return the tags in lexical order, a list that must not be changed; raises NotFound as `list_tags`."""
+        with suppress(NotCached):
+            return self._cached.names_of_tags(repository)
         return await self._threads.run(self._manifests.tag_names, repository)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
@@ -361,19 +339,6 @@ class DiskStore:
         is_held = await self._threads.run(self._blobs.is_held, source, descriptor)
         return is_held and await self.mount_blob(repository, descriptor.digest, source)
 
-    async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
-        """Verify a whole blob, once for all concurrent callers, and independently of their cancellation."""
-        task = self._verifying.get(digest)
-        if task is None:
-            task = self._verifying[digest] = asyncio.create_task(self._read_whole(repository, digest))
-            task.add_done_callback(lambda _: self._verifying.pop(digest, None))
-        await asyncio.wait((task,))
-        task.result()
-
-    async def _read_whole(self, repository: RepositoryName, digest: Digest) -> None:
-        async with self._verification_slots:
-            await self._threads.run(self._blobs.find, repository, digest, thorough=True)
-
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
         with self._lock(repository):
             self._blobs.commit(spool.path, repository, digest)
@@ -390,9 +355,3 @@ class DiskStore:
         except OSError as error:
             _log.warning("failed to read a repository", repository=repository, reason=str(error))
             return False
-
-
-async def _slice(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
-    piece = content[offset : None if length is None else offset + length]
-    if piece:
-        yield piece

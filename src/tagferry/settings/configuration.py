@@ -1,12 +1,11 @@
 """The whole configuration: its top-level settings, its file and its environment variables."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,7 +33,7 @@ from tagferry.settings.sync import SyncSettings
 from tagferry.settings.webhooks import WebhookSettings
 
 
-def _to_invalid(error: ErrorDetails, name_of: Callable[[Key], str]) -> Invalid:
+def _to_invalid(error: Mapping[str, Any], name_of: Callable[[Key], str]) -> Invalid:
     """Return an error that names the setting and the rule, and the value unless it may contain a secret."""
     key = tuple(str(part) for part in error["loc"] if part != "[key]")
     value = error["input"]

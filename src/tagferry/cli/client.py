@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,18 +11,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import aiohttp
-from yarl import URL
-
 from tagferry import __version__, signing
 from tagferry.errors import Invalid, Refused, Unavailable
-from tagferry.http.proxies import Proxies
-from tagferry.http.urls import origin_of
+from tagferry.http.content_coding import codings, decoded
+from tagferry.http.faults import ConnectionFailed
+from tagferry.http.pool import ConnectionPool
+from tagferry.http.response import Response
+from tagferry.http.urls import authority, origin_of
 from tagferry.names import Namespace, Repository
-from tagferry.tls import ClientTls
+from tagferry.tls import ClientContexts, ClientTls
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)
-_CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
+_CONNECT_SECONDS = 10.0
+_SILENT_SECONDS = 120.0
+"""Seconds to wait for a response, and then for more of it."""
 _CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
 
 
@@ -40,11 +42,16 @@ class StartedJobs:
 class ManagementClient:
     """A client of one region's management API.
 
+    Redirects are not followed, since a signature covers the host and path. The proxies are those of the environment.
+
     Args:
         endpoint: the region's address, `http://HOST:PORT` or https.
         access_key: the access key that signs the requests.
         secret_key: its secret.
         ca_file: PEM file with certificate authorities to trust in addition to the system's.
+
+    Raises:
+        Invalid: the endpoint is not such an address, or the file is unusable.
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
@@ -52,19 +59,19 @@ class ManagementClient:
         self._host = self._base.partition("://")[2]
         self._access_key = access_key
         self._secret_key = secret_key
-        self._tls = ClientTls(ca_file=ca_file).context()
-        self._proxy, self._proxy_headers = _proxy_of(self._base)
-        self._session: aiohttp.ClientSession | None = None
+        tls = ClientTls(ca_file=ca_file)
+        tls.check()
+        self._connections = ConnectionPool(
+            tls=ClientContexts(tls), headers={"Accept-Encoding": "identity"}, connect_timeout=_CONNECT_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(ssl=self._tls))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._connections.close()
 
     async def start_sync(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> StartedJobs:
         """Start a synchronization without waiting for it."""
@@ -138,7 +145,6 @@ class ManagementClient:
         body: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        assert self._session is not None  # noqa: S101
         content = json.dumps(body).encode() if body is not None else b""
         sent = {"Host": self._host, "User-Agent": f"tagferry/{__version__}", **(headers or {})}
         if body is not None:
@@ -147,38 +153,34 @@ class ManagementClient:
             # A signature is accepted once and its date has a resolution of one second, so equal requests need a nonce.
             sent["X-Request-Nonce"] = secrets.token_hex(8)
         request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
-        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC)) | self._proxy_headers
+        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC))
         url = f"{self._base}{path}" + (f"?{query}" if query else "")
         try:
-            # The signature covers the encoded path and query, so the library must send them unchanged.
-            async with self._session.request(
-                method, URL(url, encoded=True), data=content, headers=sent, allow_redirects=False, **self._proxy
-            ) as response:
-                return _read(response.status, await response.read(), self._base)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"cannot reach {self._base}: {error or type(error).__name__}") from None
+            response = await self._connections.send(method, url, sent, content, idle_timeout=_SILENT_SECONDS)
+            return _read(response.status, await _body(response), self._base)
+        except ConnectionFailed as fault:
+            # A direct connection that cannot be made names the address, too.
+            why = str(fault).removeprefix(f"cannot connect to {self._base}: ")
+            raise Unavailable(f"cannot reach {self._base}: {why}") from None
 
 
 def _address(endpoint: str) -> str:
     """Return the scheme, host and port of an endpoint; raises Invalid if it has any other part."""
-    try:
-        url = URL(endpoint)
-        if url.scheme in ("http", "https") and url.host and URL(endpoint.rstrip("/")) == url.origin():
-            return str(url.origin())
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        address = endpoint.rstrip("/")
+        if not set("/?#@") & set(address.partition("://")[2]):
+            origin = origin_of(address)
+            return f"{origin[0]}://{authority(origin)}"
     raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
 
 
-def _proxy_of(base: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment's proxy as arguments for aiohttp, and the headers that the proxy reads in each request."""
-    proxy = Proxies().find(origin_of(base))
-    if proxy is None:
-        return {}, {}
-    secret = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-    # With TLS, only the CONNECT request is for the proxy; without it, the proxy reads every request.
-    is_tunnel = base.startswith("https:")
-    return {"proxy": str(proxy), "proxy_headers": secret if is_tunnel else None}, {} if is_tunnel else secret
+async def _body(response: Response) -> bytes:
+    """Read the whole body; raises ConnectionFailed if it is incomplete."""
+    chunks, applied = response.chunks(), codings(response.headers)
+    try:
+        return b"".join([chunk async for chunk in (decoded(chunks, applied) if applied else chunks)])
+    finally:
+        response.close()
 
 
 def _read(status: int, content: bytes, base: str) -> Any:

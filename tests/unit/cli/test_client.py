@@ -1,5 +1,8 @@
 """The client of the management API reports each failure as one error."""
 
+import asyncio
+import gzip
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,36 @@ from starlette.routing import Route
 from tagferry.cli.client import ManagementClient, StartedJobs
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.names import Namespace, Repository
+from tests.support.certificates import loopback_certificate
 from tests.support.processes import free_port
+from tests.support.raw_server import Handler, listening
 from tests.support.scripted_proxy import scripted_proxy
 from tests.support.serving import serving
 
 TEAM, APP = Namespace("team"), Repository("app")
 
 
-async def start(url: str) -> StartedJobs:
-    async with ManagementClient(url, "AK", "SK") as client:
+STARTED = b'{"request_id": "abc", "jobs": [{"id": 7, "tag": "v1"}]}'
+
+
+async def start(url: str, *, ca_file: Path | None = None) -> StartedJobs:
+    async with ManagementClient(url, "AK", "SK", ca_file=ca_file) as client:
         return await client.start_sync(TEAM, APP, {"imageTag": ["v1"]})
+
+
+def responding(body: bytes, *, size: int | None = None, encoding: str = "identity") -> Handler:
+    """Respond once with this body and a Content-Length of `size`, or of the body."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        length = len(body) if size is None else size
+        writer.write(
+            f"HTTP/1.1 202 Accepted\r\nContent-Encoding: {encoding}\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
+        writer.write(body)
+        await writer.drain()
+
+    return respond
 
 
 async def failure(status: int, body: bytes, **headers: str) -> TagferryError:
@@ -75,6 +98,29 @@ async def test_an_unreachable_address_is_named() -> None:
     assert caught.value.message.startswith(f"cannot reach {url}: ")
 
 
+async def test_a_response_that_breaks_off_is_reported() -> None:
+    async with listening(responding(STARTED, size=len(STARTED) + 1)) as url:
+        with pytest.raises(Unavailable, match="the connection was closed by the other side") as caught:
+            await start(url)
+    assert caught.value.message.startswith(f"cannot reach {url}: ")
+
+
+async def test_a_response_that_a_proxy_has_compressed_is_read() -> None:
+    async with listening(responding(gzip.compress(STARTED), encoding="gzip")) as url:
+        assert await start(url) == StartedJobs("abc", {7: "v1"})
+
+
+async def test_only_authorities_of_the_system_and_of_the_ca_file_are_trusted(tmp_path: Path) -> None:
+    certificate = loopback_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with listening(responding(STARTED), tls=context) as url:
+        assert await start(url, ca_file=certificate) == StartedJobs("abc", {7: "v1"})
+        with pytest.raises(Unavailable, match="unknown authority; set ca_file to trust it") as caught:
+            await start(url)
+    assert caught.value.message.startswith(f"cannot reach {url}: certificate is ")
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -88,6 +134,9 @@ async def test_an_unreachable_address_is_named() -> None:
         "http://[::1",
         "http://user:password@127.0.0.1:5004",
         "http://127.0.0.1:5004?x",
+        "http://127.0.0.1:5004/?x",
+        "http://127.0.0.1:5004#x",
+        "http://127.0.0.1 :5004",
     ],
 )
 def test_an_invalid_endpoint_is_rejected(endpoint: str) -> None:

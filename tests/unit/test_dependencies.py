@@ -1,0 +1,61 @@
+"""The packages that pyproject.toml declares are the packages that the sources import."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def names(requirements: list[Any]) -> set[str]:
+    """Return the names of the required distributions, without their extras, versions and included groups."""
+    return {normalized(re.split(r"[\[<>=!~; ]", one)[0]) for one in requirements if isinstance(one, str)}
+
+
+def normalized(name: str) -> str:
+    """Return a distribution's name in the form of the packaging specifications."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(folder: str) -> set[str]:
+    """Return the top-level modules that the sources of a folder import, other than those of Python and our own."""
+    modules = {name for file in (ROOT / folder).rglob("*.py") for name in imports(ast.parse(file.read_text("utf-8")))}
+    return modules - sys.stdlib_module_names - {"tagferry", "tests"}
+
+
+def imports(source: ast.Module) -> Iterator[str]:
+    """Yield the top-level modules that a module imports anywhere, also within functions."""
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+            yield node.module.partition(".")[0]
+
+
+DISTRIBUTIONS = {
+    module: {normalized(name) for name in distributions} for module, distributions in packages_distributions().items()
+}
+RUNTIME = names(PROJECT["project"]["dependencies"]).union(
+    *(names(extra) for extra in PROJECT["project"]["optional-dependencies"].values())
+)
+DEVELOPMENT = RUNTIME.union(*(names(group) for group in PROJECT["dependency-groups"].values()))
+
+
+@pytest.mark.parametrize(("folder", "declared"), [("src", RUNTIME), ("tests", DEVELOPMENT)], ids=["src", "tests"])
+def test_every_imported_package_is_declared(folder: str, declared: set[str]):
+    undeclared = {
+        module for module in imported(folder) if not DISTRIBUTIONS.get(module, {normalized(module)}) & declared
+    }
+    assert undeclared == set()
+
+
+def test_every_declared_package_is_imported():
+    assert RUNTIME - set().union(*(DISTRIBUTIONS.get(module, set()) for module in imported("src"))) == set()

@@ -36,10 +36,23 @@ class SyncJobRow(Base):
             "target_organization_id",
             **partial_index("target_organization_id IS NOT NULL"),
         ),
-        Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
+        # The organization is not searched for; with it, jobs are counted without reading their rows.
+        Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id", "source_organization_id"),
+        Index(
+            "ix_sync_jobs_repository_status",
+            "source_region",
+            "namespace",
+            "repository",
+            "status",
+            "id",
+            "source_organization_id",
+        ),
+        Index("ix_sync_jobs_region", "source_region", "id"),
+        Index("ix_sync_jobs_region_status", "source_region", "status", "id"),
+        Index("ix_sync_jobs_operator_id", "operator_id", "id"),
         Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **partial_index("next_attempt_at IS NULL")),
         Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **partial_index("next_attempt_at IS NOT NULL")),
-        Index("ix_sync_jobs_operator", "operator_id", **_WHERE_OPEN),
+        Index("ix_sync_jobs_operator", "operator_id", "priority", **_WHERE_OPEN),
         Index(
             "ix_sync_jobs_way",
             "source_region",
@@ -57,9 +70,12 @@ class SyncJobRow(Base):
             "source_region",
             "namespace",
             "repository",
+            "target_region",
+            "target_namespace",
+            "tag",
             **partial_index("unsearched IS NOT NULL"),
         ),
-        Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
+        Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "status", "id"),
     )
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)

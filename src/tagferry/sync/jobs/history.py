@@ -10,7 +10,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryRef, Tag, organization_of
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.rows import OPEN
+from tagferry.sync.jobs.rows import is_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SyncHistory:
         mine = [*_into(source), SyncJobRow.tag == tag]
         succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
         async with self._database.read() as session:
-            is_open = await session.scalar(select(SyncJobRow.id).where(*mine, SyncJobRow.status.in_(OPEN)).limit(1))
+            open_job = await session.scalar(select(SyncJobRow.id).where(*mine, is_open()).limit(1))
             latest = await session.scalar(select(func.max(SyncJobRow.id)).where(*succeeded))
             job = await session.scalar(
                 select(SyncJobRow)
@@ -62,7 +62,7 @@ class SyncHistory:
                 .limit(1)
             )
         return TagHistory(
-            has_open_job=is_open is not None, latest_job_id=latest or 0, copied_by=_copy_record(job) if job else None
+            has_open_job=open_job is not None, latest_job_id=latest or 0, copied_by=_copy_record(job) if job else None
         )
 
     async def copied_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:

@@ -13,7 +13,7 @@ from tagferry.errors import NotFound, Throttled
 from tagferry.names import Tag
 from tagferry.printable import printable
 from tagferry.sync.jobs.model import JobHandle, JobStatus, NewJob, SyncRequest
-from tagferry.sync.jobs.rows import OPEN, QUEUED, document
+from tagferry.sync.jobs.rows import OPEN, QUEUED, document, is_open
 
 
 async def next_fair_position(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
@@ -135,7 +135,7 @@ def _queue_positions() -> Select[int, int | None, int | None]:
         SyncJobRow.operator_id == bindparam("user"),
         SyncJobRow.request_id != bindparam("request"),
         SyncJobRow.priority == 0,
-        SyncJobRow.status.in_(OPEN),
+        is_open(),
         SyncJobRow.attempts == 0,
     )
     waiting = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority"))
@@ -144,7 +144,7 @@ def _queue_positions() -> Select[int, int | None, int | None]:
         *waiting,
         SyncJobRow.source_region == bindparam("region"),
         SyncJobRow.namespace == bindparam("namespace"),
-        SyncJobRow.status.in_(OPEN),
+        is_open(),
     )
     return select(active.scalar_subquery(), served.scalar_subquery(), own.scalar_subquery())
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import structlog
-from sqlalchemy import Update, bindparam, update
+from sqlalchemy import ColumnElement, String, Update, bindparam, literal_column, update
 
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.columns import UtcDateTime
@@ -17,6 +17,7 @@ from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 """The stored states of jobs that have not ended."""
+_OPEN_LITERALS = tuple(literal_column(f"'{status}'", String()) for status in OPEN)
 QUEUED = SyncJobRow.next_attempt_at.is_(None)
 """Jobs that do not wait for a retry time; the queue's index covers only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
@@ -30,6 +31,11 @@ _REMEMBERED = 10_000
 
 log = structlog.get_logger(__name__)
 _logged: set[int] = set()
+
+
+def is_open(row: type[SyncJobRow] = SyncJobRow) -> ColumnElement[bool]:
+    """Return the condition that a job has not ended. As literals, so that SQLite can use the indexes of open jobs."""
+    return row.status.in_(_OPEN_LITERALS)
 
 
 def transition(status: JobStatus, **values: Any) -> Update:

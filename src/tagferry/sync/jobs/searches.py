@@ -90,7 +90,8 @@ async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag
     rows = await session.execute(
         select(SyncJobRow.status, SyncJobRow.unsearched, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
         .where(*_from(source), *_to(target), SyncJobRow.tag == tag, SyncJobRow.status.not_in(OPEN))
-        .order_by(SyncJobRow.id.desc())
+        # As an expression, because SQLite would follow an index of ids through all jobs of the repository.
+        .order_by((SyncJobRow.id + 0).desc())
         .limit(SEARCH_LIMIT + 1)
     )
     searched, ended_at, is_unfinished = 0, None, False

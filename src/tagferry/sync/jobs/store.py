@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, text, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select, text, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -21,7 +21,16 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
-from tagferry.sync.jobs.rows import OPEN, QUEUED, UNRECORDABLE, parse_rows, report_update, status_of, transition
+from tagferry.sync.jobs.rows import (
+    OPEN,
+    QUEUED,
+    UNRECORDABLE,
+    is_open,
+    parse_rows,
+    report_update,
+    status_of,
+    transition,
+)
 
 JOBS_READY = number_topic("work")
 """Jobs are ready to run; the number carries no information."""
@@ -200,7 +209,7 @@ class JobStore:
 
         `publish_ends` misses a job that is recorded at the moment its predecessor ends.
         """
-        is_blocked = select(_EARLIER.id).where(_EARLIER.id == SyncJobRow.blocked_by, _EARLIER.status.in_(OPEN)).exists()
+        is_blocked = select(_EARLIER.id).where(_EARLIER.id == SyncJobRow.blocked_by, is_open(_EARLIER)).exists()
         free = (SyncJobRow.blocked_by.is_not(None), ~is_blocked)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
@@ -267,15 +276,17 @@ class JobStore:
             conditions.append(SyncJobRow.domain_id == domain_id)
         if organization_id is not None:
             conditions.append(SyncJobRow.source_organization_id == organization_id)
-        if statuses:
-            conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
-        order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
+        # One row more than the page shows whether it is the last one; then nothing has to be counted.
+        page = _page(conditions, statuses, descending=descending, limit=limit and limit + 1, offset=offset)
         async with self._database.read() as session:
-            total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions))
-            rows = await session.scalars(
-                select(SyncJobRow).where(*conditions).order_by(order).limit(limit).offset(offset)
-            )
-            return parse_rows(rows)[0], total or 0
+            rows = list(await session.scalars(page))
+            total = offset + len(rows)
+            if (rows or not offset) and (limit is None or len(rows) <= limit):
+                return parse_rows(rows)[0], total
+            if statuses:
+                conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
+            total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions)) or 0
+        return parse_rows(rows[:limit])[0], total
 
     async def _fair_positions(self, session: AsyncSession, now: datetime) -> dict[int, int]:
         """Return the fair positions of the jobs whose next attempt is due.
@@ -342,13 +353,44 @@ async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection
     await bus.publish(session, JOBS_ENDED, ended)
 
 
+def _page(
+    conditions: Sequence[ColumnElement[bool]],
+    statuses: Collection[JobStatus],
+    *,
+    descending: bool,
+    limit: int | None,
+    offset: int,
+) -> Select[SyncJobRow]:
+    """Select a page of jobs by id.
+
+    The jobs of each status are read in this order from an index, and only as many as the page can have: several
+    statuses at once would be sorted first, all of them.
+    """
+    order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
+    mine = select(SyncJobRow).where(*conditions)
+    if len(statuses) > 1 and limit is not None:
+        each = [
+            select(SyncJobRow.id)
+            .where(*conditions, SyncJobRow.status == status.value)
+            .order_by(order)
+            .limit(limit + offset)
+            .subquery()
+            for status in dict.fromkeys(statuses)
+        ]
+        mine = select(SyncJobRow).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
+    elif statuses:
+        mine = mine.where(SyncJobRow.status.in_([status.value for status in statuses]))
+    return mine.order_by(order).limit(limit).offset(offset)
+
+
 # Statements that every request executes are built once.
 _ROUTE = ("source_region", "namespace", "repository", "target_region", "target_namespace")
 _OPEN_JOBS = (
     select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
     .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _ROUTE))
-    .where(SyncJobRow.status.in_(OPEN), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
-    .order_by(SyncJobRow.id)
+    .where(is_open(), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
+    # As an expression, because SQLite would follow an index of ids through all jobs of the repository.
+    .order_by(SyncJobRow.id + 0)
 )
 _EXPIRED = case(
     (SyncJobRow.attempts == 0, "timed out while queued"),
@@ -381,7 +423,7 @@ _UNBLOCK = (
     .values(
         blocked_by=select(func.max(_EARLIER.id))
         .where(*(getattr(_EARLIER, name) == getattr(SyncJobRow, name) for name in (*_ROUTE, "tag")))
-        .where(_EARLIER.id < SyncJobRow.id, _EARLIER.status.in_(OPEN))
+        .where(_EARLIER.id < SyncJobRow.id, is_open(_EARLIER))
         .scalar_subquery()
     )
     .returning(SyncJobRow.id, SyncJobRow.blocked_by)

@@ -1,0 +1,183 @@
+"""Queries of jobs read an index, not every job, so that they stay fast with a long history."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import Engine
+
+from tagferry.accounts.model import Caller
+from tagferry.coordination.pubsub import LocalMessageBus
+from tagferry.db.engine import Database
+from tagferry.names import Digest, Repository, RepositoryRef, Tag
+from tagferry.sync.jobs.history import SyncHistory
+from tagferry.sync.jobs.model import JobStatus, NewJob, SyncRequest
+from tagferry.sync.jobs.searches import ReferrerSearches, Target
+from tagferry.sync.jobs.store import JobStore
+from tests.support.schemas import inspected
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
+
+CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
+SOURCE = RepositoryRef(NORTH, TEAM, REPO)
+
+Executed = list[tuple[str, Any]]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobStore:
+    return JobStore(database, LocalMessageBus())
+
+
+@contextmanager
+def executed() -> Iterator[Executed]:
+    """Record the statements on jobs."""
+    statements: Executed = []
+
+    def record(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
+        if "sync_jobs" in statement:
+            statements.append((statement, parameters[0] if many else parameters))
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+
+
+def plans(database: Database, statements: Executed) -> list[str]:
+    """Return SQLite's plan of each statement, as one text."""
+
+    def explain(connection: Connection) -> list[str]:
+        found = []
+        for statement, parameters in statements:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            found.append("; ".join(str(row.detail) for row in rows))
+        return found
+
+    url = database.url.render_as_string(hide_password=False)
+    return inspected(url, explain)
+
+
+async def record(
+    jobs: JobStore, *tags: str, status: JobStatus = JobStatus.WAITING, unsearched: str | None = None
+) -> None:
+    wanted = SyncRequest(
+        id="call",
+        caller=CALLER,
+        source_region=NORTH,
+        namespace=TEAM,
+        repository=Repository(REPO),
+        tags=tuple(Tag(tag) for tag in tags),
+        target_region=SOUTH,
+        target_namespace=RELEASE,
+    )
+    await jobs.create(
+        wanted,
+        [NewJob(tag, status, unsearched=unsearched) for tag in wanted.tags],
+        max_concurrent_requests_per_user=100,
+    )
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize(
+    ("terms", "index"),
+    [
+        ({}, "ix_sync_jobs_repository"),
+        ({"organization_id": 7}, "ix_sync_jobs_repository"),
+        ({"statuses": [JobStatus.FAILED]}, "ix_sync_jobs_repository_status"),
+        ({"statuses": [JobStatus.FAILED], "organization_id": 7}, "ix_sync_jobs_repository_status"),
+        ({"statuses": [JobStatus.FAILED, JobStatus.TIMEOUT]}, "ix_sync_jobs_repository_status"),
+    ],
+    ids=str,
+)
+async def test_a_page_of_jobs_reads_only_as_many_as_it_shows(
+    jobs: JobStore, database: Database, terms: dict[str, Any], index: str, descending: bool
+):
+    with executed() as statements:
+        await jobs.of_repository(NORTH, TEAM, REPO, limit=10, descending=descending, **terms)
+
+    (plan,) = plans(database, statements)
+    assert f"USING INDEX {index} (" in plan or f"USING COVERING INDEX {index} (" in plan
+    assert ("status=?" in plan) == ("statuses" in terms)
+    assert "SCAN sync_jobs" not in plan
+    # Several statuses are merged by their ids, of which there are as many as the page has.
+    assert plan.count("TEMP B-TREE") <= (1 if len(terms.get("statuses", ())) > 1 else 0)
+
+
+@pytest.mark.parametrize("statuses", [[], [JobStatus.SUCCESS], [JobStatus.SUCCESS, JobStatus.FAILED]], ids=len)
+async def test_jobs_are_counted_in_an_index_alone(jobs: JobStore, database: Database, statuses: list[JobStatus]):
+    await record(jobs, "v1", "v2", status=JobStatus.SUCCESS)
+
+    with executed() as statements:
+        terms: dict[str, Any] = {"limit": 1, "statuses": statuses}
+        first, _ = await jobs.of_repository(NORTH, TEAM, REPO, **terms)
+        await jobs.of_repository(NORTH, TEAM, REPO, organization_id=7, offset=1, **terms)
+
+    assert len(first) == 1
+    counted = [one for one in statements if "count(" in one[0]]
+    assert len(counted) == 2
+    assert all("USING COVERING INDEX ix_sync_jobs_repository" in plan for plan in plans(database, counted))
+
+
+async def test_a_page_that_ends_the_list_needs_no_count(jobs: JobStore, database: Database):
+    await record(jobs, "v1", "v2", "v3")
+
+    with executed() as statements:
+        _, total = await jobs.of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
+
+    assert (total, len(statements)) == (3, 1)
+
+
+async def test_a_new_request_reads_only_open_jobs(jobs: JobStore, database: Database):
+    with executed() as statements:
+        await record(jobs, *(f"v{number}" for number in range(100)))
+
+    read = [
+        plan
+        for plan, (statement, _) in zip(plans(database, statements), statements, strict=True)
+        if statement.startswith("SELECT")
+    ]
+    assert len(read) == 2
+    open_only = ("ix_sync_jobs_way (", "ix_sync_jobs_operator (", "ix_sync_jobs_queue (", "AND status=?)")
+    steps = [step for plan in read for step in plan.split("; ") if " sync_jobs" in step]
+    assert len(steps) == 4
+    assert all(any(index in step for index in open_only) for step in steps), steps
+
+
+async def test_the_history_of_a_tag_reads_only_the_jobs_of_that_tag(jobs: JobStore, database: Database):
+    searches = ReferrerSearches(database)
+    await record(jobs, V1, status=JobStatus.SUCCESS, unsearched="no answer")
+    with executed() as statements:
+        await SyncHistory(database).of_tag(SOURCE, V1, Digest.of(b""))
+        await searches.due(SOURCE, V1, [Target(SOUTH, RELEASE)])
+
+    read = plans(database, statements)
+    assert len(read) > 4
+    assert all("tag=?" in plan or "ix_sync_jobs_unsearched (" in plan for plan in read), read
+
+
+async def test_the_database_has_the_indexes_of_lists_over_repositories(database: Database):
+    queries = {
+        "SELECT id FROM sync_jobs WHERE source_region = 'a' ORDER BY id DESC": "ix_sync_jobs_region",
+        "SELECT id FROM sync_jobs WHERE source_region = 'a' AND status = 'failed' ORDER BY id": (
+            "ix_sync_jobs_region_status"
+        ),
+        "SELECT id FROM sync_jobs WHERE operator_id = 'a' ORDER BY id DESC": "ix_sync_jobs_operator_id",
+    }
+
+    found = plans(database, [(str(text(query)), ()) for query in queries])
+
+    for plan, index in zip(found, queries.values(), strict=True):
+        assert f"COVERING INDEX {index} (" in plan
+        assert "TEMP B-TREE" not in plan

@@ -21,7 +21,7 @@ def measure(folder: Path, postgres: PostgresServer, *, jobs: int, compared: int,
 
         def url(name: str, *, driver: str, kind: str = kind) -> str:
             if kind == "sqlite":
-                return f"sqlite{'+aiosqlite' if driver else ''}:///{folder / f'{name}.db'}"
+                return f"sqlite:///{folder / f'{name}.db'}"
             return postgres.url(postgres.new_database()).replace("+psycopg", driver)
 
         server = postgres.process_id if kind == "postgresql" else 0

@@ -59,7 +59,7 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
         except OSError as error:
             raise Invalid("audit_log", f"must be a writable file ({error.strerror})") from None
         audit.handlers[0].setFormatter(formatted(lines))
-    for noisy in ("aiosqlite", "sqlalchemy", "alembic", "asyncio"):
+    for noisy in ("sqlalchemy", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Clients such as docker and skopeo try TLS first, which is not worth a warning each time.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -97,7 +97,7 @@ def sqlite_in(folder: Path) -> str:
     file = folder / "tagferry.db"
     if not file.exists():
         file.write_bytes(_empty_sqlite())
-    return f"sqlite+aiosqlite:///{file}"
+    return f"sqlite:///{file}"
 
 
 @cache
@@ -107,7 +107,7 @@ def _empty_sqlite() -> bytes:
         file = Path(folder) / "tagferry.db"
 
         async def migrate() -> None:
-            database = Database(f"sqlite+aiosqlite:///{file}")
+            database = Database(f"sqlite:///{file}")
             await database.migrate()
             await database.close()
 

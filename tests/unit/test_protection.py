@@ -108,7 +108,7 @@ time.sleep(600)
 
 async def test_a_second_app_on_a_directory_is_refused_despite_another_database(tmp_path: Path) -> None:
     settings = settings_in(tmp_path / "data")
-    other = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"})
+    other = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'other.db'}"})
     async with open_app(settings):
         with pytest.raises(Unavailable, match="is in use by process"):
             async with open_app(other):

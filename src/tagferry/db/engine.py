@@ -25,7 +25,7 @@ from tagferry.events import SparseEvents
 
 Result = TypeVar("Result")
 
-_URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
+_URL_RULE = "must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The advisory lock for migrations."""
@@ -95,7 +95,7 @@ class Database:
                 raise Invalid("database_url", "must name a file, so that accepted jobs survive a restart")
             arguments = postgres.connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
             # Prefer the connection that was used last, so that the others stay idle.
-            self._engine = create_async_engine(self._url, pool_use_lifo=True, connect_args=arguments)
+            self._engine = create_async_engine(sqlite.engine_url(self._url), pool_use_lifo=True, connect_args=arguments)
         except (ArgumentError, InvalidRequestError, ImportError) as error:
             raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
         except ValueError:

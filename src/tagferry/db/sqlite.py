@@ -1,34 +1,50 @@
-"""SQLite connections that run each statement in one call to the driver's thread, and take write locks at the start.
+"""SQLite under SQLAlchemy's asyncio engine: each connection has a thread, and a statement is one call to it.
 
-The driver has a thread for each connection. By default a statement takes four calls to it: create a cursor, execute,
-fetch and close. Each waits for the event loop twice, which takes several times as long as SQLite itself.
+A call to the thread waits for the event loop twice, which takes several times as long as SQLite itself. Therefore a
+statement is executed, fetched and closed in one call, and a transaction begins in the call of its first statement
+(docs/decisions/0027).
 """
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, Self
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
 
-import aiosqlite
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
+from sqlalchemy.util import await_
 
 BEGIN = "tagferry_begin"
 """The execution option with the statement that begins a transaction; an empty one means no transaction."""
 BUSY_SECONDS = 10.0
-"""Seconds that a write waits for the one before it."""
+"""Seconds that a write waits for one of another process."""
+
+_DRIVER_NAMES = frozenset({"sqlite", "sqlite+aiosqlite"})
+"""How URLs name SQLite. Earlier versions used aiosqlite, and existing configurations name it."""
+
+THREAD_NAME = "sqlite"
+"""The name of the threads of connections."""
+
+Result = TypeVar("Result")
+_Call = tuple["asyncio.Future[Any] | None", Callable[[], Any]]
+
+
+def engine_url(url: URL) -> URL:
+    """Return the URL that selects this dialect; other URLs are returned unchanged."""
+    return url.set(drivername=f"sqlite+{Dialect.driver}") if url.drivername in _DRIVER_NAMES else url
 
 
 def prepare(engine: Engine) -> None:
     """Configure the connections of an engine."""
 
-    @event.listens_for(engine, "do_connect")
-    def _do_connect(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
-        parameters["async_creator_fn"] = _connection
-
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
-        # The driver's own BEGIN comes too late to take the write lock, so transactions are begun below.
-        connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
         cursor.execute("PRAGMA synchronous=FULL")
@@ -39,43 +55,114 @@ def prepare(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails if another has written in between; taking the lock
         # at the start makes it wait instead.
-        if begin := connection.get_execution_options().get(BEGIN, "BEGIN"):
-            connection.exec_driver_sql(begin)
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.begin_with(connection.get_execution_options().get(BEGIN, "BEGIN"))
 
 
-def _connection(database: str | Path, **options: Any) -> "_Connection":
-    connection = _Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    # A connection that is left open must not keep the process from exiting.
-    connection._thread.daemon = True
-    return connection
+class Dialect(SQLiteDialect_pysqlite):
+    """SQLAlchemy's dialect of the standard library's driver, with the connections of this module."""
+
+    driver = "tagferry"
+    is_async = True
+    has_terminate = True
+    supports_statement_cache = True
+
+    @classmethod
+    def get_pool_class(cls, url: URL) -> type[Pool]:
+        return AsyncAdaptedQueuePool
+
+    def connect(self, *arguments: Any, **options: Any) -> Any:
+        # Without an isolation level, the driver begins no transactions of its own.
+        options["isolation_level"] = None
+        opened: Any = await_(_Connection.open(lambda: sqlite3.connect(*arguments, **options)))
+        return AsyncAdapt_dbapi_connection(self.loaded_dbapi, opened)
+
+    def on_connect(self) -> None:  # type: ignore[override]  # as documented: None if there is nothing to do
+        """Define no SQL functions in Python, since none is used."""
+
+    def get_driver_connection(self, connection: Any) -> Any:
+        return connection.driver_connection
+
+    def do_terminate(self, dbapi_connection: Any) -> None:
+        dbapi_connection.driver_connection.stop()
 
 
-class _Connection(aiosqlite.Connection):
-    """A connection that runs each statement in one call to its thread, and skips rollbacks without a transaction."""
+registry.register(f"sqlite.{Dialect.driver}", __name__, Dialect.__name__)
 
-    def cursor(self) -> "_Cursor":  # type: ignore[override]
+
+class _Connection:
+    """A connection, and the thread that runs its statements."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._begin = ""
+        self._sqlite: sqlite3.Connection
+        # A connection that is left open must not keep the process from exiting.
+        threading.Thread(target=_run_calls, args=(self._calls,), name=THREAD_NAME, daemon=True).start()
+
+    @classmethod
+    async def open(cls, connect: Callable[[], sqlite3.Connection]) -> Self:
+        connection = cls()
+        try:
+            connection._sqlite = await connection.call(connect)
+        except BaseException:
+            connection._calls.put(None)
+            raise
+        return connection
+
+    def begin_with(self, statement: str) -> None:
+        """Begin a transaction by this statement, just before the next one; an empty one begins none."""
+        self._begin = statement
+
+    def cursor(self) -> "_Cursor":
         return _Cursor(self)
 
-    async def _connect(self) -> Self:
-        try:
-            await super()._connect()
-        except sqlite3.Error:
-            # The thread has already reported to the event loop; later the loop may be closed.
-            self._thread.join(BUSY_SECONDS)
-            raise
-        return self
+    async def execute(self, work: Callable[[sqlite3.Cursor], Any], result: "_Cursor") -> None:
+        """Execute a statement on a new cursor, and keep its complete result."""
+        begin, self._begin = self._begin, ""
+
+        def execute() -> None:
+            cursor = self._sqlite.cursor()
+            try:
+                if begin:
+                    cursor.execute(begin)
+                work(cursor)
+                result.keep(cursor)
+            finally:
+                cursor.close()
+
+        await self.call(execute)
+
+    async def commit(self) -> None:
+        self._begin = ""
+        if self._sqlite.in_transaction:
+            await self.call(self._sqlite.commit)
 
     async def rollback(self) -> None:
-        if self.in_transaction:
-            await super().rollback()
+        self._begin = ""
+        if self._sqlite.in_transaction:
+            await self.call(self._sqlite.rollback)
 
-    async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run work in the driver's thread, in one call."""
-        await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+    async def close(self) -> None:
+        try:
+            await self.call(self._sqlite.close)
+        finally:
+            self._calls.put(None)
+
+    def stop(self) -> None:
+        """Close the connection without waiting, also where no event loop runs."""
+        self._calls.put((None, self._sqlite.close))
+        self._calls.put(None)
+
+    async def call(self, work: Callable[[], Result]) -> Result:
+        """Run work in the thread, after the calls before."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._calls.put((future, work))
+        return await future
 
 
 class _Cursor:
-    """A statement and its result, which is fetched completely."""
+    """A statement and its result, in the form that SQLAlchemy expects of an asyncio driver."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -89,12 +176,17 @@ class _Cursor:
         return self
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
-        await self._run(lambda cursor: cursor.execute(sql, parameters))
+        await self._connection.execute(lambda cursor: cursor.execute(sql, parameters), self)
         return self
 
     async def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> Self:
-        await self._run(lambda cursor: cursor.executemany(sql, parameters))
+        await self._connection.execute(lambda cursor: cursor.executemany(sql, parameters), self)
         return self
+
+    def keep(self, cursor: sqlite3.Cursor) -> None:
+        """Take the result of a cursor that is about to be closed."""
+        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+        self._rows = cursor.fetchall() if cursor.description else []
 
     async def fetchall(self) -> list[Any]:
         rows, self._rows = self._rows, []
@@ -103,14 +195,27 @@ class _Cursor:
     async def close(self) -> None:
         """Do nothing: the cursor is already closed."""
 
-    async def _run(self, work: Callable[[sqlite3.Cursor], Any]) -> None:
-        def run(connection: sqlite3.Connection) -> None:
-            cursor = connection.cursor()
-            try:
-                work(cursor)
-                self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
-                self._rows = cursor.fetchall() if cursor.description else []
-            finally:
-                cursor.close()
 
-        await self._connection.run_in_thread(run)
+def _run_calls(calls: SimpleQueue[_Call | None]) -> None:
+    """Run the calls of one connection until None. References are dropped at once, since the next call may be far."""
+    while (call := calls.get()) is not None:
+        future, work = call
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        if future is not None:
+            # The loop is closed if the process is ending.
+            with suppress(RuntimeError):
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+        del call, future, work, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     @property
     def effective_database_url(self) -> str:
         """The URL of the database, by default that of the SQLite file."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'tagferry.db'}"
+        return self.database_url or f"sqlite:///{self.data_dir / 'tagferry.db'}"
 
     @property
     def has_shared_database(self) -> bool:

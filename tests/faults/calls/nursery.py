@@ -13,7 +13,7 @@ import sys
 import tagferry
 from tagferry.cli import main as command
 
-_LAZY = ("aiosqlite", "sqlalchemy.dialects.sqlite.aiosqlite", "alembic.command", "uvloop")
+_LAZY = ("alembic.command", "uvloop")
 
 
 def main() -> None:

@@ -190,7 +190,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable():
 
 
 async def test_a_second_process_on_one_file_is_refused_until_the_first_has_left(tmp_path: Path):
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
     await database.migrate()
     first, second = SingleProcess(database), SingleProcess(database)
     await first.join()
@@ -205,7 +205,7 @@ async def test_a_second_process_on_one_file_is_refused_until_the_first_has_left(
 
 
 async def test_a_process_on_a_file_finds_the_killed_workers_before_it(tmp_path: Path):
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
     await database.migrate()
     former, present = SingleProcess(database), SingleProcess(database)
     killed = await former.join()

@@ -30,7 +30,7 @@ class Subscriber:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
+        return f"sqlite:///{tmp_path / 'tagferry.db'}"
     server = request.getfixturevalue("postgres")
     found: str = server.url(server.new_database())
     return found

@@ -40,7 +40,7 @@ NORTH, SOUTH = RegionId("north"), RegionId("south")
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
+        return f"sqlite:///{tmp_path / 'tagferry.db'}"
     server = request.getfixturevalue("postgres")
     empty: str = server.url(server.new_database())
     return empty

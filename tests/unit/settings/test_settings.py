@@ -83,7 +83,7 @@ def test_a_relative_data_directory_is_relative_to_the_files_folder(
 
     assert settings.data_dir.resolve() == (tmp_path / expected).resolve()
     assert settings.data_dir.is_absolute()
-    assert settings.effective_database_url == f"sqlite+aiosqlite:///{settings.data_dir / 'tagferry.db'}"
+    assert settings.effective_database_url == f"sqlite:///{settings.data_dir / 'tagferry.db'}"
 
 
 def test_an_absolute_data_directory_and_a_database_url_are_taken_as_they_are(tmp_path: Path):

@@ -186,7 +186,7 @@ async def test_two_processes_can_see_the_same_blob(start: Starting, database: Da
 
 
 async def test_an_unavailable_database_raises_no_error(tmp_path: Path):
-    empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
+    empty = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     kept = DatabaseBlobLocations(empty, {"south": TARGET})
     kept.add("south", APP, FIRST)
 

@@ -37,7 +37,7 @@ async def test_an_unreadable_record_counts_as_none(database: Database):
 
 
 async def test_an_unavailable_database_raises_no_error(tmp_path: Path):
-    empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
+    empty = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     kept = DatabaseCapabilities(empty, TARGET)
 
     await kept.save(KNOWN)

@@ -68,7 +68,7 @@ async def test_a_session_expires_after_a_day_and_is_deleted_when_the_next_is_sav
 async def test_an_unavailable_database_raises_no_error_and_the_location_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
-    empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
+    empty = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     kept = DatabaseUploadCheckpoints(empty, TARGET)
 
     await kept.save(APP, FIRST, LOCATION)

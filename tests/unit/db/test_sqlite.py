@@ -1,0 +1,183 @@
+"""The connections to SQLite: their threads, and how SQLAlchemy uses them."""
+
+import asyncio
+import inspect
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection, AsyncAdapt_dbapi_cursor
+
+from tagferry.db import sqlite
+from tagferry.db.engine import Database
+from tagferry.db.tables import DomainRow
+from tagferry.errors import DatabaseUnavailable
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def calls() -> list[object]:
+    """Collects the calls to the threads of all connections."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+async def counted(database: Database, calls: list[object]) -> AsyncIterator[None]:
+    async with database.read() as session:
+        await session.execute(text("SELECT 1"))
+    call = sqlite._Connection.call
+
+    async def counting(self: sqlite._Connection, work: object) -> object:
+        calls.append(work)
+        return await call(self, work)  # type: ignore[arg-type]
+
+    with patch.object(sqlite._Connection, "call", counting):
+        yield
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == sqlite.THREAD_NAME]
+
+
+async def ended(kept: list[threading.Thread]) -> bool:
+    """Return whether all threads of connections have ended, except for these."""
+    for thread in threads():
+        if thread not in kept:
+            await asyncio.to_thread(thread.join, 30)
+    return not [thread for thread in threads() if thread not in kept]
+
+
+async def test_a_query_is_one_call_to_the_thread(database: Database, calls: list[object]):
+    await database.rows(select(DomainRow.id).where(DomainRow.name == bindparam("name")), {"name": "acme"})
+    assert len(calls) == 1
+    async with database.read() as session:
+        await session.scalars(select(DomainRow))
+    assert len(calls) == 2
+
+
+async def test_a_transaction_begins_with_its_first_statement(database: Database, calls: list[object]):
+    async with database.write() as session:
+        await session.scalar(select(DomainRow.id))
+        assert len(calls) == 1
+        session.add(DomainRow(id="1", name="acme"))
+    assert len(calls) == 3
+
+
+async def test_a_transaction_without_statements_is_no_call(database: Database, calls: list[object]):
+    async with database.write():
+        pass
+
+    assert not calls
+
+
+async def test_a_transaction_that_reads_first_excludes_other_writers(database: Database, tmp_path: Path):
+    other = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
+    async with other.read() as session:
+        await session.execute(text("PRAGMA busy_timeout=0"))
+
+    async with database.write() as session:
+        await session.scalar(select(DomainRow.id))
+        with pytest.raises(DatabaseUnavailable, match="the database cannot be used") as refused:
+            async with other.write() as another:
+                await another.scalar(select(DomainRow.id))
+    await other.close()
+    assert "locked" in refused.value.detail
+
+
+async def test_a_failed_statement_leaves_its_transaction_open(database: Database):
+    async with database.write() as session:
+        await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+        with pytest.raises(Exception, match="incomplete input"):
+            await session.execute(text("INSERT INTO"))
+        await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
+
+    assert len(await database.rows(select(DomainRow.id), {})) == 2
+
+
+async def test_the_threads_end_with_the_database(tmp_path: Path):
+    before = threads()
+    database = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
+    async with database.read() as first, database.read() as second:
+        await first.execute(text("SELECT 1"))
+        await second.execute(text("SELECT 1"))
+        assert len(threads()) == len(before) + 2
+    await database.close()
+
+    assert await ended(before)
+
+
+async def test_the_thread_ends_if_the_file_cannot_be_opened(tmp_path: Path):
+    before = threads()
+    database = Database(f"sqlite:///{tmp_path / 'none' / 'tagferry.db'}")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.ping()
+
+    assert await ended(before)
+    await database.close()
+
+
+async def test_a_connection_that_is_forgotten_is_closed(tmp_path: Path):
+    before = threads()
+    database = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
+
+    async def be_cancelled_at_once() -> None:
+        async with database._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    for turns in range(12):
+        asking = asyncio.create_task(be_cancelled_at_once())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+    await database.close()
+
+    assert await ended(before)
+
+
+def test_a_statement_may_outlast_the_event_loop(tmp_path: Path):
+    before, proceed = threads(), threading.Event()
+
+    async def begin() -> None:
+        connection = await sqlite._Connection.open(lambda: sqlite3.connect(tmp_path / "tagferry.db"))
+        task = asyncio.create_task(connection.call(lambda: proceed.wait(30)))
+        await asyncio.sleep(0)
+        connection.stop()
+        task.cancel()
+
+    asyncio.run(begin())
+    proceed.set()
+    for thread in threads():
+        if thread not in before:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+async def test_urls_of_earlier_versions_are_still_accepted(tmp_path: Path):
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+    await database.ping()
+    await database.close()
+
+
+def test_sqlalchemys_adapter_has_the_parts_that_the_driver_relies_on():
+    """Fails where another version of SQLAlchemy expects something else of an asyncio driver."""
+    assert list(inspect.signature(AsyncAdapt_dbapi_connection).parameters) == ["dbapi", "connection"]
+    cursor = inspect.getsource(AsyncAdapt_dbapi_cursor)
+    for use in ("_cursor.execute(operation", "_cursor.executemany(", "_cursor.fetchall()", "_cursor.close()"):
+        assert use in cursor
+    connection = inspect.getsource(AsyncAdapt_dbapi_connection)
+    assert "await_(self._connection.commit())" in connection
+    assert "await_(self._connection.rollback())" in connection
+    assert "await_(self._connection.close())" in connection

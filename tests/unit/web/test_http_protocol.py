@@ -6,7 +6,10 @@ import itertools
 import json
 import re
 import socket
+import tomllib
 from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -77,6 +80,7 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
         "on_header": ["self", "name", "value"],
         "on_body": ["self", "body"],
         "on_url": ["self", "url"],
+        "shutdown": ["self"],
     }.items():
         assert list(inspect.signature(getattr(HttpToolsProtocol, method)).parameters) == expected, method
     source = inspect.getsource(HttpToolsProtocol.on_headers_complete)
@@ -87,6 +91,14 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
         assert f"self.{attribute} = " in cycle
     assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
     assert "self.waiting_for_100_continue = expect_100_continue" in cycle
+    assert vars(ServerState()).keys() == {"total_requests", "connections", "tasks", "default_headers"}
+    assert "self.connections.discard(self)" in inspect.getsource(HttpToolsProtocol.connection_lost)
+
+
+def test_the_version_of_uvicorn_is_exact():
+    """Its undocumented parts may change with any release."""
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert f"uvicorn=={version('uvicorn')}" in project["project"]["dependencies"]
 
 
 async def test_a_head_up_to_the_bound_is_answered(url: str):

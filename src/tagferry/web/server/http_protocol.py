@@ -1,6 +1,7 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with limits on all that a client can send or delay.
 
-It relies on undocumented parts of uvicorn's protocol; `tests/unit/web/test_http_protocol.py` names them.
+This is the only module that uses uvicorn, and it relies on undocumented parts of it (docs/decisions/0028).
+`tests/unit/web/test_http_protocol.py` names them, and fails if they change.
 """
 
 import asyncio
@@ -8,10 +9,13 @@ import contextvars
 import math
 import re
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
 import httptools
+import structlog
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -22,9 +26,10 @@ from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
 from tagferry.web.server.progress import Progress, acknowledged_bytes
-from tagferry.web.server.refusals import raw_refusal
+from tagferry.web.server.refusals import NOSNIFF, raw_refusal
 
 log = SparseEvents(__name__)
+_faults = structlog.get_logger(__name__)
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\])(?::[0-9]*)?")
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -425,6 +430,57 @@ class BoundedProtocol(HttpToolsProtocol):
     def _count(self, bound: str, event: str, **fields: object) -> None:
         BOUND_REACHED.labels(bound=bound).inc()
         log.warning(event, limit=bound, address=self._slot.address, **fields)
+
+
+class ListenerProtocols:
+    """Creates the protocols of one listener's connections, and keeps what they share.
+
+    Args:
+        app: the application that answers the requests.
+        limits: the limits of each connection.
+    """
+
+    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
+        self._config = Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+        self._config.load()
+        self._state = ServerState()
+        self._limits = limits
+        self.tick()
+
+    def new(self, slot: Slot) -> BoundedProtocol:
+        """Return the protocol of a new connection."""
+        return BoundedProtocol(self._config, self._state, slot, self._limits)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no connection is open and no request is being answered."""
+        return not self._state.connections and not self._state.tasks
+
+    def tick(self) -> None:
+        """Renew the `Date` of responses, and enforce deadlines and minimum rates; call this once a second."""
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode()), NOSNIFF]
+        now = asyncio.get_running_loop().time()
+        for protocol in self._open():
+            try:
+                protocol.check(now)
+            except Exception:
+                # The deadlines of the other connections must be enforced nevertheless.
+                _faults.exception("closed a connection: its check failed")
+                protocol.transport.abort()
+
+    def finish(self) -> None:
+        """Close idle connections now, and each other one after the request that it answers."""
+        for protocol in self._open():
+            protocol.shutdown()
+
+    def cancel(self) -> int:
+        """Cancel the requests that are being answered; returns their number."""
+        for task in self._state.tasks:
+            task.cancel()
+        return len(self._state.tasks)
+
+    def _open(self) -> list[BoundedProtocol]:
+        return [protocol for protocol in self._state.connections if isinstance(protocol, BoundedProtocol)]
 
 
 def _url_too_long() -> _Refused:

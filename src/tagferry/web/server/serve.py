@@ -4,25 +4,27 @@ import asyncio
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
+import structlog
 from starlette.types import ASGIApp
 
 from tagferry.errors import Unavailable
 from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
-from tagferry.web.server.connections import Connections, Slot, affordable_connections, raise_descriptor_limit
+from tagferry.web.server.connections import Connections, affordable_connections, raise_descriptor_limit
 from tagferry.web.server.header_case import HeaderCase
-from tagferry.web.server.http_protocol import BoundedProtocol
+from tagferry.web.server.http_protocol import ListenerProtocols
 from tagferry.web.server.proxies import trust
-from tagferry.web.server.refusals import NOSNIFF
+
+log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS = 10
+_DRAIN_POLL_SECONDS = 0.05
 _TICK_SECONDS = 1.0
 _BACKLOG = 2048
 
@@ -41,8 +43,8 @@ class Listener:
     tls_key: Path | None = None
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server without signal handlers, of which a process may run several, and without polling while idle.
+class _Server:
+    """Serves the connections of one listener.
 
     Args:
         listener: the application and its address.
@@ -50,67 +52,50 @@ class _Server(uvicorn.Server):
         number: the listener's number in the process.
         connections: the slots that the listeners share.
         limits: the limits.
-
-    Attributes:
-        leaving: set this event to stop the server.
     """
 
     def __init__(
         self, listener: Listener, listening: socket.socket, number: int, connections: Connections, limits: LimitSettings
     ) -> None:
-        super().__init__(_config(listener))
-        self.leaving = asyncio.Event()
+        self._listener = listener
         self._listening = listening
         self._number = number
         self._connections = connections
-        self._limits = limits
+        self._handshake_seconds = limits.header_timeout_seconds
         self._tls = _tls(listener)
+        self._protocols = ListenerProtocols(HeaderCase(listener.app), limits)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.lifespan.startup()
-        acceptor = Acceptor(
+    def start(self) -> None:
+        """Accept connections from now on."""
+        self._acceptor = Acceptor(
             self._listening,
             self._connections,
             self._number,
-            self._protocol,
+            self._protocols.new,
             tls=self._tls,
-            handshake_seconds=self._limits.header_timeout_seconds,
+            handshake_seconds=self._handshake_seconds,
         )
-        self.servers = [acceptor]  # type: ignore[list-item]  # only their `close` is called
-        self.started = True
+        self._ticking = asyncio.create_task(self._tick())
 
-    def _protocol(self, slot: Slot) -> BoundedProtocol:
-        return BoundedProtocol(self.config, self.server_state, slot, self._limits)
-
-    async def main_loop(self) -> None:
-        # Tick 0 counts as every tenth tick, which renews the Date header.
-        while not (await self.on_tick(0) or self.leaving.is_set()):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
-                    await self.leaving.wait()
-            self._check_connections()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        checking = asyncio.create_task(self._keep_checking())
-        try:
-            await super().shutdown(sockets)
-        finally:
-            checking.cancel()
-
-    async def _keep_checking(self) -> None:
+    async def _tick(self) -> None:
         while True:
+            self._protocols.tick()
             await asyncio.sleep(_TICK_SECONDS)
-            self._check_connections()
 
-    def _check_connections(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for protocol in list(self.server_state.connections):
-            assert isinstance(protocol, BoundedProtocol)  # noqa: S101
-            protocol.check(now)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def stop(self) -> None:
+        """Stop accepting, and give requests in progress time to finish."""
+        self._acceptor.close()
+        self._protocols.finish()
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._protocols.is_idle:  # noqa: ASYNC110  # uvicorn keeps both in plain sets
+                    await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        except TimeoutError:
+            cancelled = self._protocols.cancel()
+            log.warning("cancelled requests at the end", address=self._listener.address, requests=cancelled)
+        finally:
+            self._ticking.cancel()
+            await self._acceptor.wait_closed()
 
 
 @asynccontextmanager
@@ -142,13 +127,12 @@ async def listening(
         for bound_socket in bound:
             bound_socket.close()
         raise
-    tasks = [asyncio.create_task(server.serve()) for server in servers]
+    for server in servers:
+        server.start()
     try:
         yield
     finally:
-        for server in servers:
-            server.leaving.set()
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*(server.stop() for server in servers))
         for bound_socket in bound:
             bound_socket.close()
 
@@ -164,23 +148,6 @@ async def until_signalled() -> None:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def _config(listener: Listener) -> uvicorn.Config:
-    config = uvicorn.Config(
-        HeaderCase(listener.app),
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        headers=[(NOSNIFF[0].decode(), NOSNIFF[1].decode())],
-        proxy_headers=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    config.load()
-    return config
 
 
 def _tls(listener: Listener) -> ssl.SSLContext | None:

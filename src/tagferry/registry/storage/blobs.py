@@ -12,6 +12,7 @@ import errno
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -37,6 +38,7 @@ from tagferry.registry.storage.integrity import (
     touch,
 )
 from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.syncing import Syncing
 
 FRESH_SECONDS = 60
 """The age from which on the modification time of a blob's file is renewed when the blob is requested."""
@@ -65,8 +67,9 @@ class OpenedBlob:
 class BlobFiles:
     """The blobs of one registry."""
 
-    def __init__(self, layout: Layout, integrity: IntegrityChecker) -> None:
+    def __init__(self, layout: Layout, integrity: IntegrityChecker, syncing: Syncing) -> None:
         self._layout = layout
+        self._syncing = syncing
         self._integrity = integrity
 
     def size(self, repository: RepositoryName, digest: Digest, *, thorough: bool = False) -> int | None:
@@ -170,10 +173,12 @@ class BlobFiles:
         An existing file of the blob is verified first, and replaced if it is damaged.
         """
         pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
-        in_pool = self._install(spooled, pooled, digest, thorough=True)
-        if not (in_pool and self._install(pooled, member, digest, thorough=True)):
+        new: list[Path] = []
+        in_pool = self._install(spooled, pooled, digest, thorough=True, new=new)
+        if not (in_pool and self._install(pooled, member, digest, thorough=True, new=new)):
             # The file in the pool was deleted in between, or has as many links as the file system allows.
-            self._install(spooled, member, digest, thorough=True)
+            self._install(spooled, member, digest, thorough=True, new=new)
+        self._make_durable(new)
         # A cancelled caller may have removed it.
         spooled.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -264,13 +269,21 @@ class BlobFiles:
         if in_pool.st_ino == found.st_ino or is_marked(in_pool):
             return False
         try:
-            return self._replace(pooled, member)
+            is_replaced = self._replace(pooled, member)
+            if is_replaced:
+                self._make_durable([member])
         except OSError:
             # Reads must not fail because the disk cannot be written.
             return False
+        return is_replaced
 
-    def _install(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
-        """Link a file unless the target is undamaged; return False if the source is missing or cannot be linked."""
+    def _install(
+        self, source: Path, target: Path, digest: Digest, *, thorough: bool = False, new: list[Path] | None = None
+    ) -> bool:
+        """Link a file unless the target is undamaged; return False if the source is missing or cannot be linked.
+
+        A new link is made durable, or with `new` added to that list.
+        """
         make_directory(target.parent)
         try:
             if not _link(source, target):
@@ -281,13 +294,17 @@ class BlobFiles:
                 if self._is_intact(target, digest, found, thorough=thorough):
                     return self._renew(target, found)
             except FileNotFoundError:
-                return self._install(source, target, digest, thorough=thorough)
-            return self._replace(source, target)
-        self._make_durable(target)
+                return self._install(source, target, digest, thorough=thorough, new=new)
+            if not self._replace(source, target):
+                return False
+        if new is None:
+            self._make_durable([target])
+        else:
+            new.append(target)
         return True
 
     def _replace(self, source: Path, target: Path) -> bool:
-        """Replace a file by a link to the source atomically."""
+        """Replace a file by a link to the source atomically, but not durably yet."""
         draft = self._layout.temporary / uuid.uuid4().hex
         make_directory(draft.parent)
         try:
@@ -300,18 +317,18 @@ class BlobFiles:
             # A rename does nothing if both are links to the same file.
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-        self._make_durable(target)
         return True
 
-    @staticmethod
-    def _make_durable(target: Path) -> None:
-        """Make a new link durable, or remove it: an undurable link must not be relied on later."""
+    def _make_durable(self, links: Sequence[Path]) -> None:
+        """Make new links to one file durable, or remove them: an undurable link must not be relied on later."""
         try:
-            touch(target)
-            sync_directory(target.parent)
+            if links:
+                touch(links[-1])
+            self._syncing.sync([link.parent for link in links])
         except OSError:
-            with contextlib.suppress(OSError):
-                target.unlink(missing_ok=True)
+            for link in links:
+                with contextlib.suppress(OSError):
+                    link.unlink(missing_ok=True)
             raise
 
     def _renew(self, path: Path, found: os.stat_result) -> bool:

@@ -6,6 +6,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
+from io import FileIO
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
@@ -50,13 +51,10 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
         content: the new content.
         temporary: a directory of the same file system for the unfinished file; created if missing.
     """
-    draft = temporary / uuid.uuid4().hex
     is_new = not os.path.lexists(path)
+    draft = write_draft(content, temporary)
     try:
-        with _new_file(draft) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        sync_file(draft)
         make_directory(path.parent)
         rename_over(draft, path)
     except BaseException:
@@ -70,6 +68,20 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise
+
+
+def write_draft(content: bytes, temporary: Path) -> Path:
+    """Write a new file, which is not synced yet, in a directory, which is created if missing; return its path."""
+    draft = temporary / uuid.uuid4().hex
+    try:
+        with _new_file(draft) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
 
 
 def rename_over(draft: Path, path: Path) -> None:
@@ -100,13 +112,13 @@ def _set_aside(directory: Path) -> None:
         directory.rename(directory.with_name(f"{directory.name}.aside-{uuid.uuid4().hex}"))
 
 
-def _new_file(path: Path) -> BinaryIO:
+def _new_file(path: Path) -> FileIO:
     try:
-        return open(path, "wb", opener=_private)
+        return FileIO(path, "wb", opener=_private)
     except FileNotFoundError:
         # Cleanup programs may remove empty directories.
         make_directory(path.parent)
-        return open(path, "wb", opener=_private)
+        return FileIO(path, "wb", opener=_private)
 
 
 def _private(path: str, flags: int) -> int:
@@ -162,7 +174,7 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the content of a file durable."""
+    """Make the content of a file, or the entries of a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -105,8 +105,12 @@ class IncomingBlobs:
                 received = await spool.extend(chunks)
         if received != size:
             raise Corrupt(f"{digest} ended after {received} of its {size} bytes")
-        await spool.verify(digest)
-        await self._threads.run(commit, spool, repository, digest)
+
+        def end() -> None:
+            spool.check(digest)
+            commit(spool, repository, digest)
+
+        await self._threads.run(end)
 
     def _create_file(self, path: Path, size: int) -> None:
         """Create the file if its content will fit; called before the first request to the source."""

@@ -23,13 +23,13 @@ from tagferry.registry.storage.files import (
     files_below,
     open_file,
     remove_entry,
-    replace_file,
     sync_directory,
 )
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.kept_manifests import KeptManifests
 from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_of
 from tagferry.registry.storage.referrers import ReferrerEntries
+from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.tag_names import TagNames
 
 _MAX_HEAD_BYTES = bounds.MEDIA_TYPE_CHARACTERS + 1
@@ -57,8 +57,11 @@ class ManifestFiles:
         kept: manifests that were read or written before.
     """
 
-    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker) -> None:
+    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker, syncing: Syncing) -> None:
         self._layout = layout
+        self._syncing = syncing
+        self._undurable: set[Path] = set()
+        """Manifests whose write failed at its end; a file that exists nevertheless is written again."""
         self._blobs = blobs
         self._integrity = integrity
         self.tag_cache = TagNames()
@@ -122,18 +125,28 @@ class ManifestFiles:
             raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
         self._require_content(repository, manifest, sizes=not is_restored)
         self._require_shallow(repository, manifest)
-        # An entry without its manifest is ignored, so it is written first.
-        self.referrers.write(repository, manifest)
-        content = manifest.media_type.encode() + b"\n" + manifest.raw
         path = self._layout.manifest(repository, manifest.digest)
-        if not _has_content(path, content):
-            self._replace(path, content)
+        content = manifest.media_type.encode() + b"\n" + manifest.raw
+        is_missing = path in self._undurable or not _has_content(path, content)
+        # An entry without its manifest is ignored, so it is written first. A tag is written last.
+        files = self.referrers.files(repository, manifest)
+        if is_missing:
+            files.append((path, content))
+        if tag is not None:
+            files.append((self._layout.tag(repository, tag), manifest.digest.encode()))
+        try:
+            self._syncing.replace(files, temporary=self._layout.temporary)
+        except OSError:
+            if is_missing:
+                self._undurable.add(path)
+            raise
+        if is_missing:
+            self._undurable.discard(path)
             found = path.stat()
             self._integrity.remember(found)
             self.kept.keep(found, manifest)
             self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
         if tag is not None:
-            self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
             self._integrity.record_repair(Damage("tag", tag, repository))
 
     def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
@@ -364,9 +377,6 @@ class ManifestFiles:
             return NotFound("repository", repository)
         kind = "tag" if isinstance(reference, Tag) else "manifest"
         return NotFound(kind, f"{reference} of {repository}")
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        replace_file(path, content, temporary=self._layout.temporary)
 
 
 def _is_own(kind: str, path: Path) -> bool:

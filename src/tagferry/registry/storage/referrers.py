@@ -35,11 +35,12 @@ class ReferrerEntries:
         self._integrity = integrity
         self._read = read
 
-    def write(self, repository: RepositoryName, manifest: Manifest) -> None:
-        """Write the entry of a manifest if it has a subject."""
-        if manifest.subject is not None:
-            entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
-            self._replace(entry, manifest.referrer_descriptor)
+    def files(self, repository: RepositoryName, manifest: Manifest) -> list[tuple[Path, bytes]]:
+        """Return the path and the content of a manifest's entry if it has a subject, otherwise nothing."""
+        if manifest.subject is None:
+            return []
+        entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
+        return [(entry, _content(manifest.referrer_descriptor))]
 
     def page(
         self,
@@ -131,7 +132,11 @@ class ReferrerEntries:
         return descriptor
 
     def _replace(self, entry: Path, descriptor: Descriptor) -> None:
-        replace_file(entry, json.dumps(descriptor.to_json()).encode(), temporary=self._layout.temporary)
+        replace_file(entry, _content(descriptor), temporary=self._layout.temporary)
+
+
+def _content(descriptor: Descriptor) -> bytes:
+    return json.dumps(descriptor.to_json()).encode()
 
 
 def _entry_name(digest: Digest) -> str:

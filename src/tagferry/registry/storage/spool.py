@@ -66,7 +66,7 @@ class Spool:
             DiskUnavailable: the write failed.
             Corrupt: the content exceeds the limit.
         """
-        file = await self._threads.open(self._open)
+        file: BinaryIO | None = None
         background_sync = _BackgroundSync(self.path, self._threads)
         writing: asyncio.Future[None] | None = None
         pending: list[bytes | bytearray] = []
@@ -77,6 +77,8 @@ class Spool:
                 size += len(chunk)
                 if size < CHUNK_BYTES:
                     continue
+                if file is None:
+                    file = await self._threads.open(self._open)
                 if writing is not None:
                     await settled(writing)
                 await background_sync.add(size)
@@ -86,12 +88,16 @@ class Spool:
             try:
                 if writing is not None:
                     await settled(writing)
-                if pending:
-                    await self._threads.run(self._write, file, pending)
+                await self._threads.run(self._end, file, pending)
             finally:
-                await self._threads.run(file.close)
+                if file is not None and not file.closed:
+                    await self._threads.run(file.close)
                 await background_sync.end()
         return self._hashed
+
+    def append(self, content: bytes) -> None:
+        """Append content that fits in memory; blocks, and raises as `extend`."""
+        self._end(None, [content])
 
     async def truncate(self, size: int) -> None:
         """Truncate the file to `size` bytes."""
@@ -100,7 +106,23 @@ class Spool:
 
     async def verify(self, digest: Digest) -> None:
         """Verify the content against a digest, and make it durable; raises Corrupt."""
-        await self._threads.run(self._verify, digest)
+        await self._threads.run(self.check, digest)
+
+    def check(self, digest: Digest) -> None:
+        """Verify the content as `verify` does; blocks."""
+        if self._hash.name != digest.algorithm or self.path.stat().st_size != self._hashed:
+            self._rehash(digest.algorithm)
+        actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
+        if actual != digest:
+            raise Corrupt(f"expected digest {digest}, received {actual}")
+        record_size(self.path)
+        sync_file(self.path)
+
+    def _end(self, file: BinaryIO | None, pending: list[bytes | bytearray]) -> None:
+        """Write the last chunks, if any, and close the file, which need not be open yet."""
+        with file or self._open() as opened:
+            if pending:
+                self._write(opened, pending)
 
     def _open(self) -> BinaryIO:
         # Without O_CREAT: the file of a cancelled upload must not be created again.
@@ -132,15 +154,6 @@ class Spool:
                 running.update(chunk)
                 hashed += len(chunk)
         self._hash, self._hashed = running, hashed
-
-    def _verify(self, digest: Digest) -> None:
-        if self._hash.name != digest.algorithm or self.path.stat().st_size != self._hashed:
-            self._rehash(digest.algorithm)
-        actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
-        if actual != digest:
-            raise Corrupt(f"expected digest {digest}, received {actual}")
-        record_size(self.path)
-        sync_file(self.path)
 
 
 def _append_to(pending: list[bytes | bytearray], chunk: bytes) -> None:

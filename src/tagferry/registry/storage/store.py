@@ -29,6 +29,7 @@ from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
 from tagferry.registry.storage.spool import Spool
+from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
 
@@ -60,8 +61,9 @@ class DiskStore:
         self._faults = DirectoryFaults(self._layout)
         self._threads = DiskThreads(on_fault=self._faults.record)
         self._integrity = IntegrityChecker()
-        self._blobs = BlobFiles(self._layout, self._integrity)
-        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
+        self._syncing = Syncing()
+        self._blobs = BlobFiles(self._layout, self._integrity, self._syncing)
+        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity, self._syncing)
         self._cached = CachedReads(
             self._layout,
             self._integrity,
@@ -294,6 +296,7 @@ class DiskStore:
 
     async def close(self) -> None:
         self._threads.close()
+        self._syncing.close()
 
     async def collect_garbage(self, grace_seconds: float) -> int:
         """Delete unreferenced content, and return the bytes freed.

@@ -13,7 +13,7 @@ from tagferry.registry.storage.files import make_file
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.layout import Layout, is_upload
 from tagferry.registry.storage.quotas import Quotas
-from tagferry.registry.storage.spool import Spool
+from tagferry.registry.storage.spool import CHUNK_BYTES, Spool
 from tagferry.registry.storage.threads import DiskFull, DiskThreads, DiskUnavailable
 
 _STATUS_WAIT_SECONDS = 5.0
@@ -100,6 +100,9 @@ class Uploads:
         """
         spool = self._spool(repository, identifier)
         async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
+            if _is_small(announced):
+                body = await self._gather(repository, identifier, spool, chunks, announced or 0)
+                return await self._append_at_once(repository, identifier, spool, body, offset, length)
             return await self._append(repository, identifier, spool, chunks, offset, length, announced)
 
     async def finish(
@@ -122,10 +125,13 @@ class Uploads:
         """
         spool = self._spool(repository, identifier)
         async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
+            if _is_small(announced):
+                body = await self._gather(repository, identifier, spool, chunks, announced or 0)
+                await self._finish_at_once(repository, identifier, spool, digest, body, offset, length)
+                return
             size = await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
-                await spool.verify(digest)
-                await self._threads.run(self._commit, spool, repository, digest)
+                await self._threads.run(self._store, repository, spool, digest)
                 self._quotas.add_stored(repository, size)
             except FileNotFoundError:
                 # Another request cancelled the upload.
@@ -173,6 +179,89 @@ class Uploads:
             await spool.truncate(before)
             raise SizeMismatch("Content-Range", f"must cover the body's {after - before} bytes", length)
         return after
+
+    async def _gather(
+        self, repository: RepositoryName, identifier: str, spool: Spool, chunks: AsyncIterator[bytes], announced: int
+    ) -> bytes:
+        """Return a small body; what was received of one that fails is appended to the upload."""
+        if announced:
+            await self._quotas.require(repository, announced)
+        body = bytearray()
+        try:
+            async for chunk in await self._quotas.meter(repository, identifier, chunks):
+                body += chunk
+        except (QuotaExceeded, FileNotFoundError):
+            raise
+        except BaseException:
+            if body:
+                with suppress(FileNotFoundError):
+                    await self._threads.run(spool.append, bytes(body))
+            raise
+        return bytes(body)
+
+    async def _append_at_once(
+        self,
+        repository: RepositoryName,
+        identifier: str,
+        spool: Spool,
+        body: bytes,
+        offset: int | None,
+        length: int | None,
+    ) -> int:
+        try:
+            return await self._threads.run(self._append_body, spool, body, offset, length)
+        except FileNotFoundError:
+            self.forget(repository, identifier)
+            raise NotFound("upload", identifier) from None
+
+    async def _finish_at_once(
+        self,
+        repository: RepositoryName,
+        identifier: str,
+        spool: Spool,
+        digest: Digest,
+        body: bytes,
+        offset: int | None,
+        length: int | None,
+    ) -> None:
+        """Append the last bytes and store the blob, with one switch to a thread."""
+
+        def finish() -> int:
+            size = self._append_body(spool, body, offset, length)
+            try:
+                self._store(repository, spool, digest)
+            finally:
+                spool.path.unlink(missing_ok=True)
+            return size
+
+        try:
+            size = await self._threads.run(finish)
+        except (OutOfOrder, SizeMismatch, DiskUnavailable):
+            raise
+        except FileNotFoundError:
+            self.forget(repository, identifier)
+            raise NotFound("upload", identifier) from None
+        except BaseException:
+            self.forget(repository, identifier)
+            raise
+        self._quotas.add_stored(repository, size)
+        self.forget(repository, identifier)
+
+    def _append_body(self, spool: Spool, body: bytes, offset: int | None, length: int | None) -> int:
+        """Append a whole body, and return the new size of the upload; blocks."""
+        before = spool.path.stat().st_size
+        if offset is not None and offset != before:
+            raise OutOfOrder(offset, before)
+        if length is not None and len(body) != length:
+            raise SizeMismatch("Content-Range", f"must cover the body's {len(body)} bytes", length)
+        if body:
+            spool.append(body)
+        return before + len(body)
+
+    def _store(self, repository: RepositoryName, spool: Spool, digest: Digest) -> None:
+        """Verify an upload and store it as a blob; blocks."""
+        spool.check(digest)
+        self._commit(spool, repository, digest)
 
     def _check_announced(self, spool: Spool, announced: int) -> tuple[int, DiskFull | None]:
         """Return the bytes received so far, and the error if the announced bytes do not fit; blocks."""
@@ -235,3 +324,8 @@ class Uploads:
     async def _delete(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
         self.forget(repository, identifier)
         await self._threads.run(spool.path.unlink, missing_ok=True)
+
+
+def _is_small(announced: int | None) -> bool:
+    """Return whether a body of this declared length is received in memory before it is written."""
+    return announced is not None and announced < CHUNK_BYTES

@@ -20,6 +20,7 @@ from tagferry import __version__
 from tagferry.db import postgres, sqlite
 from tagferry.db.faults import OLDEST_POSTGRES, fault_of, foreign_tables, too_old
 from tagferry.db.tables import Base
+from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tagferry.events import SparseEvents
 
@@ -101,10 +102,9 @@ class Database:
         except ValueError:
             # SQLAlchemy's message quotes the alleged port, which can be part of the password.
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
-        self._write_lock: AbstractAsyncContextManager[None] = nullcontext()
+        self._write_gate: AbstractAsyncContextManager[None] = nullcontext()
         if self._is_sqlite:
-            # SQLite does not queue writers, and a writer that waits too long fails.
-            self._write_lock = asyncio.Lock()
+            self._write_gate = WriteGate()
             sqlite.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(**{sqlite.BEGIN: ""})
             self._writes = self._engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
@@ -148,7 +148,7 @@ class Database:
                     await _require_version(connection)
                 is_newest = await connection.run_sync(_is_newest)
             if not is_newest:
-                async with self._writes.begin() as connection:
+                async with self._write_gate, self._writes.begin() as connection:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     await connection.run_sync(_upgrade)
@@ -206,8 +206,11 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """Open a session whose changes are committed together at the end."""
-        async with self._write_lock, self._writing() as session:
+        """Open a session whose changes are committed together at the end.
+
+        Within it, the task must not open another one: with SQLite, it would wait for itself.
+        """
+        async with self._write_gate, self._writing() as session:
             try:
                 yield session
                 await session.commit()

@@ -36,6 +36,8 @@ class DatabaseUploadCheckpoints:
         clock: returns the current time.
     """
 
+    saves_at_once = False
+
     def __init__(
         self,
         database: Database,

@@ -14,7 +14,7 @@ from typer.main import get_command
 from tagferry import __version__
 from tagferry.errors import DatabaseUnavailable, TagferryError
 
-_COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region", "registry")
+_COMMANDS = ("init", "serve", "worker", "copy", "sync", "job", "demo", "user", "key", "org", "region", "registry")
 
 
 class _Commands(TyperGroup):

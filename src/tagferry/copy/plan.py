@@ -148,7 +148,7 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
     platforms: dict[Digest, str] = {}
     if route.accepts.platforms:
         unknown = images_without_platform(image)
-        read = await bounded_gather(unknown, partial(_platform, route), limit=_AT_ONCE)
+        read = await bounded_gather(unknown, partial(read_platform, route), limit=_AT_ONCE)
         platforms = {manifest.digest: platform for manifest, platform in zip(unknown, read, strict=True)}
     accepted, rewritten = rewrite(image, route.accepts, platforms)
     return image.root.digest, accepted, rewritten
@@ -162,8 +162,8 @@ def _without_dropped(referrers: Iterable[Referrer], dropped: frozenset[str]) -> 
             yield one
 
 
-async def _platform(route: Route, manifest: Manifest) -> str:
-    """Return the platform in an image's config."""
+async def read_platform(route: Route, manifest: Manifest) -> str:
+    """Return the platform in the config of an image at the source."""
     config = manifest.config
     if config is None:
         return UNKNOWN_PLATFORM

@@ -72,7 +72,7 @@ class Progress:
     def begin(self, transfers: Sequence[Transfer]) -> None:
         """Start with the transfers of a plan."""
         self.transfers = transfers
-        self._samples = deque([(self.clock(), self._read)])
+        self._samples = deque([(self.clock(), self.bytes_read)])
 
     @property
     def bytes_total(self) -> int:
@@ -85,10 +85,15 @@ class Progress:
         return sum(transfer.done for transfer in self.transfers)
 
     @property
+    def bytes_read(self) -> int:
+        """Bytes read from the source in all attempts."""
+        return sum(transfer.read for transfer in self.transfers)
+
+    @property
     def state(self) -> tuple[int, ...]:
         """A value that changes whenever the copy makes progress."""
         held = sum(transfer.is_held for transfer in self.transfers)
-        return len(self.transfers), held, self._read
+        return len(self.transfers), held, self.bytes_read
 
     def snapshot(self) -> ProgressSnapshot:
         """Return the progress now.
@@ -104,14 +109,10 @@ class Progress:
             seconds_left=rest / rate if rate else None,
         )
 
-    @property
-    def _read(self) -> int:
-        return sum(transfer.read for transfer in self.transfers)
-
     def _rate(self) -> float | None:
         if not self._samples:
             return None
-        now, read, samples = self.clock(), self._read, self._samples
+        now, read, samples = self.clock(), self.bytes_read, self._samples
         # A sample from before the window counts only while no later one makes a rate.
         while len(samples) > 1 and samples[0][0] < now - _WINDOW_SECONDS and samples[1][0] <= now - _STEP_SECONDS:
             samples.popleft()

@@ -5,9 +5,9 @@ uppercase letter, or `localhost`, is a host; otherwise the registry is Docker Hu
 `docker://`, `oci:` and `oci-archive:`.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import full_name
@@ -68,7 +68,7 @@ class LayoutReference:
         is_archive: whether the layout is in a tar file.
     """
 
-    path: Path
+    path: str
     name: str = ""
     digest: Digest | None = None
     is_archive: bool = False
@@ -134,7 +134,7 @@ def _layout(text: str, *, field: str, is_archive: bool) -> LayoutReference:
         raise Invalid(field, "must name the path of an OCI layout or archive", text)
     digest_field = f"the digest of {field}"
     return LayoutReference(
-        path=Path(path).expanduser(),
+        path=os.path.expanduser(path),  # noqa: PTH111 - a copy starts without pathlib
         name=name,
         digest=Digest(digest, field=digest_field) if digest else None,
         is_archive=is_archive,

@@ -78,7 +78,7 @@ class LayoutStore:
     def identity(self) -> int:
         return 0
 
-    async def find(self, name: str) -> Digest:
+    async def find(self, name: str) -> Entry:
         """Return the image with this name, or the only image of the layout if the name is empty.
 
         Raises:
@@ -90,15 +90,15 @@ class LayoutStore:
             entry = index.named(name)
             if entry is None:
                 raise NotFound("tag", f"{self._name}:{name}", _names_hint(index))
-            return entry.descriptor.digest
+            return entry
         images = {
-            entry.descriptor.digest
+            entry.descriptor.digest: entry
             for entry in index.entries
             if not _is_referrers(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
         }
         if len(images) != 1:
             raise Conflict("name", f"{self._name} has {len(images)} images; {_names_hint(index) or 'name one of them'}")
-        return images.pop()
+        return next(iter(images.values()))
 
     async def head_manifest(
         self,

@@ -1,7 +1,5 @@
 """References to images, as users of docker, skopeo, crane and regctl type them."""
 
-from pathlib import Path
-
 import pytest
 
 from tagferry.direct.references import LayoutReference, RegistryReference, parse_image
@@ -16,11 +14,11 @@ def registry(host: str, repository: str, tag: str | None = None, digest: Digest 
 
 
 def layout(path: str, name: str = "", digest: Digest | None = None) -> LayoutReference:
-    return LayoutReference(Path(path), name, digest)
+    return LayoutReference(path, name, digest)
 
 
 def archive(path: str, name: str = "", digest: Digest | None = None) -> LayoutReference:
-    return LayoutReference(Path(path), name, digest, is_archive=True)
+    return LayoutReference(path, name, digest, is_archive=True)
 
 
 @pytest.mark.parametrize(

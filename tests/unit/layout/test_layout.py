@@ -112,7 +112,7 @@ async def test_the_only_image_needs_no_name(tmp_path: Path):
     sample, store = image(), layout(tmp_path)
     await push(store, ANY, sample, V1)
     await push(store, ANY, artifact(subject=sample.manifest))
-    assert await store.find("") == sample.digest
+    assert (await store.find("")).descriptor.digest == sample.digest
 
     await push(store, ANY, image(seed="second"), V2)
 
@@ -134,7 +134,7 @@ async def test_an_image_is_found_by_any_name_that_the_layout_records(tmp_path: P
     rename(tmp_path, names)
     store = layout(tmp_path)
 
-    assert await store.find("docker.io/library/second:latest") == second.digest
+    assert (await store.find("docker.io/library/second:latest")).descriptor.digest == second.digest
     with pytest.raises(Conflict, match='several images of the layout have the name "latest"'):
         await store.find("latest")
     with pytest.raises(NotFound, match="it has latest"):
@@ -150,7 +150,7 @@ async def test_referrers_without_a_name_are_found_by_their_subject(tmp_path: Pat
     rename(tmp_path, [{"org.opencontainers.image.ref.name": "v1"}, {}])
 
     assert [one.digest for one in await layout(tmp_path).list_referrers(ANY, sample.digest)] == [signature.digest]
-    assert await layout(tmp_path).find("") == sample.digest
+    assert (await layout(tmp_path).find("")).descriptor.digest == sample.digest
 
 
 async def test_an_index_of_referrers_is_no_tag_to_list(tmp_path: Path):

@@ -34,6 +34,7 @@ class Uploads:
     calls: list[str] = field(default_factory=list)
     noted: asyncio.Event = field(default_factory=asyncio.Event)
     is_stopping: bool = False
+    saves_at_once: bool = False
 
     async def load(self, repository: RepositoryName, digest: Digest) -> str | None:
         self.calls.append("load")
@@ -120,6 +121,18 @@ async def test_a_checkpoint_exists_only_while_the_upload_lasts(
 
     assert uploads.calls == ["load", "save", "clear"]
     assert uploads.kept == {}
+
+
+async def test_a_store_with_cheap_saves_has_the_session_before_any_byte_is_sent(
+    script: ScriptedRegistry, opened: Opening, uploads: Uploads
+):
+    uploads.saves_at_once = True
+    takes_uploads(script)
+    source = Source(going=uploads.noted)
+
+    await write(opened, uploads, source)
+
+    assert uploads.calls == ["load", "save", "clear"]
 
 
 async def test_a_quick_upload_costs_no_write(script: ScriptedRegistry, opened: Opening, uploads: Uploads):

@@ -15,7 +15,13 @@ SAVE_SECONDS = 1.0
 
 
 class UploadCheckpointStore(Protocol):
-    """Stores upload sessions at one registry; it is only an optimization, so its methods do not raise."""
+    """Stores upload sessions at one registry; it is only an optimization, so its methods do not raise.
+
+    Attributes:
+        saves_at_once: whether a save is so cheap that the session of every upload is saved before any byte is sent.
+    """
+
+    saves_at_once: bool
 
     @property
     def is_stopping(self) -> bool:
@@ -82,10 +88,12 @@ class UploadCheckpoint:
 
     @asynccontextmanager
     async def saving(self, location: Callable[[], str]) -> AsyncIterator[None]:
-        """Save the session's location while this block runs: after a second, and again whenever it changes."""
+        """Save the session's location while this block runs, and again whenever it changes."""
         if self._store is None:
             yield
             return
+        if self._store.saves_at_once:
+            await self._save(self._store, location())
         finished = asyncio.Event()
         saving_task = asyncio.create_task(self._save_periodically(self._store, location, finished))
         try:
@@ -108,7 +116,9 @@ class UploadCheckpoint:
                 async with asyncio.timeout(SAVE_SECONDS):
                     await finished.wait()
             except TimeoutError:
-                current = location()
-                if current != self._saved and self._is_own(current):
-                    self._saved = current
-                    await store.save(self._repository, self._digest, current)
+                await self._save(store, location())
+
+    async def _save(self, store: UploadCheckpointStore, location: str) -> None:
+        if location != self._saved and self._is_own(location):
+            self._saved = location
+            await store.save(self._repository, self._digest, location)

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import structlog
-
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
+from tagferry.events import Events
 from tagferry.file_stamp import file_stamp
 from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.transport.endpoint import Credentials
@@ -30,7 +29,7 @@ _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 _MAX_REPOSITORIES = 4096
 """Maximum number of repositories whose entry is remembered."""
 
-log = structlog.get_logger(__name__)
+log = Events(__name__)
 
 
 class _Entry(NamedTuple):
@@ -97,9 +96,14 @@ class DockerCredentials:
 
     @property
     def origin(self) -> str:
-        if self._helper() is None and next(self._entries(), None) is None:
+        if not self.covers_registry:
             return f"anonymous user ({self._path} has no entry for {self._keys[0]})"
         return f"user of {self._path}"
+
+    @property
+    def covers_registry(self) -> bool:
+        """True if the file has an entry or a credential helper for the registry."""
+        return self._helper() is not None or next(self._entries(), None) is not None
 
     async def find(self, repository: str) -> Credentials | None:
         """See `CredentialSource.find`; the most specific entry wins."""

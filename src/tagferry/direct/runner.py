@@ -1,0 +1,296 @@
+"""Run copies without a server."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tagferry.concurrency import bounded_gather
+from tagferry.copy.bandwidth import BandwidthLimiter
+from tagferry.copy.engine import CopyEngine, Limits
+from tagferry.copy.held_content import HeldContent
+from tagferry.copy.mount_sources import MountSources
+from tagferry.copy.outcome import missing_at_source
+from tagferry.copy.preflight import Verdict
+from tagferry.copy.progress import Progress
+from tagferry.copy.referrers import Gaps
+from tagferry.copy.rewrite import Acceptance, Rewrite
+from tagferry.copy.route import Route
+from tagferry.direct.platforms import select_platforms
+from tagferry.direct.references import LATEST, ImageReference, LayoutReference, parse_image
+from tagferry.direct.results import CopyResult, Status
+from tagferry.direct.stores import Stores
+from tagferry.direct.tasks import CopyTask
+from tagferry.errors import Invalid, InvalidName, NotFound, TagferryError, detached
+from tagferry.names import Digest, Reference, Tag
+from tagferry.oci.referrer_tags import is_referrer_tag
+
+_TASKS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How images are copied.
+
+    Attributes:
+        override: whether different images under the same tags may be replaced.
+        dry_run: whether to write nothing.
+        jobs: tags, and blobs, that are copied at once between two stores.
+        bytes_per_second: the limit of all copies together; None for no limit.
+    """
+
+    override: bool = True
+    dry_run: bool = False
+    jobs: int = 32
+    bytes_per_second: float | None = None
+
+
+class _Image(NamedTuple):
+    """An image to copy: the target's tag, and what it is at the source."""
+
+    tag: Tag
+    reference: Reference
+
+
+class DirectCopier:
+    """Runs the tasks of one command.
+
+    Args:
+        stores: the registries, layouts and archives.
+        options: how images are copied.
+        on_result: called with each result at once.
+
+    Attributes:
+        results: the finished copies.
+        copies: the progress of each image being copied, or already copied.
+        found: number of images to copy that are known by now.
+    """
+
+    def __init__(
+        self, stores: Stores, options: CopyOptions, *, on_result: Callable[[CopyResult], None] = lambda _: None
+    ) -> None:
+        self._stores = stores
+        self._options = options
+        self._on_result = on_result
+        self._held_content = HeldContent()
+        self._mount_sources = MountSources()
+        self._limiter = BandwidthLimiter(options.bytes_per_second) if options.bytes_per_second else None
+        self._bandwidth: dict[str, BandwidthLimiter] = {}
+        self._engines: dict[bool, CopyEngine] = {}
+        self.results: list[CopyResult] = []
+        self.copies: list[Progress] = []
+        self.found = 0
+
+    async def run(self, tasks: Sequence[CopyTask]) -> list[CopyResult]:
+        """Run all tasks, and return the results of all tags; the errors of copies are among them.
+
+        Raises:
+            Invalid: a file of the configuration cannot be used.
+            StorageUnavailable: an archive cannot be written.
+        """
+        await bounded_gather(tasks, self._run, limit=_TASKS_AT_ONCE)
+        if not self._options.dry_run:
+            await self._stores.commit()
+        return self.results
+
+    async def _run(self, task: CopyTask) -> None:
+        source, source_repository = self._stores.open(task.source)
+        target, target_repository = self._stores.open(task.target)
+        if self._limiter is not None:
+            self._bandwidth[source.name] = self._limiter
+        route = Route(source, source_repository, target, target_repository)
+        try:
+            images = await self._images(task, route)
+        except TagferryError as error:
+            self._report(_failed(task.source, task.target, error))
+            return
+        self.found += len(images)
+        route = route._replace(references={one.tag: one.reference for one in images if one.reference != one.tag})
+        handle = self._estimate if self._options.dry_run else self._copy
+        await bounded_gather(images, lambda image: handle(task, route, image), limit=self._options.jobs)
+
+    async def _images(self, task: CopyTask, route: Route) -> list[_Image]:
+        """Return the images of a task; raises errors of the source."""
+        selection = task.selection
+        if selection is None:
+            return [await self._image(task)]
+        existing: list[Tag] = []
+        if selection.needs_list:
+            existing = [tag async for tag in route.source.list_tags(route.source_repository)]
+            # Referrers are copied with their images, and written in the form that the target supports.
+            existing = [tag for tag in existing if not is_referrer_tag(tag)]
+        images = [_Image(tag, tag) for tag in selection.of(existing)]
+        if not images:
+            raise NotFound("tag", f"{task.source}:*", "no tag of the repository is selected")
+        return images
+
+    async def _image(self, task: CopyTask) -> _Image:
+        source, target = task.source, task.target
+        tag: Tag | None
+        if isinstance(source, LayoutReference):
+            reference: Reference
+            if source.digest is not None:
+                reference, tag = source.digest, None
+            else:
+                entry = await self._stores.open_layout(source).find(source.name)
+                reference, tag = entry.descriptor.digest, entry.tag or _tag_of(source.name)
+        else:
+            reference = source.digest or source.tag or LATEST
+            tag = source.tag or (LATEST if source.digest is None else None)
+        tag = target.tag or tag
+        if tag is None:
+            raise Invalid("TARGET", "must have a tag, because SOURCE has none", str(target))
+        return _Image(tag, reference)
+
+    async def _copy(self, task: CopyTask, route: Route, image: _Image) -> None:
+        source, target = _named(task.source, image.reference), task.target.tagged(image.tag)
+        started_at, progress = time.monotonic(), Progress()
+        self.copies.append(progress)
+        try:
+            selected = await _with_platforms(task, route, image.tag)
+            outcome = await self._engine(task).copy(
+                selected.route,
+                image.tag,
+                override=self._options.override,
+                progress=progress,
+                is_last=lambda _: True,
+            )
+        except TagferryError as error:
+            self._report(_failed(source, target, error))
+            return
+        notes = _Notes(outcome.gaps, outcome.rewritten, selected.missing)
+        size, seconds = progress.bytes_read, time.monotonic() - started_at
+        status = _STATUSES[outcome.verdict]
+        self._report(_result(source, target, status, outcome.digest, notes, size=size, seconds=seconds))
+
+    async def _estimate(self, task: CopyTask, route: Route, image: _Image) -> None:
+        """Report what `_copy` would do."""
+        source, target = _named(task.source, image.reference), task.target.tagged(image.tag)
+        override = self._options.override
+        try:
+            selected = await _with_platforms(task, route, image.tag)
+            found = await self._engine(task).estimate_all(selected.route, [image.tag], override=override)
+            estimate = found[image.tag]
+            if isinstance(estimate, TagferryError):
+                raise estimate
+            if estimate.verdict is Verdict.MISSING:
+                raise missing_at_source(selected.route, image.tag)
+        except TagferryError as error:
+            self._report(_failed(source, target, error))
+            return
+        notes = _Notes(estimate.gaps, estimate.rewritten, selected.missing)
+        is_copy = estimate.verdict is Verdict.COPY
+        status: Status = "to_copy" if is_copy else _STATUSES[estimate.verdict]
+        digest = estimate.source if is_copy else estimate.target
+        self._report(_result(source, target, status, digest, notes, size=estimate.to_move))
+
+    def _engine(self, task: CopyTask) -> CopyEngine:
+        """Return the engine of all tasks with the same referrers setting; content is shared by all."""
+        if task.referrers not in self._engines:
+            self._engines[task.referrers] = CopyEngine(
+                Limits(tags=self._options.jobs, blobs=self._options.jobs),
+                held_content=self._held_content,
+                mount_sources=self._mount_sources,
+                referrers=task.referrers,
+                bandwidth=self._bandwidth,
+            )
+        return self._engines[task.referrers]
+
+    def _report(self, result: CopyResult) -> None:
+        self.results.append(result)
+        self._on_result(result)
+
+
+class _Notes(NamedTuple):
+    """What a copy may lack.
+
+    Attributes:
+        missing_platforms: requested platforms that the source does not have.
+    """
+
+    gaps: Gaps
+    rewritten: Rewrite | None
+    missing_platforms: tuple[str, ...]
+
+
+class _Selected(NamedTuple):
+    """The route of an image of which only some platforms are copied.
+
+    Attributes:
+        missing: requested platforms that the image does not have.
+    """
+
+    route: Route
+    missing: tuple[str, ...] = ()
+
+
+_STATUSES: dict[Verdict, Status] = {
+    Verdict.COPY: "copied",
+    Verdict.UP_TO_DATE: "up_to_date",
+    Verdict.BLOCKED: "existed",
+    Verdict.MISSING: "failed",
+}
+
+
+async def _with_platforms(task: CopyTask, route: Route, tag: Tag) -> _Selected:
+    if not task.platforms:
+        return _Selected(route)
+    digest, missing = await select_platforms(route, tag, task.platforms)
+    if digest is None:
+        accepts = Acceptance(platforms=task.platforms, rewrite=True)
+        return _Selected(route._replace(accepts=accepts), missing)
+    return _Selected(route._replace(references={**route.references, tag: digest}), missing)
+
+
+def _result(
+    source: str,
+    target: ImageReference,
+    status: Status,
+    digest: Digest | None,
+    notes: _Notes,
+    *,
+    size: int = 0,
+    seconds: float = 0.0,
+) -> CopyResult:
+    reasons = []
+    if status == "existed":
+        reasons.append("the target has another image under this tag, and --no-override keeps it")
+    if notes.missing_platforms:
+        reasons.append(f"the image has no {' or '.join(notes.missing_platforms)}")
+    if notes.gaps.unsearched:
+        reasons.append(f"referrers may be missing: {notes.gaps.unsearched}")
+    reasons += (f"{name} was not copied: {reason}" for name, reason in notes.gaps.left_behind.items())
+    rewritten = notes.rewritten.left_behind if notes.rewritten else ()
+    return CopyResult(
+        source=source,
+        target=str(target),
+        status=status,
+        digest=digest,
+        size=size,
+        seconds=seconds,
+        reason="; ".join(reasons),
+        left_behind=(*rewritten, *notes.gaps.left_behind),
+    )
+
+
+def _failed(source: ImageReference | str, target: ImageReference, error: TagferryError) -> CopyResult:
+    return CopyResult(
+        source=str(source), target=str(target), status="failed", reason=error.message, error=detached(error)
+    )
+
+
+def _named(source: ImageReference, reference: Reference) -> str:
+    """Return the name of an image of the source."""
+    if source.digest is not None or (isinstance(source, LayoutReference) and source.name):
+        return str(source)
+    if isinstance(reference, Tag):
+        return str(source.tagged(reference))
+    return f"{source.without_image}@{reference}"
+
+
+def _tag_of(name: str) -> Tag | None:
+    """Return the tag in the full name of an image in a layout, such as `docker.io/library/alpine:3.20`."""
+    try:
+        return parse_image(f"docker://{name}", field="name").tag if name else None
+    except InvalidName:
+        return None

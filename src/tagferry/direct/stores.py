@@ -1,0 +1,158 @@
+"""Open the image stores of references: one for each registry, layout and archive of a command."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
+from tagferry.direct.state import FileUploadCheckpoints
+from tagferry.docker_hub import URL as DOCKER_HUB_URL
+from tagferry.errors import Invalid
+from tagferry.names import RepositoryName
+from tagferry.oci.images import ImageStore
+from tagferry.remote import Credentials, Endpoint, RemoteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tagferry.layout import LayoutStore
+    from tagferry.remote.transport.docker_config import DockerCredentials
+
+_LAYOUT_REPOSITORY = RepositoryName("images")
+"""The name of the one repository of a layout; it is not stored."""
+_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryAccess:
+    """How registries are reached, and as whom.
+
+    Attributes:
+        plain_http: the hosts, as `host[:port]`, that are reached without TLS.
+        insecure: the hosts whose certificates are not verified.
+        ca_file: PEM file of authorities to trust in addition to the system's.
+        docker_config: the configuration file of docker or podman; None for those that docker, podman and skopeo use.
+        credentials: credentials of hosts that are not in that file.
+    """
+
+    plain_http: frozenset[str] = frozenset()
+    insecure: frozenset[str] = frozenset()
+    ca_file: "Path | None" = None
+    docker_config: "Path | None" = None
+    credentials: Mapping[str, Credentials] | None = None
+
+
+class Stores:
+    """The stores of one command, opened when they are first needed.
+
+    Args:
+        access: how registries are reached.
+        state_directory: the directory for upload sessions.
+        is_leaving: returns whether this process was interrupted, so that the next one continues its uploads.
+        environment: the environment variables.
+    """
+
+    def __init__(
+        self,
+        access: RegistryAccess,
+        *,
+        state_directory: str,
+        is_leaving: Callable[[], bool] = lambda: False,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._access = access
+        self._state_directory = state_directory
+        self._is_leaving = is_leaving
+        self._environment = environment
+        self._stores: dict[str, ImageStore] = {}
+        self._layouts: dict[str, LayoutStore] = {}
+        self._stack = AsyncExitStack()
+
+    def open(self, reference: ImageReference) -> tuple[ImageStore, RepositoryName]:
+        """Return the store of a reference, and the repository in it; raises Invalid if a file cannot be used."""
+        if isinstance(reference, LayoutReference):
+            return self.open_layout(reference), _LAYOUT_REPOSITORY
+        store = self._stores.get(reference.host)
+        if store is None:
+            store = self._stores[reference.host] = self._registry(reference)
+            self._stack.push_async_callback(store.close)
+        return store, reference.repository
+
+    def open_layout(self, reference: LayoutReference) -> "LayoutStore":
+        """Return the store of a layout or archive."""
+        key = os.path.realpath(reference.path)
+        store = self._layouts.get(key)
+        if store is None:
+            from pathlib import Path
+
+            from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
+
+            path = Path(reference.path)
+            files = ArchiveFiles(path) if reference.is_archive else DirectoryFiles(path)
+            store = self._layouts[key] = LayoutStore(files, name=str(reference.without_image))
+            self._stack.push_async_callback(store.close)
+        return store
+
+    async def commit(self) -> None:
+        """Write the archives to which something was added."""
+        for store in self._layouts.values():
+            await store.commit()
+
+    async def close(self) -> None:
+        """Close all stores."""
+        await self._stack.aclose()
+
+    def _registry(self, reference: RegistryReference) -> RemoteStore:
+        host = reference.host
+        is_plain = host in self._access.plain_http
+        url = DOCKER_HUB_URL if host == DOCKER_HUB else f"{'http' if is_plain else 'https'}://{host}"
+        try:
+            endpoint = Endpoint(
+                name=host,
+                url=url,
+                credentials=(self._access.credentials or {}).get(host) or self._docker_credentials(host, is_plain),
+                ca_file=self._access.ca_file,
+                insecure_skip_verify=host in self._access.insecure,
+                max_connections=_CONNECTIONS,
+            )
+            endpoint.check()
+        except Invalid as error:
+            raise Invalid(_OPTIONS.get(error.field, error.field), error.rule, error.value) from None
+        checkpoints = FileUploadCheckpoints(self._state_directory, url, is_leaving=self._is_leaving)
+        return RemoteStore(endpoint, checkpoints=checkpoints)
+
+    def _docker_credentials(self, host: str, is_plain: bool) -> "DockerCredentials | None":
+        """Return the credentials of a registry from the first file that has some for it."""
+        named = self._access.docker_config
+        for path in [str(named)] if named else _docker_configs(self._environment):
+            if not named and not os.path.exists(path):  # noqa: PTH110
+                continue
+            from pathlib import Path
+
+            from tagferry.remote.transport.docker_config import DockerCredentials
+
+            setting = "--docker-config" if named else "the docker configuration"
+            credentials = DockerCredentials(Path(path), host, default_port=80 if is_plain else 443, setting=setting)
+            if credentials.covers_registry:
+                return credentials
+        return None
+
+
+def _docker_configs(environment: Mapping[str, str]) -> list[str]:
+    """Return the files in which podman, skopeo and docker keep credentials, in skopeo's order.
+
+    Source: containers-auth.json(5).
+    """
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
+    if named := environment.get("REGISTRY_AUTH_FILE"):
+        return [named]
+    files = [f"{environment.get('XDG_CONFIG_HOME') or f'{home}/.config'}/containers/auth.json"]
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
+        files.insert(0, f"{runtime}/containers/auth.json")
+    return [*files, f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"]
+
+
+_OPTIONS = {"ca_file": "--ca-file"}
+"""The option of each setting of an endpoint, for errors."""

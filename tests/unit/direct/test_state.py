@@ -1,0 +1,76 @@
+"""Upload sessions in files."""
+
+import os
+import stat
+from pathlib import Path
+
+from tagferry.direct.state import KEPT_SECONDS, FileUploadCheckpoints, state_directory
+from tagferry.names import Digest, RepositoryName
+
+APP, DIGEST = RepositoryName("team/app"), Digest.of(b"a blob")
+LOCATION = "https://registry.example.com/v2/team/app/blobs/uploads/1?_state=secret"
+
+
+def checkpoints(folder: Path, registry: str = "https://registry.example.com") -> FileUploadCheckpoints:
+    return FileUploadCheckpoints(str(folder / "uploads"), registry)
+
+
+async def test_a_session_is_found_by_the_next_process_and_no_other_registry(tmp_path: Path):
+    await checkpoints(tmp_path).save(APP, DIGEST, LOCATION)
+
+    assert await checkpoints(tmp_path).load(APP, DIGEST) == LOCATION
+    assert await checkpoints(tmp_path, "https://other.example.com").load(APP, DIGEST) is None
+    assert await checkpoints(tmp_path).load(RepositoryName("team/other"), DIGEST) is None
+
+
+async def test_a_finished_session_leaves_no_file(tmp_path: Path):
+    kept = checkpoints(tmp_path)
+    await kept.save(APP, DIGEST, LOCATION)
+
+    await kept.clear(APP, DIGEST)
+
+    assert await kept.load(APP, DIGEST) is None
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_only_the_user_can_read_a_session(tmp_path: Path):
+    await checkpoints(tmp_path).save(APP, DIGEST, LOCATION)
+
+    (file,) = (tmp_path / "uploads").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) & 0o077 == 0
+
+
+async def test_an_old_session_is_forgotten_and_deleted(tmp_path: Path):
+    await checkpoints(tmp_path).save(APP, DIGEST, LOCATION)
+    (file,) = (tmp_path / "uploads").iterdir()
+    before = file.stat().st_mtime - KEPT_SECONDS - 1
+    os.utime(file, (before, before))
+
+    assert await checkpoints(tmp_path).load(APP, DIGEST) is None
+    await checkpoints(tmp_path).save(APP, Digest.of(b"other"), LOCATION)
+    assert file.name not in {one.name for one in (tmp_path / "uploads").iterdir()}
+
+
+async def test_an_unreadable_or_damaged_file_is_no_session(tmp_path: Path):
+    kept = checkpoints(tmp_path)
+    await kept.save(APP, DIGEST, LOCATION)
+    (file,) = (tmp_path / "uploads").iterdir()
+
+    for content in (b"", b"[]", b'{"location": 1}', b"\xff"):
+        file.write_bytes(content)
+        assert await kept.load(APP, DIGEST) is None
+
+
+async def test_a_directory_that_cannot_be_made_only_costs_the_session(tmp_path: Path):
+    (tmp_path / "uploads").write_text("a file")
+
+    await checkpoints(tmp_path).save(APP, DIGEST, LOCATION)
+
+    assert await checkpoints(tmp_path).load(APP, DIGEST) is None
+    await checkpoints(tmp_path).clear(APP, DIGEST)
+
+
+def test_the_sessions_are_where_the_base_directory_specification_puts_them():
+    assert state_directory({"XDG_STATE_HOME": "/srv/state"}) == "/srv/state/tagferry/uploads"
+    assert state_directory({}).endswith("/.local/state/tagferry/uploads")

@@ -89,7 +89,7 @@ async def test_open_jobs_of_the_version_before_the_queue_are_ended_by_this_one(
         await target.close()
 
     assert [(job.tag, job.status) for job in jobs] == [(job.tag, JobStatus.SUCCESS) for job in JOBS]
-    assert [job.starts for job in jobs] == [0, 1, 1, 1, 1, 1]
+    assert [job.attempts for job in jobs] == [0, 1, 1, 1, 1, 1]
     assert [job.reason for job in jobs[1:]] == [
         "copied and verified",
         "copied and verified",

@@ -74,7 +74,7 @@ ACCOUNTS: dict[str, dict[str, Any]] = {
         "creator_name": "carol",
         "created_at": _MOMENT,
     },
-    "organization_permissions": {"organization_id": 4, "user_id": "2", "auth": 7},
+    "organization_permissions": {"organization_id": 4, "user_id": "2", "auth": 7, "permission": 7},
 }
 """A row of each table of accounts, whose first revision has all of them."""
 
@@ -154,9 +154,11 @@ def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: A
             "bytes_total": 0,
             "bytes_done": 0,
             "turn": number,
+            "fair_position": number,
             "after_id": job.after,
+            "blocked_by": job.after,
             "worker_id": FORMER_WORKER if is_running else None,
-            "starts": int(is_running or has_ended),
+            _attempts(table): int(is_running or has_ended),
             "started_at": _MOMENT if is_running or has_ended else None,
             "ended_at": _MOMENT if has_ended else None,
             **other,
@@ -165,11 +167,17 @@ def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: A
         connection.execute(insert(table).values(**known))
 
 
+def _attempts(table: Table) -> str:
+    """Return the column that counts how often a job was started."""
+    return "attempts" if "failures" in table.columns else "starts"
+
+
 def add_accounts(connection: Connection) -> None:
     """Record a user and all rows that refer to it, as the code of the database's revision would."""
     for name, row in ACCOUNTS.items():
         table = Table(name, MetaData(), autoload_with=connection)
-        connection.execute(insert(table).values(**row))
+        known = {name: value for name, value in row.items() if name in table.columns}
+        connection.execute(insert(table).values(**known))
 
 
 def _alembic(connection: Connection) -> Config:

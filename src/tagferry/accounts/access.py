@@ -273,9 +273,9 @@ def _decision() -> Select[*tuple[Any, ...]]:
             OrganizationRow.domain_id,
             OrganizationRow.creator_id,
             OrganizationRow.creator_name,
-            OrganizationPermissionRow.auth.label("held"),
+            OrganizationPermissionRow.permission.label("held"),
             RepositoryRow.is_public,
-            RepositoryPermissionRow.auth.label("held_here"),
+            RepositoryPermissionRow.permission.label("held_here"),
             RepositoryShareRow.domain_name.label("shared_with"),
         )
         .select_from(one)

@@ -43,12 +43,12 @@ class Grants:
         """Return the permissions on a resource, in the order in which they were granted."""
         async with self._database.read() as session:
             rows = await session.execute(
-                select(UserRow.id, UserRow.name, self._row.auth)
+                select(UserRow.id, UserRow.name, self._row.permission)
                 .join(self._row, self._row.user_id == UserRow.id)
                 .where(self._on == resource_id)
                 .order_by(self._row.position, UserRow.name)
             )
-            return [Grant(user_id, name, Permission(auth)) for user_id, name, auth in rows]
+            return [Grant(user_id, name, Permission(permission)) for user_id, name, permission in rows]
 
     async def add(self, resource_id: int, grants: Sequence[Grant]) -> None:
         """Grant permissions to users who have none.
@@ -64,7 +64,7 @@ class Grants:
                     raise Conflict("permission", f"{name} already has a permission there; update that one")
                 last = await session.scalar(select(func.max(self._row.position)).where(self._on == resource_id))
                 for position, grant in enumerate(grants, start=(last or 0) + 1):
-                    row = self._row(user_id=grant.user_id, auth=int(grant.permission), position=position)
+                    row = self._row(user_id=grant.user_id, permission=int(grant.permission), position=position)
                     setattr(row, self._on.key, resource_id)
                     session.add(row)
         except IntegrityError:
@@ -79,7 +79,7 @@ class Grants:
                 await session.execute(
                     update(self._row)
                     .where(self._on == resource_id, self._row.user_id == grant.user_id)
-                    .values(auth=int(grant.permission))
+                    .values(permission=int(grant.permission))
                 )
 
     async def remove(self, resource_id: int, user_ids: Collection[str]) -> None:

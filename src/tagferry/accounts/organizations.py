@@ -77,7 +77,7 @@ class Organizations:
                 await session.flush()
                 session.add(
                     OrganizationPermissionRow(
-                        organization_id=row.id, user_id=caller.user_id, auth=int(Permission.MANAGE)
+                        organization_id=row.id, user_id=caller.user_id, permission=int(Permission.MANAGE)
                     )
                 )
         except IntegrityError:
@@ -88,7 +88,7 @@ class Organizations:
         """Return the organizations of a region that the caller may read, by name."""
         async with self._database.read() as session:
             rows = await session.execute(with_permission(caller, region).order_by(OrganizationRow.name))
-            seen = [(row, held_by(caller, auth)) for row, auth in rows]
+            seen = [(row, held_by(caller, permission)) for row, permission in rows]
         return [organization_of(row, permission) for row, permission in seen if permission is not None]
 
     async def list_all(self, region: RegionId) -> list[Organization]:
@@ -136,13 +136,13 @@ class Organizations:
                 raise NotFound("user", user)
             held = await session.get(OrganizationPermissionRow, (row.id, user_id))
             if held is not None:
-                held.auth = int(permission)
+                held.permission = int(permission)
                 return
             of_it = OrganizationPermissionRow.organization_id == row.id
             last = await session.scalar(select(func.max(OrganizationPermissionRow.position)).where(of_it))
             session.add(
                 OrganizationPermissionRow(
-                    organization_id=row.id, user_id=user_id, auth=int(permission), position=(last or 0) + 1
+                    organization_id=row.id, user_id=user_id, permission=int(permission), position=(last or 0) + 1
                 )
             )
 
@@ -167,17 +167,17 @@ def with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow,
         OrganizationPermissionRow.user_id == caller.user_id
     )
     return (
-        select(OrganizationRow, OrganizationPermissionRow.auth)
+        select(OrganizationRow, OrganizationPermissionRow.permission)
         .outerjoin(OrganizationPermissionRow, mine)
         .where(OrganizationRow.region == region)
     )
 
 
-def held_by(caller: Caller, auth: int | None) -> Permission | None:
+def held_by(caller: Caller, permission: int | None) -> Permission | None:
     """Return a caller's effective permission, given the one that was granted."""
     if caller.is_admin:
         return Permission.MANAGE
-    return Permission(auth) if auth is not None else None
+    return Permission(permission) if permission is not None else None
 
 
 async def _row(session: AsyncSession, region: RegionId, name: Namespace, *, lock: bool = False) -> OrganizationRow:

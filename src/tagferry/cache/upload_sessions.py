@@ -10,14 +10,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
-from tagferry.db.tables import BlobUploadRow
+from tagferry.db.tables import UploadSessionRow
 from tagferry.names import Digest, RepositoryName
 
 KEPT_FOR = timedelta(days=1)
 """Lifetime of a kept session; registries expire their sessions after hours or days."""
 
 _UPSERT = text(
-    "INSERT INTO blob_uploads (address, repository, digest, location, updated_at) "
+    "INSERT INTO upload_sessions (address, repository, digest, location, updated_at) "
     "VALUES (:address, :repository, :digest, :location, :updated_at) "
     "ON CONFLICT (address, repository, digest) "
     "DO UPDATE SET location = excluded.location, updated_at = excluded.updated_at"
@@ -60,7 +60,7 @@ class DatabaseUploadCheckpoints:
         """Implement `UploadCheckpointStore.load`."""
         try:
             async with self._database.read() as session:
-                row = await session.get(BlobUploadRow, (self._address, repository, digest))
+                row = await session.get(UploadSessionRow, (self._address, repository, digest))
         except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
             return None
@@ -79,7 +79,7 @@ class DatabaseUploadCheckpoints:
         try:
             async with self._database.write() as session:
                 await session.execute(_UPSERT, row)
-                await session.execute(delete(BlobUploadRow).where(BlobUploadRow.updated_at < now - KEPT_FOR))
+                await session.execute(delete(UploadSessionRow).where(UploadSessionRow.updated_at < now - KEPT_FOR))
         except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
 
@@ -88,7 +88,7 @@ class DatabaseUploadCheckpoints:
         key = {"address": self._address, "repository": repository, "digest": digest}
         try:
             async with self._database.write() as session:
-                await session.execute(delete(BlobUploadRow).filter_by(**key))
+                await session.execute(delete(UploadSessionRow).filter_by(**key))
         except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
 

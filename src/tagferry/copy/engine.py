@@ -229,4 +229,4 @@ class CopyEngine:
         except TagferryError as error:
             if self._required:
                 raise
-            return Gaps(unsearched=error.message)
+            return Gaps(search_error=error.message)

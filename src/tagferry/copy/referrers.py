@@ -63,24 +63,24 @@ class Gaps:
     """Referrers of an image that its copy may lack.
 
     Attributes:
-        unsearched: why the search may have missed referrers; None if it is complete.
+        search_error: why the search may have missed referrers; None if it is complete.
         left_behind: the digests, or cosign's tags, that the source lists and cannot return, each with the reason.
         may_pass: the reason of one of these that the source may return later.
     """
 
-    unsearched: str | None = None
+    search_error: str | None = None
     left_behind: Mapping[str, str] = field(default_factory=dict)
     may_pass: str | None = None
 
     @property
     def unfinished(self) -> str | None:
         """Why another search may find or copy more; None if it would not."""
-        return self.unsearched or self.may_pass
+        return self.search_error or self.may_pass
 
     def __or__(self, other: "Gaps") -> "Gaps":
         # Bounded by the number of referrers that are ever copied.
         left_behind = dict(islice({**self.left_behind, **other.left_behind}.items(), bounds.ATTACHMENTS))
-        return Gaps(self.unsearched or other.unsearched, left_behind, self.may_pass or other.may_pass)
+        return Gaps(self.search_error or other.search_error, left_behind, self.may_pass or other.may_pass)
 
 
 NO_GAPS = Gaps()
@@ -218,7 +218,7 @@ class ReferrerSearch:
             if fault is not None and self._required:
                 raise _not_searched(fault)
             if fault is not None:
-                gaps |= Gaps(unsearched=fault.message)
+                gaps |= Gaps(search_error=fault.message)
         return _References(list(digests), list(tags), gaps)
 
     async def _missing(

@@ -257,8 +257,8 @@ def _result(
         reasons.append("the target has another image under this tag, and --no-override keeps it")
     if notes.missing_platforms:
         reasons.append(f"the image has no {' or '.join(notes.missing_platforms)}")
-    if notes.gaps.unsearched:
-        reasons.append(f"referrers may be missing: {notes.gaps.unsearched}")
+    if notes.gaps.search_error:
+        reasons.append(f"referrers may be missing: {notes.gaps.search_error}")
     reasons += (f"{name} was not copied: {reason}" for name, reason in notes.gaps.left_behind.items())
     rewritten = notes.rewritten.left_behind if notes.rewritten else ()
     return CopyResult(

@@ -394,7 +394,7 @@ def _new_job(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
         reason,
         digest=finding.target,
         rewritten=finding.rewritten,
-        unsearched=finding.gaps.unfinished if status is JobStatus.SUCCESS else None,
+        search_error=finding.gaps.unfinished if status is JobStatus.SUCCESS else None,
     )
 
 

@@ -14,7 +14,7 @@ import psycopg
 
 _LOOK_SECONDS = 0.1
 _JOBS = (
-    "SELECT id, target_region, target_namespace, repository, tag, status, reason, worker_id, starts, started_at"
+    "SELECT id, target_region, target_namespace, repository, tag, status, reason, worker_id, attempts, started_at"
     " FROM sync_jobs"
 )
 _WORKERS = "SELECT id, name FROM workers"

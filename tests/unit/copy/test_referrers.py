@@ -156,7 +156,7 @@ async def test_an_incomplete_search_copies_the_referrers_found_and_reports_a_gap
 
     for verdict in (Verdict.COPY, Verdict.UP_TO_DATE):
         outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
-        assert (outcome.verdict, outcome.gaps) == (verdict, Gaps(unsearched=fault.message))
+        assert (outcome.verdict, outcome.gaps) == (verdict, Gaps(search_error=fault.message))
 
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
     assert await target.tag(COPY, SIG) == COSIGN.digest
@@ -238,7 +238,7 @@ async def test_a_listed_but_unreadable_referrer_is_left_out_and_reported(
         outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
         assert outcome.verdict is verdict
         assert list(outcome.gaps.left_behind) == [LOST.digest]
-        assert outcome.gaps.unsearched is None
+        assert outcome.gaps.search_error is None
 
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
 
@@ -391,7 +391,7 @@ async def test_a_failed_request_for_a_cosign_tag_makes_the_search_incomplete(
 
     outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
 
-    assert outcome.gaps == Gaps(unsearched="it answered 403")
+    assert outcome.gaps == Gaps(search_error="it answered 403")
     assert await target.tag(COPY, SIG) == COSIGN.digest
 
 

@@ -1,6 +1,7 @@
 """Upgrades of an empty database and of every earlier revision with data, and downgrades, on both databases."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
 
 from tagferry import __version__
 from tagferry.coordination.backend import coordination_of
@@ -183,6 +184,112 @@ async def test_the_rule_of_a_job_is_taken_from_its_request_id(url: str):
         rows = (await session.execute(select(SyncJobRow.request_id, SyncJobRow.rule_id))).all()
     assert {row.request_id: row.rule_id for row in rows} == requests
     await database.close()
+
+
+RENAMED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "sync_jobs": (
+        {"turn": 5, "after_id": 6, "unsearched": "no answer", "losses": 1, "attempts": 2, "starts": 3},
+        {
+            "fair_position": 5,
+            "blocked_by": 6,
+            "search_error": "no answer",
+            "lost_workers": 1,
+            "failures": 2,
+            "attempts": 3,
+        },
+    ),
+    "sync_rules": ({"arrival_id": 7}, {"latest_job_id": 7}),
+    "sync_rule_tags": ({"arrival_id": 8, "came_through": ["north/team"]}, {"latest_job_id": 8, "hops": ["north/team"]}),
+    "retention_tags": ({"is_attachment": True}, {"is_attached_artifact": True}),
+    "organization_permissions": ({"auth": 3}, {"permission": 3}),
+    "repository_permissions": ({"auth": 1}, {"permission": 1}),
+}
+"""Columns of each table before and after they got standard names."""
+
+
+async def test_renamed_columns_and_tables_keep_their_values(url: str):
+    inspected(url, lambda connection: migrate_to(connection, "0024"))
+    inspected(url, add_accounts)
+    inspected(url, add_renamed)
+
+    inspected(url, lambda connection: migrate_to(connection, "0025"))
+    assert inspected(url, lambda connection: renamed(connection, 1)) == {
+        name: new for name, (_, new) in RENAMED.items()
+    }
+    assert inspected(url, lambda connection: sessions(connection, "upload_sessions")) == [
+        ("address", "app", "d", "http://u")
+    ]
+
+    inspected(url, lambda connection: take_back_to(connection, "0024"))
+    assert inspected(url, lambda connection: renamed(connection, 0)) == {
+        name: old for name, (old, _) in RENAMED.items()
+    }
+    assert inspected(url, lambda connection: sessions(connection, "blob_uploads")) == [
+        ("address", "app", "d", "http://u")
+    ]
+
+
+def sessions(connection: Connection, table: str) -> list[tuple[str, ...]]:
+    rows = connection.execute(text(f"SELECT address, repository, digest, location FROM {table}"))  # noqa: S608
+    return [tuple(row) for row in rows]
+
+
+def renamed(connection: Connection, version: int) -> dict[str, dict[str, Any]]:
+    """Return the values of the renamed columns of each table's only row; version 0 is before, 1 after."""
+    found = {}
+    for name, versions in RENAMED.items():
+        table = Table(name, MetaData(), autoload_with=connection)
+        row = connection.execute(select(*(table.c[column] for column in versions[version]))).one()
+        found[name] = dict(row._mapping)
+    return found
+
+
+def add_renamed(connection: Connection) -> None:
+    """Add a row to each table with renamed columns, as of revision 0023."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    add_jobs(connection, (OldJob("v1", "success"),), **RENAMED["sync_jobs"][0])
+    connection.execute(text("UPDATE organization_permissions SET auth = 3"))
+    made = {"created_at": moment, "updated_at": moment}
+    creator = {"creator_id": "2", "creator_name": "carol"}
+    way = {"source_region": "north", "namespace": "team", "repository": "app", "target_region": "south"}
+    rows: dict[str, dict[str, Any]] = {
+        "sync_rules": {
+            "id": 1,
+            "domain_id": "1",
+            "domain_name": "acme",
+            "creator_id": "2",
+            "target_namespace": "release",
+            "override": False,
+            "sync_auto": True,
+            **way,
+            **made,
+        },
+        "sync_rule_tags": {"rule_id": 1, "tag": "v1"},
+        "repositories": {
+            "id": 1,
+            "region": "north",
+            "namespace": "team",
+            "name": "app",
+            "category": "other",
+            "description": "",
+            "is_public": False,
+            **creator,
+            **made,
+        },
+        "repository_permissions": {"repository_id": 1, "user_id": "2"},
+        "retention_policies": {"id": 1, "repository_id": 1, "rules": [], **made},
+        "retention_tags": {"policy_id": 1, "tag": "v1", "digest": "d", "pushed_at": moment, "built_at": moment},
+        "blob_uploads": {
+            "address": "address",
+            "repository": "app",
+            "digest": "d",
+            "location": "http://u",
+            "updated_at": moment,
+        },
+    }
+    for name, row in rows.items():
+        table = Table(name, MetaData(), autoload_with=connection)
+        connection.execute(insert(table).values(**row, **RENAMED.get(name, ({}, {}))[0]))
 
 
 @pytest.mark.parametrize("revision", REVISIONS[1:])

@@ -51,7 +51,7 @@ class Courier:
         arrivals: the tags that were copied and have not been checked yet.
         refusal: raised instead of taking a request.
         rewritten: the images that it writes instead, by the digest of the source.
-        unsearched: why it does not find all signatures.
+        search_error: why it does not find all signatures.
     """
 
     database: Database
@@ -62,7 +62,7 @@ class Courier:
     refusal: Exception | None = None
     holding: bool = False
     rewritten: dict[Digest, SampleImage] = field(default_factory=dict)
-    unsearched: str | None = None
+    search_error: str | None = None
     read: dict[int, Digest | None] = field(default_factory=dict)
     samples: dict[Digest, SampleImage] = field(default_factory=dict)
 
@@ -129,7 +129,7 @@ class Courier:
             values = {
                 "status": status.value,
                 "digest": digest,
-                "unsearched": self.unsearched,
+                "search_error": self.search_error,
                 "ended_at": datetime.now(UTC),
             }
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**values))

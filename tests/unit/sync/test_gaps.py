@@ -272,7 +272,7 @@ async def test_a_target_that_lists_neither_referrers_nor_tags_gets_the_signature
 
 def test_of_many_missing_referrers_the_first_are_named():
     gaps = Gaps(
-        unsearched="it answered 403", left_behind={f"sha256:{number}": f"reason {number}" for number in range(5)}
+        search_error="it answered 403", left_behind={f"sha256:{number}": f"reason {number}" for number in range(5)}
     )
 
     assert describe(Verdict.COPY, gaps=gaps)[1] == (

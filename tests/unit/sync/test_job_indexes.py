@@ -70,7 +70,7 @@ def plans(database: Database, statements: Executed) -> list[str]:
 
 
 async def record(
-    jobs: JobStore, *tags: str, status: JobStatus = JobStatus.WAITING, unsearched: str | None = None
+    jobs: JobStore, *tags: str, status: JobStatus = JobStatus.WAITING, search_error: str | None = None
 ) -> None:
     wanted = SyncRequest(
         id="call",
@@ -84,7 +84,7 @@ async def record(
     )
     await jobs.create(
         wanted,
-        [NewJob(tag, status, unsearched=unsearched) for tag in wanted.tags],
+        [NewJob(tag, status, search_error=search_error) for tag in wanted.tags],
         max_concurrent_requests_per_user=100,
     )
 
@@ -149,7 +149,7 @@ async def test_a_new_request_reads_only_open_jobs(jobs: JobStore, database: Data
         if statement.startswith("SELECT")
     ]
     assert len(read) == 2
-    open_only = ("ix_sync_jobs_way (", "ix_sync_jobs_operator (", "ix_sync_jobs_queue (", "AND status=?)")
+    open_only = ("ix_sync_jobs_route (", "ix_sync_jobs_operator (", "ix_sync_jobs_queue (", "AND status=?)")
     steps = [step for plan in read for step in plan.split("; ") if " sync_jobs" in step]
     assert len(steps) == 4
     assert all(any(index in step for index in open_only) for step in steps), steps
@@ -157,14 +157,14 @@ async def test_a_new_request_reads_only_open_jobs(jobs: JobStore, database: Data
 
 async def test_the_history_of_a_tag_reads_only_the_jobs_of_that_tag(jobs: JobStore, database: Database):
     searches = ReferrerSearches(database)
-    await record(jobs, V1, status=JobStatus.SUCCESS, unsearched="no answer")
+    await record(jobs, V1, status=JobStatus.SUCCESS, search_error="no answer")
     with executed() as statements:
         await SyncHistory(database).of_tag(SOURCE, V1, Digest.of(b""))
         await searches.due(SOURCE, V1, [Target(SOUTH, RELEASE)])
 
     read = plans(database, statements)
     assert len(read) > 4
-    assert all("tag=?" in plan or "ix_sync_jobs_unsearched (" in plan for plan in read), read
+    assert all("tag=?" in plan or "ix_sync_jobs_search_error (" in plan for plan in read), read
 
 
 async def test_the_database_has_the_indexes_of_lists_over_repositories(database: Database):

@@ -91,7 +91,7 @@ async def test_a_claimed_job_is_recorded_as_running(line: Line):
 
     (job,) = await line.claimed()
 
-    assert (job.status, job.starts) == (JobStatus.RUNNING, 1)
+    assert (job.status, job.attempts) == (JobStatus.RUNNING, 1)
 
 
 async def test_no_slots_claim_nothing(line: Line):
@@ -234,7 +234,7 @@ async def test_jobs_of_lost_workers_are_requeued(line: Line, database: Database,
     assert await line.queue.requeue_lost() == {}
 
     (first, second) = await line.claimed(2, me)
-    assert (first.tag, first.starts, second.tag, second.starts) == ("t1", 2, "t2", 1)
+    assert (first.tag, first.attempts, second.tag, second.attempts) == ("t1", 2, "t2", 1)
     await line.membership.leave()
 
 

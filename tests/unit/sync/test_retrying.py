@@ -59,7 +59,7 @@ def pauses(retry: JobRetry, job: SyncJob, error: Unavailable = AWAY) -> list[flo
             return waited
         waited.append((attempt.next_at - calendar[-1]).total_seconds())
         calendar.append(attempt.next_at)
-        job = replace(job, attempts=attempt.number, failing_since=attempt.failing_since, started_at=attempt.next_at)
+        job = replace(job, failures=attempt.number, failing_since=attempt.failing_since, started_at=attempt.next_at)
 
 
 async def test_pauses_double_up_to_the_longest_until_the_end(line: Line):
@@ -87,7 +87,7 @@ async def test_the_deadline_of_the_request_bounds_the_attempts(line: Line):
 
 
 async def test_a_failure_after_long_progress_counts_as_a_new_one(line: Line):
-    earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(hours=9))
+    earlier = replace(await a_job(line), failures=7, failing_since=NOON - timedelta(hours=9))
 
     attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=earlier.bytes_done + 1)
 
@@ -96,7 +96,7 @@ async def test_a_failure_after_long_progress_counts_as_a_new_one(line: Line):
 
 
 async def test_an_attempt_that_only_took_long_to_fail_continues_the_count(line: Line):
-    earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(minutes=10), bytes_done=5000)
+    earlier = replace(await a_job(line), failures=7, failing_since=NOON - timedelta(minutes=10), bytes_done=5000)
 
     attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=5000)
 
@@ -147,7 +147,7 @@ async def test_a_tag_is_copied_once_its_registry_is_available_again(world: World
     started = await service.start(world.request(V1))
 
     async def has_failed_twice() -> bool:
-        return (await world.recorded())[0].attempts >= 2
+        return (await world.recorded())[0].failures >= 2
 
     await eventually(has_failed_twice, seconds=20)
     (job,) = await world.recorded()
@@ -158,7 +158,7 @@ async def test_a_tag_is_copied_once_its_registry_is_available_again(world: World
     assert await service.wait(started, seconds=20) == []
     (job,) = await world.recorded()
     assert (job.status, job.next_attempt_at) == (JobStatus.SUCCESS, None)
-    assert job.starts == job.attempts + 1
+    assert job.attempts == job.failures + 1
 
 
 async def test_a_tag_whose_registry_stays_unavailable_fails_with_the_last_error_and_the_attempts(world: World):
@@ -170,8 +170,8 @@ async def test_a_tag_whose_registry_stays_unavailable_fails_with_the_last_error_
 
     (job,) = await world.recorded()
     assert job.status is JobStatus.FAILED
-    assert job.reason == f"{AWAY}; tried {job.attempts} times in 0 s"
-    assert job.attempts == job.starts >= 2
+    assert job.reason == f"{AWAY}; tried {job.failures} times in 0 s"
+    assert job.failures == job.attempts >= 2
 
 
 async def test_a_tag_that_does_not_exist_fails_immediately(world: World):
@@ -181,7 +181,7 @@ async def test_a_tag_that_does_not_exist_fails_immediately(world: World):
     assert await service.wait(await service.start(world.request(V1)), seconds=20) == [V1]
 
     (job,) = await world.recorded()
-    assert (job.attempts, job.reason) == (0, "the tag does not exist in the source repository")
+    assert (job.failures, job.reason) == (0, "the tag does not exist in the source repository")
 
 
 async def test_a_request_whose_registry_is_unavailable_is_accepted(world: World):
@@ -221,7 +221,7 @@ async def test_a_job_whose_next_attempt_is_due_is_queued(line: Line):
     assert await line.jobs.resume() == 0.0
 
     (again,) = await line.claimed(worker=OTHER)
-    assert (again.id, again.attempts, again.starts, again.last_error) == (job.id, 3, 2, "away")
+    assert (again.id, again.failures, again.attempts, again.last_error) == (job.id, 3, 2, "away")
     assert await line.jobs.resume() is None
 
 
@@ -249,7 +249,7 @@ async def test_attempts_stay_recorded_if_the_next_worker_is_lost(line: Line):
     assert await line.queue.release(OTHER) == 1
 
     (again,) = await line.claimed()
-    assert (again.attempts, again.last_error, again.starts) == (2, "away", 3)
+    assert (again.failures, again.last_error, again.attempts) == (2, "away", 3)
 
 
 async def test_a_job_keeps_waiting_for_its_next_attempt_when_its_last_worker_leaves(line: Line):
@@ -316,7 +316,7 @@ async def test_the_next_process_retries_a_job_that_waits_for_its_next_attempt(wo
 
     assert await service.wait(started, seconds=20) == []
     (job,) = await world.recorded()
-    assert (job.status, job.attempts) == (JobStatus.SUCCESS, 1)
+    assert (job.status, job.failures) == (JobStatus.SUCCESS, 1)
 
 
 async def test_more_jobs_than_one_transaction_takes_are_queued_in_batches(

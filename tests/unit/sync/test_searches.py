@@ -30,7 +30,7 @@ async def unfinished(circle: Circle) -> Circle:
     """A rule from A to B, and a push to A whose signatures could not all be searched for."""
     await circle.push(A, OLD)
     await circle.rule(A, B)
-    circle.courier.unsearched = FAULT.message
+    circle.courier.search_error = FAULT.message
     await circle.push(A, NEW)
     return circle
 
@@ -58,7 +58,7 @@ async def test_a_rule_has_a_tag_searched_again_after_a_pause_and_no_more_once_al
     await unfinished.see(A)
     assert unfinished.courier.ways() == ["a>b"] * 2
 
-    unfinished.courier.unsearched = None
+    unfinished.courier.search_error = None
     await wait(unfinished, 2 * SHORTEST_PAUSE)
     await unfinished.see(A)
     await wait(unfinished, LONGEST_PAUSE)
@@ -101,7 +101,7 @@ async def test_a_search_that_fails_is_not_made_again_at_once(unfinished: Circle)
     await wait(unfinished, SHORTEST_PAUSE)
     await unfinished.see(A)
     async with unfinished.database.write() as session:
-        failed = {"status": JobStatus.FAILED.value, "unsearched": None}
+        failed = {"status": JobStatus.FAILED.value, "search_error": None}
         await session.execute(update(SyncJobRow).where(SyncJobRow.id == await last_job(unfinished)).values(failed))
 
     await unfinished.see(A)
@@ -124,10 +124,10 @@ async def test_what_was_not_sent_back_is_not_searched_for_on_the_way_back(circle
         await circle.push(region, OLD)
     await circle.rule(A, B)
     await circle.rule(B, A)
-    circle.courier.unsearched = FAULT.message
+    circle.courier.search_error = FAULT.message
     await circle.push(B, OTHER)
     await circle.push(A, NEW)
-    circle.courier.unsearched = None
+    circle.courier.search_error = None
     await wait(circle, LONGEST_PAUSE)
 
     for region in (A, B, C):
@@ -139,7 +139,7 @@ async def test_what_was_not_sent_back_is_not_searched_for_on_the_way_back(circle
 async def test_a_tag_that_was_deleted_meanwhile_is_news_again(unfinished: Circle):
     await unfinished.stores[A].delete_manifest(APP, V1)
     await unfinished.watch.scan(source(A))
-    unfinished.courier.unsearched = None
+    unfinished.courier.search_error = None
     await push(unfinished.stores[A], APP, NEW, V1)
 
     await unfinished.see(A)

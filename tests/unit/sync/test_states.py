@@ -127,4 +127,4 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(datab
 
     assert await claiming == []
     (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
-    assert (job.status, job.starts) == (JobStatus.CANCEL, 0)
+    assert (job.status, job.attempts) == (JobStatus.CANCEL, 0)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 
 from tagferry.cache.upload_sessions import KEPT_FOR, DatabaseUploadCheckpoints
 from tagferry.db.engine import Database
-from tagferry.db.tables import BlobUploadRow
+from tagferry.db.tables import UploadSessionRow
 from tagferry.names import Digest, RepositoryName
 
 TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
@@ -25,7 +25,7 @@ def at(moment: datetime) -> Callable[[], datetime]:
 
 async def rows(database: Database) -> int:
     async with database.read() as session:
-        return await session.scalar(select(func.count()).select_from(BlobUploadRow)) or 0
+        return await session.scalar(select(func.count()).select_from(UploadSessionRow)) or 0
 
 
 async def test_the_last_session_is_loaded_for_the_same_blob_repository_and_registry(
@@ -77,7 +77,7 @@ async def test_an_unavailable_database_raises_no_error_and_the_location_is_not_l
 
     await empty.close()
     logged = caplog.text + "".join(capfd.readouterr())
-    assert "lacks the table blob_uploads" in logged
+    assert "lacks the table upload_sessions" in logged
     assert logged.count("DatabaseFault") == 3
     assert "s3cret" not in logged
 
@@ -87,9 +87,9 @@ async def test_a_refused_row_does_not_log_the_location_either(
 ):
     # PostgreSQL appends the whole row to the error.
     refuse = (
-        "ALTER TABLE blob_uploads ADD CONSTRAINT refused CHECK (location = '')"
+        "ALTER TABLE upload_sessions ADD CONSTRAINT refused CHECK (location = '')"
         if database.is_shared
-        else "CREATE TRIGGER t BEFORE INSERT ON blob_uploads BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        else "CREATE TRIGGER t BEFORE INSERT ON upload_sessions BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
     async with database.write() as session:
         await session.execute(text(refuse))
@@ -98,7 +98,7 @@ async def test_a_refused_row_does_not_log_the_location_either(
 
     if database.is_shared:
         async with database.write() as session:
-            await session.execute(text("ALTER TABLE blob_uploads DROP CONSTRAINT refused"))
+            await session.execute(text("ALTER TABLE upload_sessions DROP CONSTRAINT refused"))
     logged = caplog.text + "".join(capfd.readouterr())
     assert "refused" in logged
     assert "s3cret" not in logged

@@ -77,4 +77,4 @@ async def test_a_lost_worker_stops_its_copies_even_while_it_waits_for_the_databa
 
     await eventually(has_succeeded, seconds=20)
     (job,) = await world.recorded()
-    assert job.starts == 2
+    assert job.attempts == 2

@@ -66,7 +66,7 @@ def _observed(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
         digest=record.digest,
         pushed_at=record.updated or now,
         built_at=image.built,
-        is_attachment=image.is_referrer or is_referrer_tag(record.tag),
+        is_attached_artifact=image.is_referrer or is_referrer_tag(record.tag),
     )
 
 
@@ -109,7 +109,7 @@ class ObservedTags:
 
 def _observed_tag(row: RetentionTagRow) -> ObservedTag:
     built_at = None if row.built_at == _UNKNOWN else row.built_at
-    return ObservedTag(Digest(row.digest), row.pushed_at, built_at, row.is_attachment)
+    return ObservedTag(Digest(row.digest), row.pushed_at, built_at, row.is_attached_artifact)
 
 
 def _row(policy_id: int, tag: Tag, observed: ObservedTag) -> dict[str, Any]:
@@ -119,5 +119,5 @@ def _row(policy_id: int, tag: Tag, observed: ObservedTag) -> dict[str, Any]:
         "digest": observed.digest,
         "pushed_at": observed.pushed_at,
         "built_at": observed.built_at or _UNKNOWN,
-        "is_attachment": observed.is_attachment,
+        "is_attached_artifact": observed.is_attached_artifact,
     }

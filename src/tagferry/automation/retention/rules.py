@@ -45,13 +45,13 @@ class ObservedTag:
 
     pushed_at: when it was pushed, or when it was first seen if the registry does not report that.
         built_at: when its image was built, if known; orders tags that were first seen together.
-        is_attachment: whether it is a signature or another artifact attached to an image.
+        is_attached_artifact: whether it is a signature or another artifact attached to an image.
     """
 
     digest: Digest
     pushed_at: datetime
     built_at: datetime | None
-    is_attachment: bool = False
+    is_attached_artifact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class RuleSet:
 
 def expired_tags(seen: Mapping[TagRecord, ObservedTag], rules: Sequence[Rule], now: datetime) -> list[ExpiredTag]:
     """Return the tags of a repository that expire by a policy's rules, oldest first."""
-    images = {record: observed for record, observed in seen.items() if not observed.is_attachment}
+    images = {record: observed for record, observed in seen.items() if not observed.is_attached_artifact}
     expired: dict[TagRecord, Template] = {}
     for rule in rules:
         for record in rule.select(images, now):

@@ -116,7 +116,7 @@ class RuleRunner:
             return Recheck(tag_at=self._open_job_backoff.failed((source, tag))[0])
         times = [again]
         for rule in changed:
-            before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
+            before = handled.get(rule.id) or Handled(digest=None, latest_job_id=rule.latest_job_id)
             times.append(await self._apply(rule, tag, found.digest, before, history))
         earliest = _earliest(times)
         if earliest.tag_at is None:
@@ -126,7 +126,7 @@ class RuleRunner:
     async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, history: TagHistory) -> Recheck:
         """Handle a tag for a rule, or back off until the rule can run."""
         hops = await self._hops(tag, before, history)
-        done = Handled(digest, max(before.arrival_id, history.latest_job_id), hops)
+        done = Handled(digest, max(before.latest_job_id, history.latest_job_id), hops)
         if rule.target_organization in hops:
             # The content has passed through the target: copying it back would loop forever.
             await self._rules.record(rule.id, tag, done)
@@ -180,7 +180,7 @@ class RuleRunner:
     async def _hops(self, tag: Tag, before: Handled, history: TagHistory) -> tuple[str, ...]:
         """Return the organizations that the content has passed through, nearest first; empty if it was pushed here."""
         brought = history.copied_by
-        if brought is None or brought.job_id <= before.arrival_id:
+        if brought is None or brought.job_id <= before.latest_job_id:
             return ()
         if brought.rule_id is None:
             return (brought.source,)

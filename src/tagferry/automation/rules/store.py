@@ -17,11 +17,11 @@ from tagferry.sync.jobs.history import latest_job_id
 
 _WRITTEN_AT_ONCE = 500
 _RECORD = text(
-    "INSERT INTO sync_rule_tags (rule_id, tag, digest, arrival_id, came_through) "
-    "VALUES (:rule_id, :tag, :digest, :arrival_id, :came_through) "
-    "ON CONFLICT (rule_id, tag) DO UPDATE SET digest = excluded.digest, arrival_id = excluded.arrival_id, "
-    "came_through = excluded.came_through"
-).bindparams(bindparam("came_through", type_=JSON))
+    "INSERT INTO sync_rule_tags (rule_id, tag, digest, latest_job_id, hops) "
+    "VALUES (:rule_id, :tag, :digest, :latest_job_id, :hops) "
+    "ON CONFLICT (rule_id, tag) DO UPDATE SET digest = excluded.digest, latest_job_id = excluded.latest_job_id, "
+    "hops = excluded.hops"
+).bindparams(bindparam("hops", type_=JSON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Rule:
     Attributes:
         creator_id: the user on whose behalf the rule acts: the last one who created or updated it.
         sync_auto: whether the rule is enabled.
-        arrival_id: the last sync job that had copied to the source when the rule was enabled; 0 if none.
+        latest_job_id: the last sync job that had copied to the source when the rule was enabled; 0 if none.
     """
 
     id: int
@@ -57,7 +57,7 @@ class Rule:
     target_namespace: Namespace
     override: bool
     sync_auto: bool
-    arrival_id: int
+    latest_job_id: int
 
     @property
     def target_organization(self) -> str:
@@ -71,12 +71,12 @@ class Handled:
 
     Attributes:
         digest: the digest last handled; None if the tag is still to be handled.
-        arrival_id: the last sync job that had copied the tag to the source by then; 0 if none.
+        latest_job_id: the last sync job that had copied the tag to the source by then; 0 if none.
         hops: the organizations that the content passed through to the source, nearest first.
     """
 
     digest: Digest | None
-    arrival_id: int
+    latest_job_id: int
     hops: tuple[str, ...] = ()
 
 
@@ -146,8 +146,8 @@ class Rules:
             return {
                 row.rule_id: Handled(
                     digest=Digest(row.digest) if row.digest else None,
-                    arrival_id=row.arrival_id,
-                    hops=tuple(row.came_through),
+                    latest_job_id=row.latest_job_id,
+                    hops=tuple(row.hops),
                 )
                 for row in rows
             }
@@ -171,8 +171,8 @@ class Rules:
             "rule_id": rule_id,
             "tag": tag,
             "digest": handled.digest,
-            "arrival_id": handled.arrival_id,
-            "came_through": list(handled.hops),
+            "latest_job_id": handled.latest_job_id,
+            "hops": list(handled.hops),
         }
         try:
             async with self._database.write() as session:
@@ -192,7 +192,7 @@ class Rules:
             for rule in rules:
                 affected = (SyncRuleTagRow.rule_id == rule.id) & deleted
                 # Keep the id of the job: a push of the same image must not be mistaken for that job's copy.
-                arrived = SyncRuleTagRow.arrival_id > rule.arrival_id
+                arrived = SyncRuleTagRow.latest_job_id > rule.latest_job_id
                 await session.execute(update(SyncRuleTagRow).where(affected, arrived).values(digest=None))
                 await session.execute(delete(SyncRuleTagRow).where(affected, ~arrived))
 
@@ -217,7 +217,7 @@ class Rules:
             for name, value in values.items():
                 setattr(row, name, value)
             if spec.sync_auto and not was_on:
-                row.arrival_id = await session.scalar(latest_job_id(spec.source)) or 0
+                row.latest_job_id = await session.scalar(latest_job_id(spec.source)) or 0
                 await session.flush()
                 await _reset_tags(session, row, baseline)
         return _rule(row)
@@ -226,7 +226,7 @@ class Rules:
 async def _reset_tags(session: AsyncSession, row: SyncRuleRow, baseline: Mapping[Tag, Digest]) -> None:
     """Replace what an enabled rule has handled by the baseline."""
     await session.execute(delete(SyncRuleTagRow).where(SyncRuleTagRow.rule_id == row.id))
-    shared = {"rule_id": row.id, "arrival_id": row.arrival_id, "came_through": []}
+    shared = {"rule_id": row.id, "latest_job_id": row.latest_job_id, "hops": []}
     rows = (shared | {"tag": tag, "digest": digest} for tag, digest in baseline.items())
     while batch := list(islice(rows, _WRITTEN_AT_ONCE)):
         await session.execute(insert(SyncRuleTagRow), batch)
@@ -240,7 +240,7 @@ def _new_row(spec: RuleSpec, now: datetime) -> SyncRuleRow:
         repository=spec.source.repository,
         target_region=spec.target_region,
         target_namespace=spec.target_namespace,
-        arrival_id=0,
+        latest_job_id=0,
     )
 
 
@@ -280,5 +280,5 @@ def _rule(row: SyncRuleRow) -> Rule:
         target_namespace=Namespace(row.target_namespace),
         override=row.override,
         sync_auto=row.sync_auto,
-        arrival_id=row.arrival_id,
+        latest_job_id=row.latest_job_id,
     )

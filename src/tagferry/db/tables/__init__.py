@@ -3,7 +3,7 @@
 from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UsedSignatureRow, UserRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
-from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, RegistryCapabilitiesRow
+from tagferry.db.tables.registries import BlobLocationRow, RegistryCapabilitiesRow, UploadSessionRow
 from tagferry.db.tables.repositories import (
     OrganizationNumberRow,
     OrganizationPermissionRow,
@@ -21,7 +21,6 @@ __all__ = [
     "AccessKeyRow",
     "Base",
     "BlobLocationRow",
-    "BlobUploadRow",
     "ClockRow",
     "DeliveryRow",
     "DomainRow",
@@ -42,6 +41,7 @@ __all__ = [
     "TokenRow",
     "TriggerRow",
     "TriggerTagRow",
+    "UploadSessionRow",
     "UsedSignatureRow",
     "UserRow",
     "WorkerRow",

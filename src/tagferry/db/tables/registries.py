@@ -32,14 +32,14 @@ class RegistryCapabilitiesRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
-class BlobUploadRow(Base):
+class UploadSessionRow(Base):
     """An upload session at the registry at an address, which has received a part of a blob for a repository.
 
     Attributes:
         location: the session's URL; it may contain a secret of the registry and is never logged.
     """
 
-    __tablename__ = "blob_uploads"
+    __tablename__ = "upload_sessions"
 
     address: Mapped[str] = mapped_column(String(512), primary_key=True)
     repository: Mapped[str] = mapped_column(String(255), primary_key=True)

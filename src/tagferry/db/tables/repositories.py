@@ -49,7 +49,7 @@ class OrganizationPermissionRow(Base):
 
     organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    auth: Mapped[int]
+    permission: Mapped[int]
     position: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
@@ -86,7 +86,7 @@ class RepositoryPermissionRow(Base):
 
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    auth: Mapped[int]
+    permission: Mapped[int]
     position: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 

@@ -40,7 +40,7 @@ class RetentionTagRow(Base):
     digest: Mapped[str] = mapped_column(String(140))
     pushed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     built_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    is_attachment: Mapped[bool]
+    is_attached_artifact: Mapped[bool]
 
 
 class RetentionDeletionRow(Base):

@@ -17,8 +17,9 @@ class SyncJobRow(Base):
 
     While the job is open, `priority` and `fair_position` determine its order, `blocked_by` is the earlier job on the
     same route that it waits for, and `worker_id` the worker that runs it. `next_attempt_at` is set only while it waits
-    for a retry; it is not queued then. `losses` counts the workers that were lost while they ran it. `unsearched` is
-    why the search for signatures and other referrers was incomplete, if a repeated search may succeed. `rule_id` is the
+    for a retry; it is not queued then. `attempts` counts its starts, `failures` the last of them that failed because a
+    registry was unavailable, and `lost_workers` the workers that were lost while they ran it. `search_error` is why the
+    search for signatures and other referrers was incomplete, if a repeated search may succeed. `rule_id` is the
     rule that started it, which may have been deleted since; a user's retry keeps it. The ids of its organizations are
     empty if tagferry does not manage them, and after they, or the source repository, have been deleted: a job belongs
     to an organization, not to its name.
@@ -50,11 +51,18 @@ class SyncJobRow(Base):
         Index("ix_sync_jobs_region", "source_region", "id"),
         Index("ix_sync_jobs_region_status", "source_region", "status", "id"),
         Index("ix_sync_jobs_operator_id", "operator_id", "id"),
-        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **partial_index("next_attempt_at IS NULL")),
+        Index(
+            "ix_sync_jobs_queue",
+            "status",
+            "priority",
+            "fair_position",
+            "id",
+            **partial_index("next_attempt_at IS NULL"),
+        ),
         Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **partial_index("next_attempt_at IS NOT NULL")),
         Index("ix_sync_jobs_operator", "operator_id", "priority", **_WHERE_OPEN),
         Index(
-            "ix_sync_jobs_way",
+            "ix_sync_jobs_route",
             "source_region",
             "namespace",
             "repository",
@@ -63,17 +71,17 @@ class SyncJobRow(Base):
             "target_namespace",
             **_WHERE_OPEN,
         ),
-        Index("ix_sync_jobs_after_id", "after_id", **partial_index("after_id IS NOT NULL")),
+        Index("ix_sync_jobs_blocked_by", "blocked_by", **partial_index("blocked_by IS NOT NULL")),
         Index("ix_sync_jobs_ended_at", "ended_at"),
         Index(
-            "ix_sync_jobs_unsearched",
+            "ix_sync_jobs_search_error",
             "source_region",
             "namespace",
             "repository",
             "target_region",
             "target_namespace",
             "tag",
-            **partial_index("unsearched IS NOT NULL"),
+            **partial_index("search_error IS NOT NULL"),
         ),
         Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "status", "id"),
     )
@@ -102,14 +110,14 @@ class SyncJobRow(Base):
     bytes_total: Mapped[int] = mapped_column(ByteCount, default=0)
     bytes_done: Mapped[int] = mapped_column(ByteCount, default=0)
     rewritten: Mapped[dict[str, Any] | None] = mapped_column(Document)
-    unsearched: Mapped[str | None] = mapped_column(FreeText)
+    search_error: Mapped[str | None] = mapped_column(FreeText)
     priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
-    fair_position: Mapped[int] = mapped_column("turn", BigInteger, default=0, server_default="0")
-    blocked_by: Mapped[int | None] = mapped_column("after_id", BigInteger)
+    fair_position: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    blocked_by: Mapped[int | None] = mapped_column(BigInteger)
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
-    starts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
-    losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    lost_workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    failures: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_error: Mapped[str | None] = mapped_column(FreeText)
@@ -131,8 +139,8 @@ class WorkerRow(Base):
 class SyncRuleRow(Base):
     """A rule that synchronizes the pushes of a repository to a target.
 
-    The ids of its organizations are set if tagferry manages them, so that the rule is deleted with them. `arrival_id`
-    is the last sync job that had copied to the source when the rule was last enabled.
+    The ids of its organizations are set if tagferry manages them, so that the rule is deleted with them.
+    `latest_job_id` is the last sync job that had copied to the source when the rule was last enabled.
     """
 
     __tablename__ = "sync_rules"
@@ -162,15 +170,15 @@ class SyncRuleRow(Base):
     target_organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
     override: Mapped[bool]
     sync_auto: Mapped[bool]
-    arrival_id: Mapped[int] = mapped_column(BigInteger)
+    latest_job_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class SyncRuleTagRow(Base):
     """The state that a rule keeps of a tag.
 
-    `digest` is the last one that was handled; None after the tag was deleted. `arrival_id` is the last sync job that
-    had copied the tag to the source by then, and `came_through` lists the organizations that its content had passed,
-    the nearest first.
+    `digest` is the last one that was handled; None after the tag was deleted. `latest_job_id` is the last sync job that
+    had copied the tag to the source by then, and `hops` lists the organizations that its content had passed,
+    nearest first.
     """
 
     __tablename__ = "sync_rule_tags"
@@ -178,5 +186,5 @@ class SyncRuleTagRow(Base):
     rule_id: Mapped[int] = mapped_column(ForeignKey("sync_rules.id", ondelete="CASCADE"), primary_key=True)
     tag: Mapped[str] = mapped_column(String(128), primary_key=True)
     digest: Mapped[str | None] = mapped_column(String(140))
-    arrival_id: Mapped[int] = mapped_column(BigInteger)
-    came_through: Mapped[list[str]] = mapped_column(JSON)
+    latest_job_id: Mapped[int] = mapped_column(BigInteger)
+    hops: Mapped[list[str]] = mapped_column(JSON)

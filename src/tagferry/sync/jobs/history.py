@@ -78,7 +78,7 @@ class SyncHistory:
             for job in jobs:
                 name, tag = Repository(job.repository), Tag(job.tag)
                 found.append((RepositoryRef(RegionId(job.target_region), Namespace(job.target_namespace), name), tag))
-                if job.unsearched is not None:
+                if job.search_error is not None:
                     found.append((RepositoryRef(RegionId(job.source_region), Namespace(job.namespace), name), tag))
             return found
 

@@ -106,16 +106,16 @@ async def insert_jobs(
 
 def _rows(new_jobs: Iterable[NewJob], open_jobs: dict[Tag, JobHandle], fair_position: int) -> Iterable[dict[str, Any]]:
     for new_job in new_jobs:
-        earlier = open_jobs.get(new_job.tag)
+        earlier, error = open_jobs.get(new_job.tag), new_job.search_error
         yield {
             "tag": new_job.tag,
             "status": new_job.status.value,
             "reason": printable(new_job.reason, bounds.RECORDED_TEXT),
             "digest": new_job.digest,
             "rewritten": document(new_job.rewritten),
-            "unsearched": None if new_job.unsearched is None else printable(new_job.unsearched, bounds.RECORDED_TEXT),
-            "turn": fair_position,
-            "after_id": earlier.id if earlier is not None and not new_job.status.has_ended else None,
+            "search_error": None if error is None else printable(error, bounds.RECORDED_TEXT),
+            "fair_position": fair_position,
+            "blocked_by": earlier.id if earlier is not None and not new_job.status.has_ended else None,
         }
         fair_position += not new_job.status.has_ended
 
@@ -136,7 +136,7 @@ def _queue_positions() -> Select[int, int | None, int | None]:
         SyncJobRow.request_id != bindparam("request"),
         SyncJobRow.priority == 0,
         is_open(),
-        SyncJobRow.attempts == 0,
+        SyncJobRow.failures == 0,
     )
     waiting = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority"))
     served = select(func.min(SyncJobRow.fair_position)).where(*waiting)
@@ -179,7 +179,7 @@ def _insert(dialect: str) -> Insert:
             "deadline_at",
         )
     }
-    names = ("tag", "status", "reason", "digest", "rewritten", "unsearched", "turn", "after_id")
+    names = ("tag", "status", "reason", "digest", "rewritten", "search_error", "fair_position", "blocked_by")
     array = bindparam("given_rows", type_=JSON)
     own: dict[str, Any]
     if dialect == "sqlite":

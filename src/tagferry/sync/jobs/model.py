@@ -93,8 +93,8 @@ class SyncJob:
         bytes_total: bytes of all blobs of the image, once known.
         bytes_done: bytes of the blobs that the target holds or is receiving.
         rewritten: how the image at the target differs from the source, if it was rewritten.
-        starts: how often a worker started it.
-        attempts: consecutive attempts that failed because a registry was unavailable.
+        attempts: how often a worker started it.
+        failures: consecutive attempts that failed because a registry was unavailable.
         failing_since: when the first of these attempts failed.
         next_attempt_at: when it is retried; None unless it waits for that time.
         last_error: why the last of these attempts failed.
@@ -127,8 +127,8 @@ class SyncJob:
     bytes_total: int
     bytes_done: int
     rewritten: Rewrite | None
-    starts: int = 0
     attempts: int = 0
+    failures: int = 0
     failing_since: datetime | None = None
     next_attempt_at: datetime | None = None
     last_error: str | None = None
@@ -165,7 +165,7 @@ class NewJob:
     reason: str = ""
     digest: Digest | None = None
     rewritten: Rewrite | None = None
-    unsearched: str | None = None
+    search_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +212,5 @@ class JobUpdate:
     bytes_total: int | None = None
     bytes_done: int | None = None
     rewritten: Rewrite | None = None
-    unsearched: str | None = None
+    search_error: str | None = None
     attempt: Attempt | None = None

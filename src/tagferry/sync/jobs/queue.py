@@ -38,18 +38,18 @@ _GIVEN_UP = f"its worker was lost {bounds.JOB_LOSSES} times; the copy may need m
 _BETWEEN = ">"
 _REGION_PAIR = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
 _NEXT = (
-    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.losses)
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.lost_workers)
     .where(SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.blocked_by.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
     .where(_REGION_PAIR.not_in(bindparam("closed_pairs", expanding=True)))
-    .where(SyncJobRow.losses <= bindparam("most_losses", type_=Integer))
+    .where(SyncJobRow.lost_workers <= bindparam("most_lost", type_=Integer))
     .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
     .order_by(SyncJobRow.priority, SyncJobRow.fair_position, SyncJobRow.id)
     .limit(bindparam("slots", type_=Integer))
 )
 _BEGUN = (
-    transition(JobStatus.RUNNING, worker_id=bindparam("worker"), started_at=NOW, starts=SyncJobRow.starts + 1)
+    transition(JobStatus.RUNNING, worker_id=bindparam("worker"), started_at=NOW, attempts=SyncJobRow.attempts + 1)
     .where(SyncJobRow.id.in_(bindparam("chosen", expanding=True)))
     .returning(SyncJobRow)
 )
@@ -162,14 +162,14 @@ class JobQueue:
         owned = (SyncJobRow.worker_id == worker_id, QUEUED)
         if is_lost:
             await self._give_up(session, *owned)
-            return await self._release(session, *owned, losses=SyncJobRow.losses + 1)
+            return await self._release(session, *owned, lost_workers=SyncJobRow.lost_workers + 1)
         return await self._release(session, *owned)
 
     async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
         """Fail the jobs whose workers have been lost too often."""
         ended = await session.execute(
-            transition(JobStatus.FAILED, reason=_GIVEN_UP, losses=SyncJobRow.losses + 1)
-            .where(*conditions, SyncJobRow.losses >= bounds.JOB_LOSSES - 1)
+            transition(JobStatus.FAILED, reason=_GIVEN_UP, lost_workers=SyncJobRow.lost_workers + 1)
+            .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOSSES - 1)
             .returning(SyncJobRow.id)
         )
         given_up = list(ended.scalars())
@@ -221,16 +221,16 @@ class JobQueue:
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
                 "closed_pairs": [_BETWEEN.join(pair) for pair in free.capacity.closed(self._regions)],
-                "most_losses": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
+                "most_lost": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
                 "chosen": chosen,
                 "slots": free.slots,
             }
             rows = await session.execute(_NEXT, parameters)
             found = rows.all()
             wanted = free.slots
-            if free.suspects is None and any(losses > _SUSPECTED for *_, losses in found):
+            if free.suspects is None and any(lost > _SUSPECTED for *_, lost in found):
                 free.suspects = await self._free_for_suspects(session)
-            chosen += [job_id for job_id, source, target, losses in found if free.take(source, target, losses=losses)]
+            chosen += [job_id for job_id, source, target, lost in found if free.take(source, target, lost_workers=lost)]
             if len(found) < wanted or free.slots == wanted:
                 break
         return chosen
@@ -238,7 +238,7 @@ class JobQueue:
     async def _free_for_suspects(self, session: AsyncSession) -> int:
         """Return how many jobs that are suspected of killing their workers may start."""
         running = select(SyncJobRow.id).where(
-            SyncJobRow.status == JobStatus.RUNNING.value, QUEUED, SyncJobRow.losses > _SUSPECTED
+            SyncJobRow.status == JobStatus.RUNNING.value, QUEUED, SyncJobRow.lost_workers > _SUSPECTED
         )
         return 1 if await session.scalar(running.limit(1)) is None else 0
 
@@ -256,14 +256,14 @@ class _Remaining:
     capacity: Capacity
     suspects: int | None = None
 
-    def take(self, source: str, target: str, *, losses: int) -> bool:
-        if losses > _SUSPECTED and not self.suspects:
+    def take(self, source: str, target: str, *, lost_workers: int) -> bool:
+        if lost_workers > _SUSPECTED and not self.suspects:
             return False
         if self.regions.get(target, 1) <= 0 or not self.capacity.take((RegionId(source), RegionId(target))):
             return False
         if target in self.regions:
             self.regions[target] -= 1
-        if losses > _SUSPECTED:
+        if lost_workers > _SUSPECTED:
             self.suspects = 0
         self.slots -= 1
         return True

@@ -38,8 +38,8 @@ def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO
 def describe_gaps(gaps: Gaps) -> list[str]:
     """Describe which referrers of an image may be missing, and why; empty if none is missing."""
     sentences: list[str] = []
-    if gaps.unsearched is not None:
-        sentences.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
+    if gaps.search_error is not None:
+        sentences.append(f"signatures and other referrers could not be searched for: {gaps.search_error}")
     if gaps.left_behind:
         names = list(gaps.left_behind)
         count = "1 referrer" if len(names) == 1 else f"{len(names)} referrers"

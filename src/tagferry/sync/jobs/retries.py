@@ -50,7 +50,7 @@ class JobRetry:
         if not error.is_retryable and not (job.is_automatic and isinstance(error, Untrusted)):
             return None
         now = self.clock()
-        number, since = job.attempts + 1, job.failing_since or now
+        number, since = job.failures + 1, job.failing_since or now
         if job.started_at is not None and now - job.started_at > self.longest and bytes_done > job.bytes_done:
             # It made progress for so long that this is a new failure. Time alone does not prove that: a registry that
             # accepts requests and never responds takes as long to fail them.

@@ -57,13 +57,13 @@ def report_update(change: JobUpdate, *, worker_id: int) -> tuple[Update, dict[st
     """
     values: dict[str, Any] = {
         name: value
-        for name in ("reason", "digest", "bytes_total", "bytes_done", "unsearched")
+        for name in ("reason", "digest", "bytes_total", "bytes_done", "search_error")
         if (value := getattr(change, name)) is not None
     }
     if change.rewritten is not None:
         values["rewritten"] = document(change.rewritten)
     if (attempt := change.attempt) is not None:
-        values |= {"attempts": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
+        values |= {"failures": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
         if attempt.next_at is not None:
             values["next_attempt_at"] = attempt.next_at
     parameters = {f"new_{name}": value for name, value in values.items()}
@@ -135,8 +135,8 @@ def to_job(row: SyncJobRow) -> SyncJob:
         bytes_total=row.bytes_total,
         bytes_done=row.bytes_done,
         rewritten=_rewritten(row.rewritten),
-        starts=row.starts,
         attempts=row.attempts,
+        failures=row.failures,
         failing_since=row.failing_since,
         next_attempt_at=row.next_attempt_at,
         last_error=row.last_error,

@@ -114,7 +114,7 @@ class Runner:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            last = f"; the last error was: {job.last_error}" if job.attempts else ""
+            last = f"; the last error was: {job.last_error}" if job.failures else ""
             return _ended(run, JobStatus.TIMEOUT, f"the request's deadline passed{last}")
         except TagferryError as error:
             run.error, run.is_known = error, True
@@ -125,7 +125,7 @@ class Runner:
                     "scheduled a retry of a tag",
                     job=job.id,
                     tag=job.tag,
-                    attempts=attempt.number,
+                    failures=attempt.number,
                     seconds=seconds,
                     reason=attempt.error,
                 )
@@ -161,9 +161,9 @@ def _ended(
 ) -> JobUpdate:
     if outcome is None:
         return _changed(run, status, reason=reason, attempt=attempt)
-    unsearched = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
+    search_error = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
     return _changed(
-        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, unsearched=unsearched
+        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, search_error=search_error
     )
 
 

@@ -20,7 +20,7 @@ SEARCH_LIMIT = 10
 """How often a rule repeats the search for a tag: over about 14 hours."""
 
 _SUCCESS = SyncJobRow.status == JobStatus.SUCCESS.value
-_UNSEARCHED = SyncJobRow.unsearched.is_not(None)
+_SEARCH_FAILED = SyncJobRow.search_error.is_not(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ReferrerSearches:
             # The index of this condition holds hardly any rows.
             rows = await session.scalars(
                 select(SyncJobRow.tag)
-                .where(*_from(source), *_to(target), SyncJobRow.tag.in_(tags), _UNSEARCHED)
+                .where(*_from(source), *_to(target), SyncJobRow.tag.in_(tags), _SEARCH_FAILED)
                 .distinct()
             )
             return frozenset([Tag(tag) for tag in rows if await _is_unfinished(session, source, target, Tag(tag))])
@@ -59,7 +59,7 @@ class ReferrerSearches:
         async with self._database.read() as session:
             rows = await session.execute(
                 select(SyncJobRow.target_region, SyncJobRow.target_namespace, SyncJobRow.tag)
-                .where(*_from(source), _UNSEARCHED)
+                .where(*_from(source), _SEARCH_FAILED)
                 .distinct()
             )
             found: dict[Target, set[Tag]] = {}
@@ -81,26 +81,26 @@ class ReferrerSearches:
 
 
 async def _is_unfinished(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> bool:
-    last = select(SyncJobRow.unsearched).where(*_from(source), *_to(target), SyncJobRow.tag == tag, _SUCCESS)
+    last = select(SyncJobRow.search_error).where(*_from(source), *_to(target), SyncJobRow.tag == tag, _SUCCESS)
     return await session.scalar(last.order_by(SyncJobRow.id.desc()).limit(1)) is not None
 
 
 async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> datetime | None:
     """Return when the next search is due; None if the search is complete or has been repeated often enough."""
     rows = await session.execute(
-        select(SyncJobRow.status, SyncJobRow.unsearched, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
+        select(SyncJobRow.status, SyncJobRow.search_error, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
         .where(*_from(source), *_to(target), SyncJobRow.tag == tag, SyncJobRow.status.not_in(OPEN))
         # As an expression, because SQLite would follow an index of ids through all jobs of the repository.
         .order_by((SyncJobRow.id + 0).desc())
         .limit(SEARCH_LIMIT + 1)
     )
     searched, ended_at, is_unfinished = 0, None, False
-    for status, unsearched, at in rows:
-        if status == JobStatus.SUCCESS.value and unsearched is None:
+    for status, search_error, at in rows:
+        if status == JobStatus.SUCCESS.value and search_error is None:
             break
         # Failed jobs count too, so that a tag is not started forever.
         searched, ended_at = searched + 1, ended_at or at
-        is_unfinished = is_unfinished or unsearched is not None
+        is_unfinished = is_unfinished or search_error is not None
     if ended_at is None or not is_unfinished or searched > SEARCH_LIMIT:
         return None
     due: datetime = ended_at + min(SHORTEST_PAUSE * 2 ** (searched - 1), LONGEST_PAUSE)

@@ -66,7 +66,7 @@ class JobStore:
     async def create(
         self,
         request: SyncRequest,
-        starts: Sequence[NewJob],
+        new_jobs: Sequence[NewJob],
         *,
         max_concurrent_requests_per_user: int,
         claim: Claim | None = None,
@@ -80,27 +80,27 @@ class JobStore:
             Throttled: the caller has reached the limit of active requests.
             NotFound: an organization was deleted after the caller was authorized.
         """
-        if not starts:
+        if not new_jobs:
             return {}
         async with self._database.write() as session:
             await self._lock_route(session, request)
             await require_organizations(session, request)
             open_jobs = _handles(await session.execute(_OPEN_JOBS, _route_parameters(request)))
             joined = {tag: place for tag, place in open_jobs.items() if place.override == request.override}
-            wanted = [start for start in starts if start.tag not in joined]
-            work = [start for start in wanted if not start.status.has_ended]
+            wanted = [new_job for new_job in new_jobs if new_job.tag not in joined]
+            work = [new_job for new_job in wanted if not new_job.status.has_ended]
             fair_position = (
                 await next_fair_position(session, request, limit=max_concurrent_requests_per_user) if work else 0
             )
             created = await insert_jobs(session, request, wanted, open_jobs, fair_position=fair_position)
-            places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
-            for start in wanted:
-                places[start.tag] = JobHandle(created[start.tag], status=start.status, override=request.override)
+            places = {new_job.tag: joined[new_job.tag] for new_job in new_jobs if new_job.tag in joined}
+            for new_job in wanted:
+                places[new_job.tag] = JobHandle(created[new_job.tag], status=new_job.status, override=request.override)
             claimed = await claim(session) if work and claim is not None else ()
-            for start in work:
-                if places[start.tag].id in claimed:
-                    places[start.tag] = replace(places[start.tag], status=JobStatus.RUNNING)
-            if any(places[start.tag].id not in claimed for start in work):
+            for new_job in work:
+                if places[new_job.tag].id in claimed:
+                    places[new_job.tag] = replace(places[new_job.tag], status=JobStatus.RUNNING)
+            if any(places[new_job.tag].id not in claimed for new_job in work):
                 await self._bus.publish(session, JOBS_READY, [1])
         return places
 
@@ -393,7 +393,7 @@ _OPEN_JOBS = (
     .order_by(SyncJobRow.id + 0)
 )
 _EXPIRED = case(
-    (SyncJobRow.attempts == 0, "timed out while queued"),
+    (SyncJobRow.failures == 0, "timed out while queued"),
     else_="timed out before the next attempt; the last error was: " + SyncJobRow.last_error,
 )
 _NEXT_ATTEMPT = select(func.min(SyncJobRow.next_attempt_at)).where(SyncJobRow.next_attempt_at.is_not(None))

@@ -24,7 +24,7 @@ def tag(name: str, *, days: float, built: float | None = None, attached: bool = 
     digest = Digest.of(name.encode())
     pushed_at = NOW - timedelta(days=days)
     built_at = None if built is None else NOW - timedelta(days=built)
-    return TagRecord(Tag(name), digest), ObservedTag(digest, pushed_at, built_at, is_attachment=attached)
+    return TagRecord(Tag(name), digest), ObservedTag(digest, pushed_at, built_at, is_attached_artifact=attached)
 
 
 def gone(tags: list[tuple[TagRecord, ObservedTag]], *rules: dict[str, Any]) -> list[tuple[str, str]]:

@@ -145,6 +145,8 @@ LOCKED_NAMES = 20
 """Names or access keys whose failed authentications are counted for one address."""
 LOCKOUT_ADDRESSES = 10_000
 """Addresses for which failed authentications are counted."""
+LOGIN_RESULTS_UNSENT = 1000
+"""Failed logins that wait to be reported to the other processes of the database; the oldest are dropped."""
 AUDITED_PATH_CHARACTERS = 1000
 """Characters of a request's path in its line of the audit log."""
 FORWARDED_HOPS = 16

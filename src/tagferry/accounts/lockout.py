@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from tagferry import bounds
 from tagferry.addresses import client_source
@@ -29,12 +30,23 @@ _Names = OrderedDict[str, _Failures]
 """Failures from one address by the claimed name or key, the latest last."""
 
 
+class OnResult(Protocol):
+    """Receives failures, and the first right login after failures."""
+
+    def __call__(self, claimed: str, address: str, *, is_key: bool, has_failed: bool) -> None:
+        """Receive one."""
+        ...
+
+
 class Lockout:
     """Counts failures by claimed name and address, so that one client cannot lock out another.
 
     Each address has its own tables of bounded size, one for names and one for access keys. When all names in it are
     locked, a further name is refused, since it would evict a lock. A further access key evicts the first one: its
     secret cannot be guessed.
+
+    Attributes:
+        on_result: receives what was counted here, for the other processes.
     """
 
     def __init__(
@@ -44,6 +56,7 @@ class Lockout:
         self._seconds = seconds
         self._clock = clock
         self._sources: OrderedDict[tuple[str, bool], _Names] = OrderedDict()
+        self.on_result: OnResult | None = None
 
     def check(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Raise LoginThrottled while the name or key is locked."""
@@ -64,29 +77,45 @@ class Lockout:
             )
 
     def failed(self, claimed: str, address: str, *, is_key: bool = False) -> None:
-        """Count a failed attempt."""
+        """Count a failed attempt, and report it."""
+        self.count_failure(claimed, address, is_key=is_key)
+        if self.on_result is not None:
+            self.on_result(claimed[:_LONGEST], address, is_key=is_key, has_failed=True)
+
+    def succeeded(self, claimed: str, address: str, *, is_key: bool = False) -> None:
+        """Forget the failures, and report it if there were any."""
+        if self.forget(claimed, address, is_key=is_key) and self.on_result is not None:
+            self.on_result(claimed[:_LONGEST], address, is_key=is_key, has_failed=False)
+
+    def count_failure(self, claimed: str, address: str, *, is_key: bool = False) -> None:
+        """Count a failed attempt, in this or another process."""
         source, claimed = (client_source(address), is_key), claimed[:_LONGEST]
         names = self._sources.setdefault(source, OrderedDict())
         self._sources.move_to_end(source)
         if claimed not in names and len(names) >= bounds.LOCKED_NAMES:
+            if not is_key and all(map(self._is_locked, names.values())):
+                # `check` refuses further names, but another process may not know of these locks yet.
+                return
             self._forget_one(names)
         failures = names.setdefault(claimed, _Failures(count=0, last=0.0))
-        failures.count += 1
+        failures.count = failures.count + 1 if self._left(failures) > 0 else 1
         failures.last = self._clock()
         names.move_to_end(claimed)
         if len(self._sources) > bounds.LOCKOUT_ADDRESSES:
             self._evict()
 
-    def succeeded(self, claimed: str, address: str, *, is_key: bool = False) -> None:
-        """Forget the failures."""
+    def forget(self, claimed: str, address: str, *, is_key: bool = False) -> bool:
+        """Forget the failures; returns whether there were any."""
         if not self._sources:
-            return
+            return False
         source = client_source(address), is_key
         names = self._sources.get(source)
-        if names is not None:
-            names.pop(claimed[:_LONGEST], None)
-            if not names:
-                del self._sources[source]
+        if names is None:
+            return False
+        failures = names.pop(claimed[:_LONGEST], None)
+        if not names:
+            del self._sources[source]
+        return failures is not None
 
     def is_suspect(self, address: str) -> bool:
         """Return whether a password from this address was wrong lately."""

@@ -12,6 +12,7 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.shared_lockout import share
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.accounts.tokens import Tokens
@@ -58,15 +59,20 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
     """
     async with open_backend(settings, slots=slots) as backend:
         downloads = Downloads(backend.accounts.database)
+        accounts, limits = backend.accounts, settings.limits
+        lockout = Lockout(attempts=limits.lockout_failure_attempts, seconds=limits.lockout_duration_seconds)
         try:
-            async with open_signatures(backend.accounts.database, backend.accounts.supervisor) as signatures:
-                services = _services(settings, backend, signatures, downloads)
+            async with (
+                open_signatures(accounts.database, accounts.supervisor) as signatures,
+                share(lockout, accounts.database, accounts.bus, accounts.supervisor),
+            ):
+                services = _services(settings, backend, signatures, lockout, downloads)
                 regions = backend.sync.regions
                 listeners = [
                     _listener(regions[name], region, services) for name, region in settings.served_regions.items()
                 ]
                 yield App(
-                    accounts=backend.accounts,
+                    accounts=accounts,
                     services=services,
                     worker=backend.sync.worker,
                     listeners=tuple(listeners),
@@ -75,13 +81,12 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
             await downloads.close()
 
 
-def _services(settings: Settings, backend: Backend, signatures: UsedSignatures, downloads: Downloads) -> Services:
+def _services(
+    settings: Settings, backend: Backend, signatures: UsedSignatures, lockout: Lockout, downloads: Downloads
+) -> Services:
     accounts, sync, automation = backend.accounts, backend.sync, backend.automation
     database = accounts.database
     tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_lifetime_hours))
-    lockout = Lockout(
-        attempts=settings.limits.lockout_failure_attempts, seconds=settings.limits.lockout_duration_seconds
-    )
     return Services(
         settings=settings,
         database=database,

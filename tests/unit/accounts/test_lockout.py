@@ -194,3 +194,23 @@ def test_of_what_is_longer_than_any_name_the_beginning_is_kept(clock: Clock):
         lockout.check("x" * 1_000_000, HOME)
     assert len(locked.value.message) < 200
     assert list(lockout._sources[HOME, False]) == ["x" * 64]
+
+
+def test_failures_reported_by_another_process_do_not_add_to_expired_ones(lockout: Lockout, clock: Clock):
+    for _ in range(3):
+        lockout.count_failure("carol", HOME)
+        lockout.count_failure("dave", HOME)
+        clock.now += 61
+
+    lockout.check("carol", HOME)
+
+
+def test_a_name_reported_by_another_process_evicts_no_lock(lockout: Lockout):
+    names = [f"name {number}" for number in range(bounds.LOCKED_NAMES)]
+    for name in names:
+        fail(lockout, 3, name)
+    lockout.count_failure("another", HOME)
+
+    for name in names:
+        with pytest.raises(Throttled, match=f"{name} is locked"):
+            lockout.check(name, HOME)

@@ -41,3 +41,23 @@ class Spliceable(AsyncIterator[bytes]):
     def pieces(self) -> AsyncIterator[bytes | Flow]:
         """Return the same content as chunks and flows; only the target verifies the bytes of flows."""
         return self._pieces()
+
+
+class FileContent(AsyncIterator[bytes]):
+    """A part of a file that needs no verification, which a reader may instead take from the file itself.
+
+    Args:
+        chunks: the same bytes as chunks.
+        file: the descriptor of the file, which stays open while this is read.
+        offset: the first byte.
+        count: the number of bytes.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], file: int, *, offset: int, count: int) -> None:
+        self._chunks = chunks
+        self.file = file
+        self.offset = offset
+        self.count = count
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -91,6 +92,10 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
         assert f"self.{attribute} = " in cycle
     assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
     assert "self.waiting_for_100_continue = expect_100_continue" in cycle
+    # A part of a file is subtracted before the empty end of the body is sent.
+    assert "self.expected_content_length = int(" in cycle
+    assert inspect.iscoroutinefunction(FlowControl.drain)
+    assert "self.flow = FlowControl(transport)" in inspect.getsource(HttpToolsProtocol.connection_made)
     assert vars(ServerState()).keys() == {"total_requests", "connections", "tasks", "default_headers"}
     assert "self.connections.discard(self)" in inspect.getsource(HttpToolsProtocol.connection_lost)
 

@@ -110,7 +110,7 @@ class RegistryApp:
         with suppress(ClientDisconnected):
             try:
                 response = await self._respond(request)
-                await response.send(answer, receive, method=request.method)
+                await response.send(answer, receive, method=request.method, sends_files=asgi.sends_files(scope))
             except ClientDisconnected:
                 raise
             except Exception as error:

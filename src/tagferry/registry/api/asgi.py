@@ -15,11 +15,17 @@ from tagferry.errors import TooLarge
 from tagferry.metrics import BOUND_REACHED
 from tagferry.registry.api.access import Login
 from tagferry.registry.errors import ClientStalled
+from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed
+from tagferry.streams import FileContent
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+SEND_FILE = "http.response.zerocopysend"
+"""The extension of ASGI by which a server sends a part of a file itself, here given by its descriptor. Source: the ASGI
+specification, "Extensions". An error of the disk is raised to the application."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -44,6 +50,11 @@ def parameters_of(text: str) -> Sequence[tuple[str, str]]:
 def mark_as_shed(scope: Scope) -> None:
     """Mark a request as shed because of too many requests, so that the server slows its connection down."""
     scope.setdefault("state", {})["is_shed"] = True
+
+
+def sends_files(scope: Scope) -> bool:
+    """Return whether the server of a request sends parts of files itself."""
+    return SEND_FILE in scope.get("extensions", ())
 
 
 class ClientDisconnected(Exception):
@@ -159,11 +170,18 @@ class Response:
     body: bytes = b""
     stream: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]] | None = None
 
-    async def send(self, send: Send, receive: Receive, *, method: str) -> None:
-        """Send the response; for a HEAD request, only its headers.
+    async def send(self, send: Send, receive: Receive, *, method: str, sends_files: bool = False) -> None:
+        """Send the response.
+
+        Args:
+            send: sends a message to the server.
+            receive: receives a message from the server.
+            method: the request's method; for HEAD only the headers are sent.
+            sends_files: whether the server sends parts of files itself.
 
         Raises:
             ClientDisconnected: the client disconnected; reading stops.
+            DiskFailed: the disk failed while the server read from it.
         """
         if self.stream is None or method == "HEAD":
             await self._start(send)
@@ -172,6 +190,9 @@ class Response:
         # Opened before the status is sent, so that a failure can still become an error response.
         async with self.stream() as chunks:
             await self._start(send)
+            if sends_files and isinstance(chunks, FileContent):
+                await _send_file(chunks, send)
+                return
             await _send_all(chunks, int(self.headers["Content-Length"]), send, receive)
 
     async def _start(self, send: Send) -> None:
@@ -180,6 +201,15 @@ class Response:
             headers["Content-Length"] = str(len(self.body))
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": encoded})
+
+
+async def _send_file(content: FileContent, send: Send) -> None:
+    message = {"type": SEND_FILE, "file": content.file, "offset": content.offset, "count": content.count}
+    try:
+        await send({**message, "more_body": True})
+    except (OSError, EOFError) as error:
+        raise DiskFailed(DISK_FAILED) from error
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_all(chunks: AsyncIterator[bytes], length: int, send: Send, receive: Receive) -> None:

@@ -14,6 +14,7 @@ from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.page_cache import NotCached
 from tagferry.registry.storage.spool import read_ahead, verified_chunks
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads
+from tagferry.streams import FileContent
 
 _CONCURRENT_VERIFICATIONS = 4
 """Large blobs that are verified concurrently; the other threads stay available for short operations."""
@@ -63,10 +64,11 @@ class BlobReads:
                 yield _slice(opened.content, offset, length)
                 return
             chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
-            given = chunks
+            verifying = None
+            given: AsyncIterator[bytes] = _file_content(chunks, opened, offset, length)
             if not is_part and not opened.is_verified:
                 on_verified = partial(self._integrity.remember, opened.found)
-                given = verified_chunks(chunks, digest, self._threads, on_verified=on_verified)
+                given = verifying = verified_chunks(chunks, digest, self._threads, on_verified=on_verified)
             try:
                 yield given
             except (Corrupt, DiskFailed):
@@ -74,7 +76,8 @@ class BlobReads:
                 await self._threads.run(self._blobs.find, repository, digest, thorough=True)
                 raise
             finally:
-                await given.aclose()
+                if verifying is not None:
+                    await verifying.aclose()
                 await chunks.aclose()
 
     async def _open(self, repository: RepositoryName, digest: Digest) -> OpenedBlob:
@@ -100,3 +103,10 @@ async def _slice(content: bytes, offset: int, length: int | None) -> AsyncGenera
     piece = content[offset : None if length is None else offset + length]
     if piece:
         yield piece
+
+
+def _file_content(chunks: AsyncIterator[bytes], opened: OpenedBlob, offset: int, length: int | None) -> FileContent:
+    count = max(0, opened.found.st_size - offset)
+    return FileContent(
+        chunks, opened.file.fileno(), offset=offset, count=count if length is None else min(count, length)
+    )

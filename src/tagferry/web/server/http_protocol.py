@@ -25,6 +25,7 @@ from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
+from tagferry.web.server.file_responses import EXTENSIONS, FileResponses
 from tagferry.web.server.progress import Progress, acknowledged_bytes
 from tagferry.web.server.refusals import NOSNIFF, raw_refusal
 
@@ -94,12 +95,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
         self._sending = Progress(limits.stall_timeout_seconds)
         self._taking = Progress(limits.stall_timeout_seconds)
+        self._files: FileResponses | None = None
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._response_transport: Any = _ResponseTransport(transport, self._close)
+        self._files = FileResponses.on(transport, self.flow.drain)
         self._slot.close = transport.abort
         self._deadline = self.loop.time() + self._limits.header_timeout_seconds
         if not self._slot.is_held:
@@ -113,6 +116,8 @@ class BoundedProtocol(HttpToolsProtocol):
             # uvicorn notifies only the last request, which may be one that was pipelined behind this one.
             self._answering.disconnected = True
             self._answering.message_event.set()
+        if self._files is not None:
+            self._files.stop()
         self.pipeline.clear()
 
     def check(self, now: float) -> None:
@@ -155,7 +160,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_not_taken(self, now: float) -> bool:
         """Return whether the client reads the response too slowly."""
-        moved = acknowledged_bytes(self.transport) if self.transport.get_write_buffer_size() else None
+        is_waiting = self.transport.get_write_buffer_size() or (self._files is not None and self._files.wait_for_client)
+        moved = acknowledged_bytes(self.transport) if is_waiting else None
         if moved is None:
             self._taking.restart()
             return False
@@ -278,6 +284,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 raise _Refused(405, "CONNECT is not supported: this server is not a proxy")
             self._is_upgrade = True
             return
+        if self._files is not None:
+            self.scope["extensions"] = EXTENSIONS
         super().on_headers_complete()
         self.cycle.transport = self._response_transport
         self._in_head, self._in_body = False, True
@@ -325,6 +333,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering = cycle
         self._slot.working()
         # Context variables of the previous request, such as its caller, must not apply to this one.
+        if self._files is not None:
+            app = self._files.around(app, cycle)
         task = self.loop.create_task(cycle.run_asgi(app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

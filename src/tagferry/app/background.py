@@ -142,8 +142,18 @@ def _webhook(given: WebhookSettings) -> Webhook:
     secret = given.secret.get_secret_value() if given.secret else None
     tls = ClientTls(ca_file=given.ca_file, ca_only=given.ca_only)
     tls.check()
-    rest = given.model_dump(exclude={"secret", "organizations", "ca_file", "ca_only"})
-    return Webhook(secret=secret, organizations=frozenset(given.organizations), tls=tls, **rest)
+    return Webhook(
+        url=given.url,
+        secret=secret,
+        tls=tls,
+        proxy=given.proxy,
+        seconds=given.timeout_seconds,
+        attempts=given.max_attempts,
+        trigger_mode=given.trigger_mode,
+        cluster_id=given.cluster_id,
+        cluster_name=given.cluster_name,
+        organizations=frozenset(given.organizations),
+    )
 
 
 async def _cancel(task: asyncio.Task[NoReturn]) -> None:

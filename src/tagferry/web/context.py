@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
@@ -72,11 +72,13 @@ class Context:
 
     Attributes:
         region: the region whose address received the request.
+        response: headers that are added to the response.
     """
 
     region: Region
     services: Services
     request: Request
+    response: Response
 
     @property
     def caller(self) -> Caller:
@@ -114,8 +116,9 @@ class Context:
 
 
 # A coroutine, because FastAPI runs other dependencies in a thread, which takes longer.
-async def _context(request: Request) -> Context:
-    return Context(region=request.app.state.region, services=request.app.state.services, request=request)
+async def _context(request: Request, response: Response) -> Context:
+    state = request.app.state
+    return Context(region=state.region, services=state.services, request=request, response=response)
 
 
 RequestContext = Annotated[Context, Depends(_context)]

@@ -2,13 +2,17 @@
 
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 def date(moment: datetime | None) -> str:
     """Format a time as SWR does, in UTC with microseconds. An unknown time is the start of 1970."""
-    return (moment or _UNKNOWN).astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    moment = moment or _UNKNOWN
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat("T", "microseconds")[: -len("+00:00")] + "Z"
 
 
 def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetime | None]:
@@ -16,6 +20,7 @@ def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetim
     return (moment is not None) == descending, moment
 
 
+@lru_cache(maxsize=4096)
 def number(*names: str) -> int:
     """Return a stable positive id of 31 bits for a resource that has only names."""
     return int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:4], "big") >> 1

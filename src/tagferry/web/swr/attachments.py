@@ -1,9 +1,9 @@
 """Attached artifacts: those of a tag's image, and the tags of the image that an artifact is attached to."""
 
-from typing import Any
+from typing import Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog import ReferrerDetails, describe_referrer, find_tag, list_referrers, list_subject_tags
@@ -11,6 +11,7 @@ from tagferry.catalog.contents import BoundedReader
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page
 from tagferry.web.swr.repository_views import as_missing_tag
@@ -21,7 +22,7 @@ _ACCESSORIES = {"default": 10, "maximum": 100}
 _REFERENCES = {"default": 10, "maximum": 10}
 
 
-class Accessory(BaseModel):
+class Accessory(ResponseModel):
     """An artifact attached to an image."""
 
     id: int
@@ -36,15 +37,33 @@ class Accessory(BaseModel):
     created_at: str
     updated_at: str
 
+    @classmethod
+    def of(cls, context: Context, name: RepositoryName, details: ReferrerDetails) -> Self:
+        """Return an artifact of this repository."""
+        one = details.referrer
+        return cls(
+            id=number(context.region.id, name, one.digest, one.tag or ""),
+            domain_id=context.caller.domain_id,
+            namespace_name=name.namespace,
+            repo_name=name.repository,
+            sig_tag=one.tag or "",
+            sig_digest=one.digest,
+            target_digest=one.subject,
+            size=details.size,
+            type=one.kind,
+            created_at=date(details.created),
+            updated_at=date(details.updated),
+        )
 
-class Accessories(BaseModel):
+
+class Accessories(ResponseModel):
     """The response of ListRepoAccessories."""
 
     total: int
     accessories: list[Accessory]
 
 
-class References(BaseModel):
+class References(ResponseModel):
     """The response of ListReferences. `next_marker` is present if there are more tags."""
 
     next_marker: str | None = None
@@ -52,7 +71,7 @@ class References(BaseModel):
     tags: list[str]
 
 
-@router.get(f"{_TAG}/accessories", operation_id="ListRepoAccessories", response_model=Accessories)
+@router.get(f"{_TAG}/accessories", operation_id="ListRepoAccessories")
 async def list_accessories(
     namespace: str,
     repository: str,
@@ -60,7 +79,7 @@ async def list_accessories(
     context: RequestContext,
     limit: str | None = None,
     offset: str | None = None,
-) -> dict[str, Any]:
+) -> Accessories:
     """List the signatures and other artifacts attached to a tag's image."""
     page = Page.parse({"limit": limit, "offset": offset}, **_ACCESSORIES)
     wanted = Tag(tag)
@@ -72,16 +91,13 @@ async def list_accessories(
     reader = BoundedReader(store)
     shown = found[page.offset : page.offset + page.limit]
     described = [await describe_referrer(store, name, one, reader) for one in shown]
-    return {
-        "total": len(found),
-        "accessories": [_accessory(context, name, details) for details in described if details is not None],
-    }
+    accessories = [Accessory.of(context, name, details) for details in described if details is not None]
+    return Accessories(total=len(found), accessories=accessories)
 
 
 @router.get(
     f"{_TAG}/references",
     operation_id="ListReferences",
-    response_model=References,
     response_model_exclude_none=True,
 )
 async def list_references(
@@ -91,7 +107,7 @@ async def list_references(
     context: RequestContext,
     limit: str | None = None,
     marker: str | None = None,
-) -> dict[str, Any]:
+) -> References:
     """List the tags of the image that a tagged artifact, such as a signature, is attached to."""
     size = Page.parse({"limit": limit}, **_REFERENCES).limit
     wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
@@ -99,27 +115,10 @@ async def list_references(
     async with as_missing_tag(context, name, wanted):
         found = [one for one in await list_subject_tags(context.region.store, name, wanted) if one > after]
     has_more = len(found) > size
-    return {"tags": found[:size], "has_more": has_more, "next_marker": found[size - 1] if has_more else None}
+    return References(tags=found[:size], has_more=has_more, next_marker=found[size - 1] if has_more else None)
 
 
 async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     return name
-
-
-def _accessory(context: Context, name: RepositoryName, details: ReferrerDetails) -> dict[str, Any]:
-    one = details.referrer
-    return {
-        "id": number(context.region.id, name, one.digest, one.tag or ""),
-        "domain_id": context.caller.domain_id,
-        "namespace_name": name.namespace,
-        "repo_name": name.repository,
-        "sig_tag": one.tag or "",
-        "sig_digest": one.digest,
-        "target_digest": one.subject,
-        "size": details.size,
-        "type": one.kind,
-        "created_at": date(details.created),
-        "updated_at": date(details.updated),
-    }

@@ -1,16 +1,14 @@
 """`sync_repo`: rules for automatic synchronization."""
 
-from typing import Any
-
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from tagferry.automation.rules.store import Rule, RuleSpec
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import CamelCaseModel, Time
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 
 router = APIRouter(tags=["automatic synchronization"])
@@ -45,20 +43,20 @@ class DeleteSyncRepoBody(_Target):
     """The body of DeleteImageSyncRepo."""
 
 
-class SyncRepoItem(BaseModel):
+class SyncRepoItem(CamelCaseModel):
     """A rule for automatic synchronization."""
 
     id: int
-    createdAt: str  # noqa: N815
-    updatedAt: str  # noqa: N815
-    domainID: str  # noqa: N815
-    domainName: str  # noqa: N815
-    namespace: str
-    repoName: str  # noqa: N815
-    remoteNamespace: str  # noqa: N815
-    remoteRegionId: str  # noqa: N815
+    created_at: Time
+    updated_at: Time
+    domain_id: str = Field(serialization_alias="domainID")
+    domain_name: str
+    namespace: str = Field(validation_alias=AliasPath("source", "namespace"))
+    repository: str = Field(validation_alias=AliasPath("source", "repository"), serialization_alias="repoName")
+    target_namespace: str = Field(serialization_alias="remoteNamespace")
+    target_region: str = Field(serialization_alias="remoteRegionId")
     override: bool
-    syncAuto: bool  # noqa: N815
+    sync_auto: bool
 
 
 @router.post(_RULES, operation_id="CreateImageSyncRepo", dependencies=[Depends(require_json)])
@@ -77,10 +75,10 @@ async def create(namespace: str, repository: str, body: CreateSyncRepoBody, cont
 
 
 @router.get(_RULES, operation_id="ListImageAutoSyncReposDetails", response_model=list[SyncRepoItem])
-async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[Rule]:
     """List the rules of a repository, oldest first."""
     source = _source(namespace, repository, context)
-    return [_item(rule) for rule in await context.services.rules.of_repository(context.caller, source)]
+    return await context.services.rules.of_repository(context.caller, source)
 
 
 @router.delete(_RULES, operation_id="DeleteImageSyncRepo", dependencies=[Depends(require_json)])
@@ -93,19 +91,3 @@ async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, cont
 
 def _source(namespace: str, repository: str, context: Context) -> RepositoryRef:
     return RepositoryRef(context.region.id, Namespace(namespace), Repository.from_path(repository))
-
-
-def _item(rule: Rule) -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "createdAt": date(rule.created_at),
-        "updatedAt": date(rule.updated_at),
-        "domainID": rule.domain_id,
-        "domainName": rule.domain_name,
-        "namespace": rule.source.namespace,
-        "repoName": rule.source.repository,
-        "remoteNamespace": rule.target_namespace,
-        "remoteRegionId": rule.target_region,
-        "override": rule.override,
-        "syncAuto": rule.sync_auto,
-    }

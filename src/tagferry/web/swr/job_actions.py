@@ -1,6 +1,6 @@
 """Cancel and retry sync jobs. These operations are extensions of tagferry."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.errors import Invalid, MissingField
@@ -9,9 +9,9 @@ from tagferry.sync.jobs.model import JobSelection
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import BELOW_REPOSITORY
-from tagferry.web.swr.synchronization import accepted
+from tagferry.web.swr.synchronization import Started
 
 router = APIRouter(tags=["synchronization"], dependencies=[Depends(require_json)])
 _LARGEST_ID = 10**18 - 1
@@ -26,41 +26,25 @@ class JobsBody(BaseModel):
     request_id: str | None = Field(None, alias="requestId", description="The request whose jobs are selected.")
 
 
-class Cancelled(BaseModel):
+class Cancelled(ResponseModel):
     """The response of CancelSyncJobs."""
 
     cancelled: list[int] = Field(description="The ids of the jobs that were cancelled.")
 
 
-class StartedJob(BaseModel):
-    """A job that was started or joined."""
-
-    id: int
-    tag: str
-
-
-class Started(BaseModel):
-    """The response of RetrySyncJobs, and of an asynchronous `sync_images`."""
-
-    request_id: str
-    jobs: list[StartedJob] = Field(description="Empty if no job had failed.")
-
-
-@router.post(f"{BELOW_REPOSITORY}/sync_job/cancel", operation_id="CancelSyncJobs", response_model=Cancelled)
-async def cancel_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
+@router.post(f"{BELOW_REPOSITORY}/sync_job/cancel", operation_id="CancelSyncJobs")
+async def cancel_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Cancelled:
     """Cancel the selected jobs that have not ended. `sync_images` then lists their tags as failed."""
     selection = _selection(namespace, repository, body, context)
-    return JSONResponse({"cancelled": await context.services.sync.cancel(context.caller, selection)})
+    return Cancelled(cancelled=await context.services.sync.cancel(context.caller, selection))
 
 
-@router.post(
-    f"{BELOW_REPOSITORY}/sync_job/retry", operation_id="RetrySyncJobs", response_model=Started, status_code=202
-)
-async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
+@router.post(f"{BELOW_REPOSITORY}/sync_job/retry", operation_id="RetrySyncJobs", status_code=202)
+async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Started:
     """Synchronize again the tags of those of the named jobs that ended as `failed`, `timeout` or `cancel`."""
     selection = _selection(namespace, repository, body, context)
     retried = await context.services.sync.retry(context.caller, selection, request_id=context.request_id)
-    return accepted(context, retried)
+    return Started.of(context.request_id, retried)
 
 
 def _selection(namespace: str, repository: str, body: JobsBody, context: Context) -> JobSelection:

@@ -2,36 +2,34 @@
 
 import base64
 from datetime import timedelta
-from typing import Any
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from fastapi import APIRouter
 
 from tagferry.accounts.temporary import parse_lifetime
 from tagferry.errors import Invalid, Unsupported
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 
 router = APIRouter(tags=["login"])
 
 
-class AuthInfo(BaseModel):
+class AuthInfo(ResponseModel):
     """`username:password` in base64, as in docker's `config.json`."""
 
     auth: str
 
 
-class LoginSecrets(BaseModel):
+class LoginSecrets(ResponseModel):
     """A registry's login, as the `auths` of docker's `config.json`."""
 
     auths: dict[str, AuthInfo]
 
 
-@router.post("/v2/manage/utils/secret", operation_id="CreateSecret", response_model=LoginSecrets)
+@router.post("/v2/manage/utils/secret", operation_id="CreateSecret")
 async def create_secret(
     context: RequestContext, projectname: str | None = None, duration_seconds: int | None = None
-) -> Response:
+) -> LoginSecrets:
     """Create a login secret for the region's registry.
 
     The header `X-Swr-Dockerlogin` has a `docker login` command without the registry's host.
@@ -42,15 +40,13 @@ async def create_secret(
     return await _login(context, region, duration_seconds)
 
 
-@router.post(
-    "/v2/manage/utils/authorizationtoken", operation_id="CreateAuthorizationToken", response_model=LoginSecrets
-)
-async def create_authorization_token(context: RequestContext) -> Response:
+@router.post("/v2/manage/utils/authorizationtoken", operation_id="CreateAuthorizationToken")
+async def create_authorization_token(context: RequestContext) -> LoginSecrets:
     """Create a login secret for the region's registry, like CreateSecret."""
     return await _login(context, "bearertoken", None)
 
 
-async def _login(context: Context, prefix: str, seconds: int | None) -> Response:
+async def _login(context: Context, prefix: str, seconds: int | None) -> LoginSecrets:
     region, settings = context.region, context.services.settings
     if not settings.regions[region.id].is_embedded:
         raise Unsupported(
@@ -63,10 +59,11 @@ async def _login(context: Context, prefix: str, seconds: int | None) -> Response
     secret = await context.services.temporary.create_login(context.caller, lifetime)
     username = f"{prefix}@{secret.access_key}"
     auth = base64.b64encode(f"{username}:{secret.password}".encode()).decode()
-    document: dict[str, Any] = {"auths": {region.registry_host: {"auth": auth}}}
-    headers = {
-        "X-Swr-Dockerlogin": f"docker login -u {username} -p {secret.password}",
-        "X-Swr-Expireat": date(secret.expires_at),
-        "Cache-Control": "no-store",
-    }
-    return JSONResponse(document, headers=headers)
+    context.response.headers.update(
+        {
+            "X-Swr-Dockerlogin": f"docker login -u {username} -p {secret.password}",
+            "X-Swr-Expireat": date(secret.expires_at),
+            "Cache-Control": "no-store",
+        }
+    )
+    return LoginSecrets(auths={region.registry_host: AuthInfo(auth=auth)})

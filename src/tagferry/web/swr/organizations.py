@@ -4,10 +4,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Organization, Permission
 from tagferry.catalog import has_tags, list_repositories
@@ -18,6 +18,7 @@ from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.queries import parse_filter
 
@@ -34,13 +35,13 @@ class CreateNamespaceBody(BaseModel):
     namespace: str
 
 
-class NamespaceItem(BaseModel):
+class NamespaceItem(ResponseModel):
     """An organization. `auth` is the caller's permission: 7 manage, 3 edit, 1 read."""
 
     id: int
     name: str
     creator_name: str
-    auth: int
+    permission: int = Field(serialization_alias="auth")
 
 
 class CountedNamespaceItem(NamespaceItem):
@@ -50,7 +51,7 @@ class CountedNamespaceItem(NamespaceItem):
     repo_count: int
 
 
-class NamespaceList(BaseModel):
+class NamespaceList(ResponseModel):
     """The response of ListNamespaces."""
 
     namespaces: list[CountedNamespaceItem]
@@ -70,12 +71,12 @@ async def create(body: CreateNamespaceBody, context: RequestContext) -> Response
     return JSONResponse({}, status_code=201)
 
 
-@router.get(ORGANIZATIONS, operation_id="ListNamespaces", response_model=NamespaceList)
+@router.get(ORGANIZATIONS, operation_id="ListNamespaces")
 async def list_all(
     context: RequestContext,
     namespace: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> dict[str, Any]:
+) -> NamespaceList:
     """List the organizations that the caller can read. `namespace`, also in `filter`, selects one by its exact name."""
     parameters = parse_filter(filter_)
     if parameters.get("mode", "visible") != "visible":
@@ -83,26 +84,29 @@ async def list_all(
     wanted = parameters.get("namespace") or namespace
     organizations, region = context.services.organizations, context.region.id
     found = await organizations.list_for(context.caller, region)
-    items = {organization.name: _item(organization) for organization in found}
+    items = {organization.name: NamespaceItem.model_validate(organization) for organization in found}
     if context.services.access.has_unrecorded_organizations(context.caller, region):
         for name in await _in_registry(context):
             items.setdefault(name, _unrecorded_item(context, name))
     names = [name for name in sorted(items) if wanted in (None, "", name)]
     users, repositories = await organizations.user_counts(region), await _count_repositories(context, names)
-    return {
-        "namespaces": [
-            items[name] | {"access_user_count": users.get(name, 0), "repo_count": repositories[name]} for name in names
+    return NamespaceList(
+        namespaces=[
+            CountedNamespaceItem(
+                **dict(items[name]), access_user_count=users.get(name, 0), repo_count=repositories[name]
+            )
+            for name in names
         ]
-    }
+    )
 
 
 @router.get(f"{ORGANIZATIONS}/{{namespace}}", operation_id="ShowNamespace", response_model=NamespaceItem)
-async def show(namespace: str, context: RequestContext) -> dict[str, Any]:
+async def show(namespace: str, context: RequestContext) -> Organization | NamespaceItem:
     """Show an organization."""
     name, region = Namespace(namespace), context.region.id
     organization = await context.services.access.require_organization(context.caller, region, name, Permission.READ)
     if organization is not None:
-        return _item(organization)
+        return organization
     if name in await _in_registry(context):
         return _unrecorded_item(context, name)
     raise NotFound(
@@ -190,20 +194,7 @@ async def _in_registry(context: Context) -> set[Namespace]:
     return found
 
 
-def _unrecorded_item(context: Context, name: Namespace) -> dict[str, Any]:
+def _unrecorded_item(context: Context, name: Namespace) -> NamespaceItem:
     """Return an organization that only the registry has, as administrators see it."""
-    return {
-        "id": number(context.region.id, name),
-        "name": name,
-        "creator_name": "",
-        "auth": int(Permission.MANAGE),
-    }
-
-
-def _item(organization: Organization) -> dict[str, Any]:
-    return {
-        "id": organization.id,
-        "name": organization.name,
-        "creator_name": organization.creator_name,
-        "auth": int(organization.permission),
-    }
+    known_id = number(context.region.id, name)
+    return NamespaceItem(id=known_id, name=name, creator_name="", permission=Permission.MANAGE)

@@ -1,9 +1,8 @@
 """The overview, quotas, reports, feature gates and API versions."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from fastapi import APIRouter
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog.contents import BoundedReader
@@ -14,8 +13,9 @@ from tagferry.quotas import UNLIMITED, Limits
 from tagferry.registry.storage.quotas import Usage
 from tagferry.registry.storage.store import DiskStore
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.iam.versions import KeystoneVersions, list_versions
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.iam.versions import KeystoneVersions
+from tagferry.web.json_response import ModelResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.organizations import organization_limit
 from tagferry.web.swr.repository_views import list_readable, view
 
@@ -24,8 +24,10 @@ _AT_ONCE = 4
 _OWN = 100
 _VERSION = "v2"
 
+QuotaKey = Literal["namespace", "repository", "storage", "upload"]
 
-class Overview(BaseModel):
+
+class Overview(ResponseModel):
     """The response of ShowDomainOverview. `namspace_num` is SWR's spelling."""
 
     domain_id: str
@@ -37,22 +39,22 @@ class Overview(BaseModel):
     downflow_size: float | None = None
 
 
-class QuotaItem(BaseModel):
+class QuotaItem(ResponseModel):
     """A quota with its usage and its limit; -1 means unlimited."""
 
-    quota_key: Literal["namespace", "repository", "storage", "upload"]
+    quota_key: QuotaKey
     quota_limit: int
     used: int
     unit: str = ""
 
 
-class Quotas(BaseModel):
+class Quotas(ResponseModel):
     """The response of ListQuotas."""
 
     quotas: list[QuotaItem]
 
 
-class FeatureGates(BaseModel):
+class FeatureGates(ResponseModel):
     """The response of ShowShareFeatureGates: the supported features of SWR."""
 
     enable_experience: bool = False
@@ -69,21 +71,21 @@ class FeatureGates(BaseModel):
     enable_image_quota: bool = False
 
 
-class ReportItem(BaseModel):
+class ReportItem(ResponseModel):
     """The value of a day."""
 
     date: str
     value: float
 
 
-class VersionLink(BaseModel):
+class VersionLink(ResponseModel):
     """A link to a version."""
 
     href: str
     rel: str
 
 
-class Version(BaseModel):
+class Version(ResponseModel):
     """A version of the API, without microversions."""
 
     id: str
@@ -94,20 +96,20 @@ class Version(BaseModel):
     min_version: str
 
 
-class Versions(BaseModel):
+class Versions(ResponseModel):
     """The response of ListApiVersions."""
 
     versions: list[Version]
 
 
-class ShownVersion(BaseModel):
+class ShownVersion(ResponseModel):
     """The response of ShowApiVersion."""
 
     version: Version
 
 
-@router.get("/v2/manage/overview", operation_id="ShowDomainOverview", response_model=Overview)
-async def overview(context: RequestContext) -> dict[str, Any]:
+@router.get("/v2/manage/overview", operation_id="ShowDomainOverview")
+async def overview(context: RequestContext) -> Overview:
     """Count the organizations, repositories, images and bytes that the caller can read in this region.
 
     A blob counts once in each repository.
@@ -116,18 +118,18 @@ async def overview(context: RequestContext) -> dict[str, Any]:
     entries = await list_readable(context, readable)
     reader = BoundedReader(context.region.store)
     views = await bounded_gather(entries, lambda entry: view(context, entry, reader), limit=_AT_ONCE)
-    return {
-        "domain_id": context.caller.domain_id,
-        "domain_name": context.caller.domain_name,
-        "namspace_num": len({*readable.organizations, *(entry.name.partition("/")[0] for entry in entries)}),
-        "repo_num": len(entries),
-        "image_num": sum(len(one.details.tags) for one in views),
-        "store_space": float(sum(one.details.size for one in views)),
-    }
+    return Overview(
+        domain_id=context.caller.domain_id,
+        domain_name=context.caller.domain_name,
+        namspace_num=len({*readable.organizations, *(entry.name.partition("/")[0] for entry in entries)}),
+        repo_num=len(entries),
+        image_num=sum(len(one.details.tags) for one in views),
+        store_space=sum(one.details.size for one in views),
+    )
 
 
-@router.get("/v2/manage/projects/{project_id}/quotas", operation_id="ListQuotas", response_model=Quotas)
-async def quotas(project_id: str, context: RequestContext, namespace: str | None = None) -> dict[str, Any]:
+@router.get("/v2/manage/projects/{project_id}/quotas", operation_id="ListQuotas")
+async def quotas(project_id: str, context: RequestContext, namespace: str | None = None) -> Quotas:
     """List the caller's quota of organizations, and the quotas of one organization.
 
     Without `namespace`, it is the caller's organization that stores most, out of the first hundred by name.
@@ -138,21 +140,21 @@ async def quotas(project_id: str, context: RequestContext, namespace: str | None
     if namespace:
         name = Namespace(namespace)
         await services.access.require_organization(context.caller, region.id, name, Permission.READ)
-        return {"quotas": [*listed, *await _quotas_of(context, name)]}
+        return Quotas(quotas=[*listed, *await _quotas_of(context, name)])
     mine = await services.organizations.list_for(context.caller, region.id)
     own = [one.name for one in mine if one.creator_id == context.caller.user_id][:_OWN]
     each_of = [await _quotas_of(context, name) for name in own] or [_listed(Limits(), Usage(), set())]
-    fullest = max(each_of, key=lambda items: [item["used"] for item in items if item["quota_key"] == "storage"])
-    return {"quotas": [*listed, *fullest]}
+    fullest = max(each_of, key=lambda items: [item.used for item in items if item.quota_key == "storage"])
+    return Quotas(quotas=[*listed, *fullest])
 
 
-async def _quotas_of(context: Context, name: Namespace) -> list[dict[str, Any]]:
+async def _quotas_of(context: Context, name: Namespace) -> list[QuotaItem]:
     quotas, region = context.services.quotas, context.region
     usage = await region.store.quotas.usage(name) if isinstance(region.store, DiskStore) else Usage()
     return _listed(await quotas.limits(region.id, name), usage, await quotas.recorded(region.id, name))
 
 
-def _listed(limits: Limits, usage: Usage, recorded: set[str]) -> list[dict[str, Any]]:
+def _listed(limits: Limits, usage: Usage, recorded: set[str]) -> list[QuotaItem]:
     return [
         _quota("repository", limits.repositories, len(usage.repositories | recorded)),
         _quota("storage", limits.bytes, usage.bytes, unit="B"),
@@ -160,23 +162,17 @@ def _listed(limits: Limits, usage: Usage, recorded: set[str]) -> list[dict[str, 
     ]
 
 
-def _quota(key: str, limit: int | None, used: int, *, unit: str = "") -> dict[str, Any]:
-    return {"quota_key": key, "quota_limit": UNLIMITED if limit is None else limit, "used": used, "unit": unit}
+def _quota(key: QuotaKey, limit: int | None, used: int, *, unit: str = "") -> QuotaItem:
+    return QuotaItem(quota_key=key, quota_limit=UNLIMITED if limit is None else limit, used=used, unit=unit)
 
 
-@router.get(
-    "/v2/manage/projects/{project_id}/feature-gates", operation_id="ShowShareFeatureGates", response_model=FeatureGates
-)
+@router.get("/v2/manage/projects/{project_id}/feature-gates", operation_id="ShowShareFeatureGates")
 async def feature_gates(project_id: str, context: RequestContext) -> FeatureGates:
     """Show which features of SWR are supported."""
     return FeatureGates()
 
 
-@router.get(
-    "/v2/manage/reports/{resource_type}/{frequency}",
-    operation_id="ShowDomainResourceReports",
-    response_model=list[ReportItem],
-)
+@router.get("/v2/manage/reports/{resource_type}/{frequency}", operation_id="ShowDomainResourceReports")
 async def reports(
     resource_type: Literal["store", "downflow"], frequency: str, context: RequestContext
 ) -> list[ReportItem]:
@@ -190,27 +186,21 @@ async def reports(
     response_model=Versions,
     responses={300: {"model": KeystoneVersions, "description": "The versions of IAM, without credentials"}},
 )
-async def versions(context: RequestContext) -> Response:
+async def versions(context: RequestContext) -> Versions | ModelResponse:
     """List the versions of SWR's API, or without credentials, those of IAM's API."""
     if context.optional_caller is None:
-        return JSONResponse(list_versions(context), status_code=300)
-    return JSONResponse({"versions": [_version(context)]})
+        return ModelResponse(KeystoneVersions.of(context.base_url), status_code=300)
+    return Versions(versions=[_version(context)])
 
 
-@router.get("/{api_version}", operation_id="ShowApiVersion", response_model=ShownVersion)
-async def show_version(api_version: str, context: RequestContext) -> dict[str, Any]:
+@router.get("/{api_version}", operation_id="ShowApiVersion")
+async def show_version(api_version: str, context: RequestContext) -> ShownVersion:
     """Show a version of the API."""
     if api_version != _VERSION:
         raise NotFound("API version", api_version, f"the only version is {_VERSION}")
-    return {"version": _version(context)}
+    return ShownVersion(version=_version(context))
 
 
-def _version(context: Context) -> dict[str, Any]:
-    return {
-        "id": _VERSION,
-        "links": {"href": f"{context.base_url}/{_VERSION}/", "rel": "self"},
-        "version": "",
-        "status": "CURRENT",
-        "updated": "",
-        "min_version": "",
-    }
+def _version(context: Context) -> Version:
+    link = VersionLink(href=f"{context.base_url}/{_VERSION}/", rel="self")
+    return Version(id=_VERSION, links=link, version="", status="CURRENT", updated="", min_version="")

@@ -1,6 +1,6 @@
 """Permissions of users in organizations and repositories (SWR: access)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Body, Depends, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -15,6 +15,7 @@ from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import BELOW_REPOSITORY, ORGANIZATIONS
 from tagferry.web.text import StoredText, Text
 
@@ -34,8 +35,13 @@ class UserAuth(BaseModel):
     user_name: Text = Field("", description="The user's name. Optional, but must match `user_id`.")
     auth: int
 
+    @classmethod
+    def of(cls, grant: Grant) -> Self:
+        """Return a user's permission as its operations show it."""
+        return cls(user_id=grant.user_id, user_name=grant.user_name, auth=grant.permission)
 
-class NamespaceAuths(BaseModel):
+
+class NamespaceAuths(ResponseModel):
     """The response of ShowNamespaceAuth."""
 
     id: int
@@ -45,7 +51,7 @@ class NamespaceAuths(BaseModel):
     others_auths: list[UserAuth]
 
 
-class RepositoryAuths(BaseModel):
+class RepositoryAuths(ResponseModel):
     """The response of ShowUserRepositoryAuth."""
 
     id: int
@@ -74,17 +80,18 @@ async def create_in_organization(namespace: str, body: UserAuths, context: Reque
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_IN_ORGANIZATION, operation_id="ShowNamespaceAuth", response_model=NamespaceAuths)
-async def show_in_organization(namespace: str, context: RequestContext) -> dict[str, Any]:
+@router.get(_IN_ORGANIZATION, operation_id="ShowNamespaceAuth")
+async def show_in_organization(namespace: str, context: RequestContext) -> NamespaceAuths:
     """Show the permissions of users in an organization."""
     organization = await _organization(context, namespace, Permission.READ)
     grants = await context.services.organization_grants.list_for(organization.id)
-    return {
-        "id": organization.id,
-        "name": organization.name,
-        "creator_name": organization.creator_name,
-        **_auths(context.caller, organization.permission, grants),
-    }
+    return NamespaceAuths(
+        id=organization.id,
+        name=organization.name,
+        creator_name=organization.creator_name,
+        self_auth=_own(context.caller, organization.permission),
+        others_auths=_others(context.caller, grants),
+    )
 
 
 @router.patch(
@@ -119,18 +126,19 @@ async def create_in_repository(namespace: str, repository: str, body: UserAuths,
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_IN_REPOSITORY, operation_id="ShowUserRepositoryAuth", response_model=RepositoryAuths)
-async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
+@router.get(_IN_REPOSITORY, operation_id="ShowUserRepositoryAuth")
+async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> RepositoryAuths:
     """Show the permissions granted on a repository itself. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)
     grants = await context.services.repository_grants.list_for(record.id) if record and not access.is_guest else []
-    return {
-        "id": number(context.region.id, name),
-        "name": name.repository,
-        **_auths(context.caller, access.permission, grants),
-    }
+    return RepositoryAuths(
+        id=number(context.region.id, name),
+        name=name.repository,
+        self_auth=_own(context.caller, access.permission),
+        others_auths=_others(context.caller, grants),
+    )
 
 
 @router.patch(
@@ -209,12 +217,9 @@ def _user_ids(named: list[str]) -> list[str]:
     return named
 
 
-def _auths(caller: Caller, permission: Permission, grants: list[Grant]) -> dict[str, Any]:
-    return {
-        "self_auth": _auth(Grant(caller.user_id, caller.name, permission)),
-        "others_auths": [_auth(grant) for grant in grants if grant.user_id != caller.user_id],
-    }
+def _own(caller: Caller, permission: Permission) -> UserAuth:
+    return UserAuth.of(Grant(caller.user_id, caller.name, permission))
 
 
-def _auth(grant: Grant) -> dict[str, Any]:
-    return {"user_id": grant.user_id, "user_name": grant.user_name, "auth": int(grant.permission)}
+def _others(caller: Caller, grants: list[Grant]) -> list[UserAuth]:
+    return [UserAuth.of(grant) for grant in grants if grant.user_id != caller.user_id]

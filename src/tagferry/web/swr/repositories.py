@@ -1,7 +1,6 @@
 """Repositories: create, show, update and delete."""
 
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +17,7 @@ from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
 from tagferry.web.swr.repository_views import find
 
@@ -45,7 +45,7 @@ class CreateRepoBody(UpdateRepoBody):
     repository: str
 
 
-class RepositoryShown(BaseModel):
+class RepositoryShown(ResponseModel):
     """The response of ShowRepository. ListRepositoryTags lists the tags."""
 
     id: int
@@ -81,8 +81,8 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     return JSONResponse({}, status_code=201)
 
 
-@router.get(REPOSITORY, operation_id="ShowRepository", response_model=RepositoryShown)
-async def show(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
+@router.get(REPOSITORY, operation_id="ShowRepository")
+async def show(namespace: str, repository: str, context: RequestContext) -> RepositoryShown:
     """Show a repository."""
     name = RepositoryName.from_path(namespace, repository)
     owner = (await _require(context, name, Permission.READ)).owner
@@ -90,26 +90,26 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
     # A repository created by a push has no recorded creator; show its organization's.
     creator = view.entry.record or owner
     path = f"{context.region.registry_host}/{name}"
-    return {
-        "id": number(context.region.id, name),
-        "ns_id": owner.id if owner else number(context.region.id, name.namespace),
-        "name": name.repository,
-        "category": view.entry.category,
-        "description": view.entry.description,
-        "creator_id": creator.creator_id if creator else "",
-        "creator_name": creator.creator_name if creator else "",
-        "size": view.details.size,
-        "is_public": view.entry.is_public,
-        "num_images": len(view.details.tags),
-        "num_download": view.entry.downloads,
-        "url": "",
-        "path": path,
-        "internal_path": path,
-        "created": date(view.created),
-        "updated": date(view.updated),
-        "domain_id": owner.domain_id if owner else context.caller.domain_id,
-        "priority": 0,
-    }
+    return RepositoryShown(
+        id=number(context.region.id, name),
+        ns_id=owner.id if owner else number(context.region.id, name.namespace),
+        name=name.repository,
+        category=view.entry.category,
+        description=view.entry.description,
+        creator_id=creator.creator_id if creator else "",
+        creator_name=creator.creator_name if creator else "",
+        size=view.details.size,
+        is_public=view.entry.is_public,
+        num_images=len(view.details.tags),
+        num_download=view.entry.downloads,
+        url="",
+        path=path,
+        internal_path=path,
+        created=date(view.created),
+        updated=date(view.updated),
+        domain_id=owner.domain_id if owner else context.caller.domain_id,
+        priority=0,
+    )
 
 
 @router.patch(REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])

@@ -2,17 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query
+from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
 from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Invalid
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
 from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 
@@ -28,7 +28,7 @@ ORDERS: Mapping[str, Order] = {
 """The values of `order_column` and their sort keys."""
 
 
-class _Item(BaseModel):
+class _Item(ResponseModel):
     name: str
     category: str
     description: str
@@ -40,6 +40,25 @@ class _Item(BaseModel):
     updated_at: str
     domain_name: str
     status: bool
+
+    @classmethod
+    def of(cls, context: Context, one: View, **more: Any) -> Self:
+        """Return a repository as lists show it, with `more` fields."""
+        entry, details = one.entry, one.details
+        return cls(
+            name=entry.name.partition("/")[2],
+            category=entry.category,
+            description=entry.description,
+            size=details.size,
+            is_public=entry.is_public,
+            num_images=len(details.tags),
+            num_download=entry.downloads,
+            created_at=date(one.created),
+            updated_at=date(one.updated),
+            domain_name=entry.domain_name or context.caller.domain_name,
+            status=bool(entry.is_shared),
+            **more,
+        )
 
 
 class RepositoryItem(_Item):
@@ -61,14 +80,14 @@ class MarkedRepositoryItem(_Item):
     namespace_name: str
 
 
-class RepositoryPage(BaseModel):
+class RepositoryPage(ResponseModel):
     """The response of ListRepoDetails. `nextMarker` is present if there are more repositories."""
 
     repos: list[MarkedRepositoryItem]
-    nextMarker: int | None = None  # noqa: N815
+    next_marker: int | None = Field(None, serialization_alias="nextMarker")
 
 
-@router.get("/v2/manage/repos", operation_id="ListReposDetails", response_model=list[RepositoryItem])
+@router.get("/v2/manage/repos", operation_id="ListReposDetails")
 async def list_page(
     context: RequestContext,
     namespace: str | None = None,
@@ -80,7 +99,7 @@ async def list_page(
     order_column: str | None = None,
     order_type: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
+) -> list[RepositoryItem]:
     """List the repositories that the caller can read. `name` matches any part of the name."""
     plain = {
         "namespace": namespace,
@@ -96,9 +115,7 @@ async def list_page(
     return await page_of(context, parameters, partial(_matching, context, parameters))
 
 
-@router.get(
-    "/v3/manage/repos", operation_id="ListRepoDetails", response_model=RepositoryPage, response_model_exclude_none=True
-)
+@router.get("/v3/manage/repos", operation_id="ListRepoDetails", response_model_exclude_none=True)
 async def list_from_marker(
     context: RequestContext,
     namespace: str | None = None,
@@ -107,7 +124,7 @@ async def list_from_marker(
     limit: str | None = None,
     marker: str | None = None,
     is_public: str | None = None,
-) -> dict[str, Any]:
+) -> RepositoryPage:
     """List the repositories that the caller can read in the order of their ids, starting after the marker."""
     parameters = {
         "namespace": namespace,
@@ -126,7 +143,7 @@ async def page_of(
     find: Callable[[], Awaitable[list[Entry]]],
     *,
     orders: Mapping[str, Order] = ORDERS,
-) -> Response:
+) -> list[RepositoryItem]:
     """Return the page of a list selected by `limit`, `offset`, `order_column` and `order_type`; raises Invalid.
 
     Args:
@@ -142,13 +159,13 @@ async def page_of(
     descending = is_descending(parameters, "order_type", default=False)
     entries = await find()
     views = await _page(context, entries, page, order=orders[column], descending=descending)
-    items = [_listed(context, one, total=len(entries)) for one in views]
-    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(entries)))
+    context.response.headers.update(page.content_range(count=len(views), total=len(entries)))
+    return [_listed(context, one, total=len(entries)) for one in views]
 
 
 async def page_behind_marker(
     context: Context, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
-) -> dict[str, Any]:
+) -> RepositoryPage:
     """Return the page of a list selected by `limit` and `marker`, in the order of ids; like `page_of`."""
     size = Page.parse({"limit": parameters.get("limit")}).limit
     after = parse_number(parameters, "marker", default=-1)
@@ -160,10 +177,10 @@ async def page_behind_marker(
         end += 1
     reader = BoundedReader(context.region.store)
     views = [await view(context, one, reader) for _, _, one in following[:end]]
-    return {
-        "repos": [_marked(context, one) for one in views],
-        "nextMarker": following[end - 1][0] if end < len(following) else None,
-    }
+    return RepositoryPage(
+        repos=[_marked(context, one) for one in views],
+        next_marker=following[end - 1][0] if end < len(following) else None,
+    )
 
 
 async def _matching(context: Context, parameters: Mapping[str, str | None]) -> list[Entry]:
@@ -196,37 +213,22 @@ def _id(context: Context, entry: Entry) -> int:
     return number(context.region.id, entry.name)
 
 
-def _common(context: Context, one: View) -> dict[str, Any]:
-    return {
-        "name": one.entry.name.partition("/")[2],
-        "category": one.entry.category,
-        "description": one.entry.description,
-        "size": one.details.size,
-        "is_public": one.entry.is_public,
-        "num_images": len(one.details.tags),
-        "num_download": one.entry.downloads,
-        "created_at": date(one.created),
-        "updated_at": date(one.updated),
-        "domain_name": one.entry.domain_name or context.caller.domain_name,
-        "status": bool(one.entry.is_shared),
-    }
+def _marked(context: Context, one: View) -> MarkedRepositoryItem:
+    namespace = one.entry.name.partition("/")[0]
+    return MarkedRepositoryItem.of(context, one, id=_id(context, one.entry), namespace_name=namespace)
 
 
-def _marked(context: Context, one: View) -> dict[str, Any]:
-    return _common(context, one) | {
-        "id": _id(context, one.entry),
-        "namespace_name": one.entry.name.partition("/")[0],
-    }
-
-
-def _listed(context: Context, one: View, *, total: int) -> dict[str, Any]:
-    path = f"{context.region.registry_host}/{one.entry.name}"
-    return _common(context, one) | {
-        "logo": "",
-        "url": "",
-        "path": path,
-        "internal_path": path,
-        "namespace": one.entry.name.partition("/")[0],
-        "tags": list(one.details.tags),
-        "total_range": total,
-    }
+def _listed(context: Context, one: View, *, total: int) -> RepositoryItem:
+    name = one.entry.name
+    path = f"{context.region.registry_host}/{name}"
+    return RepositoryItem.of(
+        context,
+        one,
+        logo="",
+        url="",
+        path=path,
+        internal_path=path,
+        namespace=name.partition("/")[0],
+        tags=list(one.details.tags),
+        total_range=total,
+    )

@@ -1,10 +1,10 @@
 """Retention policies, which delete tags of a repository automatically."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission, RepositoryRecord
 from tagferry.automation.retention.history import Deletion
@@ -18,6 +18,7 @@ from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter
@@ -67,13 +68,13 @@ class RetentionBody(BaseModel):
         return await asyncio.to_thread(RuleSet.parse, [rule.model_dump() for rule in self.rules])
 
 
-class RetentionCreated(BaseModel):
+class RetentionCreated(ResponseModel):
     """The response of CreateRetention."""
 
     id: int
 
 
-class RetentionShown(BaseModel):
+class RetentionShown(ResponseModel):
     """The response of ShowRetention, and an item of ListRetentions."""
 
     id: int
@@ -81,8 +82,14 @@ class RetentionShown(BaseModel):
     rules: list[RetentionRule]
     scope: str = Field(description="Always empty.")
 
+    @classmethod
+    def of(cls, policy: Policy) -> Self:
+        """Return a policy as its operations show it."""
+        rules = [RetentionRule.model_validate(rule) for rule in policy.rules]
+        return cls(id=policy.id, algorithm=_ALGORITHM, rules=rules, scope="")
 
-class RetentionLog(BaseModel):
+
+class RetentionLog(ResponseModel):
     """A tag that a policy deleted."""
 
     id: int
@@ -94,23 +101,39 @@ class RetentionLog(BaseModel):
     created_at: str
     digest: str = Field(description="The digest that the tag pointed to.")
 
+    @classmethod
+    def of(cls, name: RepositoryName, deletion: Deletion) -> Self:
+        """Return a deletion from this repository."""
+        return cls(
+            id=deletion.id,
+            namespace=name.namespace,
+            repo=name.repository,
+            retention_id=deletion.policy_id,
+            rule_type=deletion.template,
+            tag=deletion.tag,
+            created_at=date(deletion.created_at),
+            digest=deletion.digest,
+        )
 
-class RetentionLogs(BaseModel):
+
+class RetentionLogs(ResponseModel):
     """The response of ListRetentionHistories."""
 
     retention_log: list[RetentionLog]
     total: int
 
 
-class PlannedDeletion(BaseModel):
+class PlannedDeletion(ResponseModel):
     """A tag that would be deleted."""
 
-    tag: str
-    digest: str
-    rule_type: str = Field(description="The template of the first rule that selects the tag.")
+    tag: str = Field(validation_alias=AliasPath("record", "tag"))
+    digest: str = Field(validation_alias=AliasPath("record", "digest"))
+    rule_type: str = Field(
+        validation_alias="template", description="The template of the first rule that selects the tag."
+    )
 
 
-class RetentionPlan(BaseModel):
+class RetentionPlan(ResponseModel):
     """The response of PlanRetention."""
 
     tags: list[PlannedDeletion] = Field(description="The tags to delete, oldest first.")
@@ -120,10 +143,9 @@ class RetentionPlan(BaseModel):
     _POLICIES,
     operation_id="CreateRetention",
     status_code=201,
-    response_model=RetentionCreated,
     dependencies=[Depends(require_json)],
 )
-async def create(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> dict[str, Any]:
+async def create(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> RetentionCreated:
     """Create the retention policy of a repository, which has at most one. It runs at once, and then regularly."""
     name, rules = RepositoryName.from_path(namespace, repository), await body.parse()
     await context.services.access.require(context.caller, context.region.id, name, Permission.MANAGE)
@@ -132,35 +154,30 @@ async def create(namespace: str, repository: str, body: RetentionBody, context: 
     record = await record_to_manage(context, namespace, repository)
     created = await context.services.retention_policies.create(record, rules)
     context.services.retention.wake()
-    return {"id": created}
+    return RetentionCreated(id=created)
 
 
-@router.get(_POLICIES, operation_id="ListRetentions", response_model=list[RetentionShown])
-async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+@router.get(_POLICIES, operation_id="ListRetentions")
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[RetentionShown]:
     """List the retention policies of a repository. There is at most one."""
     policy = await _policy(context, await _readable(context, namespace, repository))
-    return [_shown(policy)] if policy is not None else []
+    return [RetentionShown.of(policy)] if policy is not None else []
 
 
 @router.post(
     f"{_POLICIES}/plan",
     operation_id="PlanRetention",
-    response_model=RetentionPlan,
     dependencies=[Depends(require_json)],
 )
-async def plan(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> dict[str, Any]:
+async def plan(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> RetentionPlan:
     """Show which tags these rules would delete now, without deleting them. An extension of tagferry."""
     name, rules = RepositoryName.from_path(namespace, repository), (await body.parse()).rules
     policy = await _policy(context, await _readable(context, namespace, repository))
     planned = await context.services.retention.plan(context.region.id, name, policy, rules)
-    return {
-        "tags": [
-            {"tag": one.record.tag, "digest": one.record.digest, "rule_type": one.template.value} for one in planned
-        ]
-    }
+    return RetentionPlan(tags=planned)
 
 
-@router.get(f"{_POLICIES}/histories", operation_id="ListRetentionHistories", response_model=RetentionLogs)
+@router.get(f"{_POLICIES}/histories", operation_id="ListRetentionHistories")
 async def list_history(
     namespace: str,
     repository: str,
@@ -168,7 +185,7 @@ async def list_history(
     limit: str | None = None,
     offset: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
+) -> RetentionLogs:
     """List the tags of a repository that policies have deleted, newest deletion first."""
     page = Page.parse({"limit": limit, "offset": offset, **parse_filter(filter_)})
     name = RepositoryName.from_path(namespace, repository)
@@ -178,17 +195,17 @@ async def list_history(
     if record is not None:
         history = context.services.retention_history
         found, total = await history.of_repository(record.id, limit=page.limit, offset=page.offset)
-    body = {"retention_log": [_log(name, deletion) for deletion in found], "total": total}
-    return JSONResponse(body, headers=page.content_range(count=len(found), total=total))
+    context.response.headers.update(page.content_range(count=len(found), total=total))
+    return RetentionLogs(retention_log=[RetentionLog.of(name, deletion) for deletion in found], total=total)
 
 
-@router.get(_POLICY, operation_id="ShowRetention", response_model=RetentionShown)
-async def show(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> dict[str, Any]:
+@router.get(_POLICY, operation_id="ShowRetention")
+async def show(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> RetentionShown:
     """Show a retention policy."""
     policy = await _policy(context, await _readable(context, namespace, repository))
     if policy is None or policy.id != retention_id:
         raise policy_not_found(retention_id)
-    return _shown(policy)
+    return RetentionShown.of(policy)
 
 
 @router.patch(_POLICY, operation_id="UpdateRetention", status_code=201, dependencies=[Depends(require_json)])
@@ -219,20 +236,3 @@ async def _readable(context: Context, namespace: str, repository: str) -> Reposi
 
 async def _policy(context: Context, record: RepositoryRecord | None) -> Policy | None:
     return await context.services.retention_policies.of_repository(record.id) if record is not None else None
-
-
-def _shown(policy: Policy) -> dict[str, Any]:
-    return {"id": policy.id, "algorithm": _ALGORITHM, "rules": list(policy.rules), "scope": ""}
-
-
-def _log(name: RepositoryName, deletion: Deletion) -> dict[str, Any]:
-    return {
-        "id": deletion.id,
-        "namespace": name.namespace,
-        "repo": name.repository,
-        "retention_id": deletion.policy_id,
-        "rule_type": deletion.template.value,
-        "tag": deletion.tag,
-        "created_at": date(deletion.created_at),
-        "digest": deletion.digest,
-    }

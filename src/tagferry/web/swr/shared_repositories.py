@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from tagferry.errors import Invalid, MissingField
 from tagferry.web.context import Context, RequestContext
@@ -31,9 +31,7 @@ _ORDERS: Mapping[str, Order] = {
 }
 
 
-@router.get(
-    "/v2/manage/shared-repositories", operation_id="ListSharedReposDetails", response_model=list[RepositoryItem]
-)
+@router.get("/v2/manage/shared-repositories", operation_id="ListSharedReposDetails")
 async def list_page(
     context: RequestContext,
     namespace: str | None = None,
@@ -46,7 +44,7 @@ async def list_page(
     order_column: str | None = None,
     order_type: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
+) -> list[RepositoryItem]:
     """List shared repositories. Of those that are no longer shared with the caller's domain, only the name is shown."""
     plain = {
         "namespace": namespace,
@@ -67,7 +65,6 @@ async def list_page(
 @router.get(
     "/v3/manage/shared-repositories",
     operation_id="ListSharedRepoDetails",
-    response_model=RepositoryPage,
     response_model_exclude_none=True,
 )
 async def list_from_marker(
@@ -78,7 +75,7 @@ async def list_from_marker(
     limit: str | None = None,
     marker: str | None = None,
     status: str | None = None,
-) -> dict[str, Any]:
+) -> RepositoryPage:
     """List shared repositories in the order of their ids, starting after the marker."""
     parameters = {
         "namespace": namespace,

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.text import StoredText
@@ -48,7 +49,7 @@ class CreateRepoDomainsBody(UpdateRepoDomainsBody):
     access_domain: StoredText = Field(description="The domain to share with.")
 
 
-class SharedDomain(BaseModel):
+class SharedDomain(ResponseModel):
     """A domain that a repository is or was shared with."""
 
     namespace: str
@@ -62,6 +63,24 @@ class SharedDomain(BaseModel):
     created: str
     updated: str
     status: bool = Field(description="True while the share is valid.")
+
+    @classmethod
+    def of(cls, name: RepositoryName, share: Share, **more: Any) -> Self:
+        """Return a share of this repository, with `more` fields."""
+        return cls(
+            namespace=name.namespace,
+            repository=name.repository,
+            access_domain=share.domain_name,
+            permit="read",
+            deadline=date(share.deadline) if share.deadline else _FOREVER,
+            description=share.description,
+            creator_id=share.creator_id,
+            creator_name=share.creator_name,
+            created=date(share.created_at),
+            updated=date(share.updated_at),
+            status=not share.is_expired,
+            **more,
+        )
 
 
 class ShownDomain(SharedDomain):
@@ -81,20 +100,20 @@ async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, c
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_DOMAINS, operation_id="ListRepoDomains", response_model=list[SharedDomain])
-async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+@router.get(_DOMAINS, operation_id="ListRepoDomains")
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[SharedDomain]:
     """List the domains that a repository is or was shared with. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
-    return [_item(name, share) for share in await _visible(context, name)]
+    return [SharedDomain.of(name, share) for share in await _visible(context, name)]
 
 
-@router.get(_DOMAIN, operation_id="ShowAccessDomain", response_model=ShownDomain)
-async def show(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> dict[str, Any]:
+@router.get(_DOMAIN, operation_id="ShowAccessDomain")
+async def show(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> ShownDomain:
     """Show the share of a repository with a domain."""
     name = RepositoryName.from_path(namespace, repository)
     for share in await _visible(context, name):
         if share.domain_name == access_domain:
-            return _item(name, share) | {"exist": True}
+            return ShownDomain.of(name, share, exist=True)
     raise NotFound("share", f"of {name} with {access_domain}")
 
 
@@ -138,19 +157,3 @@ def _parse_deadline(text: str) -> datetime | None:
     if deadline < today():
         raise Invalid("deadline", rule, text)
     return deadline
-
-
-def _item(name: RepositoryName, share: Share) -> dict[str, Any]:
-    return {
-        "namespace": name.namespace,
-        "repository": name.repository,
-        "access_domain": share.domain_name,
-        "permit": "read",
-        "deadline": date(share.deadline) if share.deadline else _FOREVER,
-        "description": share.description,
-        "creator_id": share.creator_id,
-        "creator_name": share.creator_name,
-        "created": date(share.created_at),
-        "updated": date(share.updated_at),
-        "status": not share.is_expired,
-    }

@@ -2,16 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
 from tagferry.copy.progress import ProgressSnapshot
-from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
@@ -19,9 +18,9 @@ from tagferry.sync.jobs.reasons import describe, describe_gaps
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, StartedSync
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.formats import date
 from tagferry.web.items import Items
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.json_response import ModelResponse
+from tagferry.web.response_models import CamelCaseModel, OptionalTime, ResponseModel, Time
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
@@ -47,60 +46,77 @@ class SyncImagesBody(BaseModel):
     )
 
 
-class RegionItem(BaseModel):
+class RegionItem(CamelCaseModel):
     """A region that images can be synchronized to."""
 
-    regionID: str  # noqa: N815
-    pausedSince: str | None = Field(  # noqa: N815
+    id: str = Field(serialization_alias="regionID")
+    paused_since: OptionalTime = Field(
         None,
         description="Extension of tagferry: present while this process has paused the region's jobs because its "
         "registry does not answer; the start of the pause.",
     )
 
 
-class Rewritten(BaseModel):
+class Rewritten(CamelCaseModel):
     """The differences of an image at a target region that does not accept it unchanged."""
 
     digests: dict[str, str] = Field(description="The digest at the target for each changed digest at the source.")
-    leftBehind: list[str] = Field(description="Digests and tags that are not copied.")  # noqa: N815
+    left_behind: list[str] = Field(description="Digests and tags that are not copied.")
 
 
-class SyncJobItem(BaseModel):
+def _progress(value_of: Callable[[ProgressSnapshot], float | None], rounded: Callable[[float], int] = int) -> Any:
+    """Return the validator of a field that is read from a job's progress, which only the process that runs it knows."""
+
+    def read(progress: ProgressSnapshot | None) -> int | None:
+        value = None if progress is None else value_of(progress)
+        return None if value is None else rounded(value)
+
+    return BeforeValidator(read)
+
+
+class SyncJobItem(CamelCaseModel):
     """A sync job. The fields from `requestId` on are extensions of tagferry."""
 
     id: int
-    createdAt: str  # noqa: N815
-    updatedAt: str  # noqa: N815
-    domainID: str  # noqa: N815
-    domainName: str  # noqa: N815
+    created_at: Time
+    updated_at: Time
+    domain_id: str = Field(serialization_alias="domainID")
+    domain_name: str
     namespace: str
-    repoName: str  # noqa: N815
+    repository: str = Field(serialization_alias="repoName")
     tag: str
-    remoteNamespace: str  # noqa: N815
-    remoteRegionId: str  # noqa: N815
-    syncOperatorId: str  # noqa: N815
-    syncOperatorName: str  # noqa: N815
+    target_namespace: str = Field(serialization_alias="remoteNamespace")
+    target_region: str = Field(serialization_alias="remoteRegionId")
+    operator_id: str = Field(serialization_alias="syncOperatorId")
+    operator_name: str = Field(serialization_alias="syncOperatorName")
     override: bool
     status: str
-    requestId: str  # noqa: N815
-    startedAt: str | None = Field(description="When a worker last started the job.")  # noqa: N815
-    endedAt: str | None  # noqa: N815
-    starts: int = Field(description="How often a worker started the job.")
-    attempts: int = Field(description="The number of consecutive failures because a registry was unavailable.")
-    nextAttemptAt: str | None = Field(description="When the job is retried, if it waits for that.")  # noqa: N815
-    lastError: str | None = Field(description="The error of the last of these attempts.")  # noqa: N815
+    request_id: str
+    started_at: OptionalTime = Field(description="When a worker last started the job.")
+    ended_at: OptionalTime
+    attempts: int = Field(serialization_alias="starts", description="How often a worker started the job.")
+    failures: int = Field(
+        serialization_alias="attempts",
+        description="The number of consecutive failures because a registry was unavailable.",
+    )
+    next_attempt_at: OptionalTime = Field(description="When the job is retried, if it waits for that.")
+    last_error: str | None = Field(description="The error of the last of these attempts.")
     reason: str
     digest: str | None
-    bytesTotal: int  # noqa: N815
-    bytesDone: int  # noqa: N815
+    bytes_total: int
+    bytes_done: int
     rewritten: Rewritten | None
-    blobsTotal: int | None  # noqa: N815
-    blobsDone: int | None  # noqa: N815
-    bytesPerSecond: int | None  # noqa: N815
-    secondsLeft: int | None  # noqa: N815
+    blobs_total: Annotated[int | None, _progress(lambda one: one.blobs_total)] = Field(validation_alias="snapshot")
+    blobs_done: Annotated[int | None, _progress(lambda one: one.blobs_done)] = Field(validation_alias="snapshot")
+    bytes_per_second: Annotated[int | None, _progress(lambda one: one.bytes_per_second, round)] = Field(
+        validation_alias="snapshot"
+    )
+    seconds_left: Annotated[int | None, _progress(lambda one: one.seconds_left, math.ceil)] = Field(
+        validation_alias="snapshot"
+    )
 
 
-class PlannedTag(BaseModel):
+class PlannedTag(CamelCaseModel):
     """The plan of a tag.
 
     `action` is `copy`, `in place` (up to date), `existed` (the tag has another image and `override` is false) or
@@ -110,20 +126,57 @@ class PlannedTag(BaseModel):
     tag: str
     action: str
     reason: str
-    sourceDigest: str | None  # noqa: N815
-    targetDigest: str | None  # noqa: N815
-    blobsToMove: int  # noqa: N815
-    bytesToMove: int  # noqa: N815
-    bytesToMount: int  # noqa: N815
-    bytesPresent: int  # noqa: N815
+    source_digest: str | None
+    target_digest: str | None
+    blobs_to_move: int
+    bytes_to_move: int
+    bytes_to_mount: int
+    bytes_present: int
     rewritten: Rewritten | None
 
+    @classmethod
+    def of(cls, tag: Tag, estimate: Estimate | TagferryError) -> Self:
+        """Return the plan of a tag from its estimate, or from the error of a tag that cannot be copied."""
+        found = Estimate(tag=tag, verdict=Verdict.MISSING) if isinstance(estimate, TagferryError) else estimate
+        return cls(
+            tag=tag,
+            action=_ACTIONS[found.verdict],
+            reason=_planned_reason(estimate),
+            source_digest=found.source,
+            target_digest=found.target,
+            blobs_to_move=found.blobs_to_move,
+            bytes_to_move=found.to_move,
+            bytes_to_mount=found.to_mount,
+            bytes_present=found.present,
+            rewritten=found.rewritten,
+        )
 
-class SyncPlan(BaseModel):
+
+class SyncPlan(CamelCaseModel):
     """The response of `sync_plan`. Content that tags share is counted once, for the first of them."""
 
     tags: list[PlannedTag]
-    bytesToMove: int  # noqa: N815
+    bytes_to_move: int
+
+
+class StartedJob(ResponseModel):
+    """A job that was started or joined."""
+
+    id: int
+    tag: str
+
+
+class Started(ResponseModel):
+    """The response of RetrySyncJobs, and of an asynchronous `sync_images`."""
+
+    request_id: str
+    jobs: list[StartedJob] = Field(description="Empty if no job had failed.")
+
+    @classmethod
+    def of(cls, request_id: str, started: Iterable[StartedSync]) -> Self:
+        """Return the response for jobs that were started without waiting for them."""
+        jobs = [StartedJob(id=job_id, tag=tag) for one in started for tag, job_id in one.job_ids.items()]
+        return cls(request_id=request_id, jobs=jobs)
 
 
 @router.post(
@@ -138,33 +191,34 @@ async def sync_images(
     body: SyncImagesBody,
     context: RequestContext,
     prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds) or `respond-async`.")] = "",
-) -> Response:
+) -> list[Tag] | Response:
     """Synchronize tags to another region, wait for them, and return those that failed."""
     sync, settings = context.services.sync, context.services.settings.sync
     request = _sync_request(namespace, repository, body, context)
     if _prefers_async(prefer):
         started = await sync.start(request, seconds=BRIEF_PREFLIGHT_SECONDS)
-        return accepted(context, [started], headers={"Preference-Applied": "respond-async"})
+        accepted = Started.of(context.request_id, [started])
+        return ModelResponse(accepted, status_code=202, headers={"Preference-Applied": "respond-async"})
     preferred = _preferred_wait(prefer)
     seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)
     started = await sync.start(request, seconds=seconds / 2)
     with context.waiting:
         failed = await sync.wait(started, seconds=seconds)
-    headers = {} if preferred is None else {"Preference-Applied": f"wait={seconds:g}"}
-    return JSONResponse(failed, headers=headers)
+    if preferred is not None:
+        context.response.headers["Preference-Applied"] = f"wait={seconds:g}"
+    return failed
 
 
 @router.post(
     f"{BELOW_REPOSITORY}/sync_plan",
     operation_id="PlanManualImageSync",
-    response_model=SyncPlan,
     dependencies=[Depends(require_json)],
 )
-async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, context: RequestContext) -> dict[str, Any]:
+async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, context: RequestContext) -> SyncPlan:
     """Show what `sync_images` with the same body would copy, without copying. An extension of tagferry."""
     estimates = await context.services.sync.plan(_sync_request(namespace, repository, body, context))
-    tags = [_planned(tag, estimate) for tag, estimate in estimates.items()]
-    return {"tags": tags, "bytesToMove": sum(tag["bytesToMove"] for tag in tags)}
+    tags = [PlannedTag.of(tag, estimate) for tag, estimate in estimates.items()]
+    return SyncPlan(tags=tags, bytes_to_move=sum(tag.bytes_to_move for tag in tags))
 
 
 @router.get(f"{BELOW_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
@@ -173,7 +227,7 @@ async def sync_jobs(
     repository: str,
     context: RequestContext,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
+) -> list[SyncJob]:
     """List the sync jobs of a repository, newest first.
 
     In addition to SWR's `limit`, `offset` and `order`, the filter supports `jobs::1,2,3` (job ids), `request::ID` (the
@@ -193,28 +247,22 @@ async def sync_jobs(
         request_id=parameters.get("request") or None,
         statuses=_statuses(parameters.get("status", "")),
     )
-    return JSONResponse([_item(job) for job in jobs], headers=page.content_range(count=len(jobs), total=total))
+    context.response.headers.update(page.content_range(count=len(jobs), total=total))
+    return jobs
 
 
 @router.get(
     "/v2/manage/regions",
     operation_id="ListSyncRegions",
-    response_model=list[RegionItem],
     response_model_exclude_none=True,
 )
-async def list_regions(context: RequestContext) -> list[dict[str, str]]:
+async def list_regions(context: RequestContext) -> list[RegionItem]:
     """List the regions that images can be synchronized to."""
     pauses = context.services.sync.paused_regions
     return [
-        {"regionID": region.id} | ({"pausedSince": date(pauses[region.id].since)} if region.id in pauses else {})
+        RegionItem(id=region.id, paused_since=pauses[region.id].since if region.id in pauses else None)
         for region in context.services.regions
     ]
-
-
-def accepted(context: Context, started: Iterable[StartedSync], *, headers: dict[str, str] | None = None) -> Response:
-    """Return the response for jobs that were started without waiting for them."""
-    jobs = [{"id": job_id, "tag": tag} for one in started for tag, job_id in one.job_ids.items()]
-    return JSONResponse({"request_id": context.request_id, "jobs": jobs}, status_code=202, headers=headers)
 
 
 def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: Context) -> SyncRequest:
@@ -262,72 +310,9 @@ def _statuses(text: str) -> list[JobStatus]:
 _ACTIONS = {Verdict.COPY: "copy", Verdict.UP_TO_DATE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
 
 
-def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
-    found = Estimate(tag=tag, verdict=Verdict.MISSING) if isinstance(estimate, TagferryError) else estimate
+def _planned_reason(estimate: Estimate | TagferryError) -> str:
     if isinstance(estimate, TagferryError):
-        reason = estimate.message
-    else:
-        told = describe(estimate.verdict, estimate.rewritten, estimate.gaps)[1]
-        reason = "; ".join(describe_gaps(estimate.gaps)) if estimate.verdict is Verdict.COPY else told
-    return {
-        "tag": tag,
-        "action": _ACTIONS[found.verdict],
-        "reason": reason,
-        "sourceDigest": found.source,
-        "targetDigest": found.target,
-        "blobsToMove": found.blobs_to_move,
-        "bytesToMove": found.to_move,
-        "bytesToMount": found.to_mount,
-        "bytesPresent": found.present,
-        "rewritten": _rewritten(found.rewritten),
-    }
-
-
-def _rewritten(rewritten: Rewrite | None) -> dict[str, Any] | None:
-    if rewritten is None:
-        return None
-    return {"digests": dict(rewritten.digests), "leftBehind": list(rewritten.left_behind)}
-
-
-def _item(job: SyncJob) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "createdAt": date(job.created_at),
-        "updatedAt": date(job.updated_at),
-        "domainID": job.domain_id,
-        "domainName": job.domain_name,
-        "namespace": job.namespace,
-        "repoName": job.repository,
-        "tag": job.tag,
-        "remoteNamespace": job.target_namespace,
-        "remoteRegionId": job.target_region,
-        "syncOperatorId": job.operator_id,
-        "syncOperatorName": job.operator_name,
-        "override": job.override,
-        "status": job.status.value,
-        "requestId": job.request_id,
-        "startedAt": date(job.started_at) if job.started_at else None,
-        "endedAt": date(job.ended_at) if job.ended_at else None,
-        "starts": job.attempts,
-        "attempts": job.failures,
-        "nextAttemptAt": date(job.next_attempt_at) if job.next_attempt_at else None,
-        "lastError": job.last_error,
-        "reason": job.reason,
-        "digest": job.digest,
-        "bytesTotal": job.bytes_total,
-        "bytesDone": job.bytes_done,
-        "rewritten": _rewritten(job.rewritten),
-        **_snapshot(job.snapshot),
-    }
-
-
-def _snapshot(snapshot: ProgressSnapshot | None) -> dict[str, int | None]:
-    if snapshot is None:
-        return dict.fromkeys(("blobsTotal", "blobsDone", "bytesPerSecond", "secondsLeft"))
-    rate, left = snapshot.bytes_per_second, snapshot.seconds_left
-    return {
-        "blobsTotal": snapshot.blobs_total,
-        "blobsDone": snapshot.blobs_done,
-        "bytesPerSecond": None if rate is None else round(rate),
-        "secondsLeft": None if left is None else math.ceil(left),
-    }
+        return estimate.message
+    if estimate.verdict is Verdict.COPY:
+        return "; ".join(describe_gaps(estimate.gaps))
+    return describe(estimate.verdict, estimate.rewritten, estimate.gaps)[1]

@@ -5,7 +5,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,7 @@ from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
 from tagferry.web.swr.repository_views import as_missing_tag
 
@@ -42,7 +43,7 @@ class CreateRepoTagBody(BaseModel):
     override: bool | None = Field(None, description="If true, replace an existing tag.")
 
 
-class _TagFields(BaseModel):
+class _TagFields(ResponseModel):
     id: int
     repo_id: int
     image_id: str
@@ -50,7 +51,7 @@ class _TagFields(BaseModel):
         description="The manifest; empty if it cannot be read, or after 8 MiB of manifests in a list."
     )
     digest: str
-    schema_: int = Field(alias="schema")
+    schema_: int = Field(serialization_alias="schema")
     path: str
     internal_path: str
     size: int
@@ -60,11 +61,35 @@ class _TagFields(BaseModel):
     domain_id: str
     tag_type: int = Field(description="1 for an index, 0 for a manifest.")
 
+    @classmethod
+    def of(cls, context: Context, name: RepositoryName, details: TagDetails, **more: Any) -> Self:
+        """Return a tag of this repository, with `more` fields."""
+        image = details.image
+        path = f"{context.region.registry_host}/{name}:{details.tag}"
+        return cls(
+            id=number(context.region.id, name, details.tag),
+            repo_id=number(context.region.id, name),
+            image_id=((image.config if image else None) or details.digest).encoded,
+            manifest=details.text,
+            digest=details.digest,
+            schema_=2,
+            path=path,
+            internal_path=path,
+            size=details.size,
+            is_trusted=False,
+            created=date(details.created),
+            updated=date(details.updated),
+            domain_id=context.caller.domain_id,
+            tag_type=int(image is not None and image.is_index),
+            tag=details.tag,
+            **more,
+        )
+
 
 class TagItem(_TagFields):
     """A tag in ListRepositoryTags."""
 
-    tag: str = Field(alias="Tag")
+    tag: str = Field(serialization_alias="Tag")
     deleted: str | None
     scanned: bool
 
@@ -75,15 +100,15 @@ class TagShown(_TagFields):
     tag: str
 
 
-class TagPage(BaseModel):
+class TagPage(ResponseModel):
     """The response of ListRepositoryTag. `nextMarker` is present if there are more tags."""
 
     tags: list[TagShown]
-    nextMarker: str | None = None  # noqa: N815
+    next_marker: str | None = Field(None, serialization_alias="nextMarker")
     has_more: bool
 
 
-@router.get(_TAGS, operation_id="ListRepositoryTags", response_model=list[TagItem])
+@router.get(_TAGS, operation_id="ListRepositoryTags")
 async def list_page(
     namespace: str,
     repository: str,
@@ -94,7 +119,7 @@ async def list_page(
     order_type: str | None = None,
     tag: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
+) -> list[TagItem]:
     """List the tags of a repository, last updated first. `tag` matches any part of the tag."""
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
@@ -110,14 +135,13 @@ async def list_page(
 
     records = await _sorted(records, key, descending=descending)
     shown = await _shown(context, name, records[page.offset : page.offset + page.limit])
-    items = [_item(context, name, one) | {"Tag": one.tag, "deleted": None, "scanned": False} for one in shown]
-    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(records)))
+    context.response.headers.update(page.content_range(count=len(shown), total=len(records)))
+    return [TagItem.of(context, name, one, deleted=None, scanned=False) for one in shown]
 
 
 @router.get(
     f"/v3/{_REPOSITORY}/tags",
     operation_id="ListRepositoryTag",
-    response_model=TagPage,
     response_model_exclude_none=True,
 )
 async def list_from_marker(
@@ -130,7 +154,7 @@ async def list_from_marker(
     order_column: str | None = None,
     order_type: str | None = None,
     with_manifest: str | None = None,
-) -> dict[str, Any]:
+) -> TagPage:
     """List the tags of a repository after the marker, last updated first. `with_manifest` adds their manifests."""
     parameters = {"limit": limit, "order_type": order_type, "with_manifest": with_manifest}
     size = Page.parse(parameters).limit
@@ -152,11 +176,11 @@ async def list_from_marker(
     found = await _sorted(found, place_of, descending=descending, after=last)
     has_more = len(found) > size
     shown = await _shown(context, name, found[:size], with_texts=with_manifests)
-    return {
-        "tags": [_item(context, name, one) | {"tag": one.tag} for one in shown],
-        "nextMarker": _marker(date(updates.get(found[size - 1].tag)), found[size - 1].tag) if has_more else None,
-        "has_more": has_more,
-    }
+    return TagPage(
+        tags=[TagShown.of(context, name, one) for one in shown],
+        next_marker=_marker(date(updates.get(found[size - 1].tag)), found[size - 1].tag) if has_more else None,
+        has_more=has_more,
+    )
 
 
 @router.post(_TAGS, operation_id="CreateRepoTag", status_code=201, dependencies=[Depends(require_json)])
@@ -177,14 +201,14 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     return JSONResponse({}, status_code=201)
 
 
-@router.get(f"{_TAGS}/{{tag}}", operation_id="ShowRepoTag", response_model=TagShown)
-async def show(namespace: str, repository: str, tag: str, context: RequestContext) -> dict[str, Any]:
+@router.get(f"{_TAGS}/{{tag}}", operation_id="ShowRepoTag")
+async def show(namespace: str, repository: str, tag: str, context: RequestContext) -> TagShown:
     """Show a tag."""
     wanted = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.READ)
     async with as_missing_tag(context, name, wanted):
         details = await describe_tag(context.region.store, name, wanted)
-    return _item(context, name, details) | {"tag": wanted}
+    return TagShown.of(context, name, details)
 
 
 @router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)
@@ -265,24 +289,3 @@ def _parse_marker(marker: str) -> tuple[str, str]:
         return moment, Tag(tag)
     except (ValueError, Invalid):
         raise Invalid("marker", "must be the nextMarker of a previous response", marker) from None
-
-
-def _item(context: Context, name: RepositoryName, details: TagDetails) -> dict[str, Any]:
-    image = details.image
-    path = f"{context.region.registry_host}/{name}:{details.tag}"
-    return {
-        "id": number(context.region.id, name, details.tag),
-        "repo_id": number(context.region.id, name),
-        "image_id": ((image.config if image else None) or details.digest).encoded,
-        "manifest": details.text,
-        "digest": details.digest,
-        "schema": 2,
-        "path": path,
-        "internal_path": path,
-        "size": details.size,
-        "is_trusted": False,
-        "created": date(details.created),
-        "updated": date(details.updated),
-        "domain_id": context.caller.domain_id,
-        "tag_type": int(image is not None and image.is_index),
-    }

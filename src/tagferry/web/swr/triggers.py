@@ -1,6 +1,8 @@
 """Triggers, which call webhooks when tags of a repository change, and the agency, which tagferry does not need."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Self
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,7 @@ from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_change
 
@@ -64,7 +67,7 @@ class CreateTriggerBody(UpdateTriggerBody):
         return spec
 
 
-class _TriggerFields(BaseModel):
+class _TriggerFields(ResponseModel):
     action: str
     app_type: str
     application: str
@@ -84,9 +87,25 @@ class TriggerHistory(_TriggerFields):
     result: str = Field(description="`success`, `failed`, or `waiting` for its next attempt.")
     detail: str
     digest: str
-    eventId: str  # noqa: N815
+    event_id: str = Field(serialization_alias="eventId")
     attempts: int
-    pushedBy: str | None  # noqa: N815
+    pushed_by: str | None = Field(serialization_alias="pushedBy")
+
+    @classmethod
+    def of(cls, trigger: Trigger, delivery: Delivery) -> Self:
+        """Return the call that a delivery is."""
+        return cls(
+            **asdict(trigger.spec),
+            creator_name=trigger.creator_name,
+            created_at=date(delivery.occurred_at),
+            tag=delivery.tag,
+            result=delivery.status,
+            detail=delivery.detail,
+            digest=delivery.digest,
+            event_id=delivery.event_id,
+            attempts=delivery.attempts,
+            pushed_by=delivery.pushed_by,
+        )
 
 
 class TriggerShown(_TriggerFields):
@@ -98,8 +117,19 @@ class TriggerShown(_TriggerFields):
     trigger_type: str
     trigger_history: list[TriggerHistory]
 
+    @classmethod
+    def of(cls, trigger: Trigger, deliveries: Iterable[Delivery]) -> Self:
+        """Return a trigger with its calls."""
+        return cls(
+            **asdict(trigger.spec),
+            creator_name=trigger.creator_name,
+            created_at=date(trigger.created_at),
+            enable="true" if trigger.enabled else "false",
+            trigger_history=[TriggerHistory.of(trigger, delivery) for delivery in deliveries],
+        )
 
-class Agency(BaseModel):
+
+class Agency(ResponseModel):
     """The response of CheckAgency."""
 
     domain_id: str
@@ -116,22 +146,22 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_TRIGGERS, operation_id="ListTriggersDetails", response_model=list[TriggerShown])
-async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+@router.get(_TRIGGERS, operation_id="ListTriggersDetails")
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[TriggerShown]:
     """List the triggers of a repository, oldest first. Guests see none."""
     name = RepositoryName.from_path(namespace, repository)
     if await _is_guest(context, name):
         return []
-    return [_item(*found) for found in await context.services.triggers.of_repository(_source(context, name))]
+    return [TriggerShown.of(*found) for found in await context.services.triggers.of_repository(_source(context, name))]
 
 
-@router.get(_TRIGGER, operation_id="ShowTrigger", response_model=TriggerShown)
-async def show(namespace: str, repository: str, trigger: str, context: RequestContext) -> dict[str, Any]:
+@router.get(_TRIGGER, operation_id="ShowTrigger")
+async def show(namespace: str, repository: str, trigger: str, context: RequestContext) -> TriggerShown:
     """Show a trigger and its newest calls."""
     name = RepositoryName.from_path(namespace, repository)
     if await _is_guest(context, name):
         raise NotFound("trigger", f"{trigger} of {name} in {context.region.id}")
-    return _item(*await context.services.triggers.find(_source(context, name), trigger))
+    return TriggerShown.of(*await context.services.triggers.find(_source(context, name), trigger))
 
 
 @router.patch(_TRIGGER, operation_id="UpdateTrigger", status_code=201, dependencies=[Depends(require_json)])
@@ -153,10 +183,10 @@ async def delete(namespace: str, repository: str, trigger: str, context: Request
     return Response(status_code=204)
 
 
-@router.get(_AGENCY, operation_id="CheckAgency", response_model=Agency)
-async def check_agency(context: RequestContext) -> dict[str, Any]:
+@router.get(_AGENCY, operation_id="CheckAgency")
+async def check_agency(context: RequestContext) -> Agency:
     """Check whether triggers can call webhooks, for which SWR requires an agency."""
-    return {"domain_id": context.caller.domain_id, "is_agency": bool(context.services.settings.webhooks)}
+    return Agency(domain_id=context.caller.domain_id, is_agency=bool(context.services.settings.webhooks))
 
 
 @router.post(_AGENCY, operation_id="CreateAgency", status_code=201)
@@ -182,45 +212,3 @@ async def _is_guest(context: Context, name: RepositoryName) -> bool:
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     await find_record(context, name)
     return access.is_guest
-
-
-def _item(trigger: Trigger, deliveries: list[Delivery]) -> dict[str, Any]:
-    return {
-        **_fields(trigger),
-        "created_at": date(trigger.created_at),
-        "name": trigger.spec.name,
-        "enable": "true" if trigger.enabled else "false",
-        "trigger_mode": trigger.spec.trigger_mode,
-        "trigger_type": trigger.spec.trigger_type,
-        "trigger_history": [_delivery(trigger, delivery) for delivery in deliveries],
-    }
-
-
-def _delivery(trigger: Trigger, delivery: Delivery) -> dict[str, Any]:
-    return {
-        **_fields(trigger),
-        "created_at": date(delivery.occurred_at),
-        "tag": delivery.tag,
-        "result": delivery.status,
-        "detail": delivery.detail,
-        "digest": delivery.digest,
-        "eventId": delivery.event_id,
-        "attempts": delivery.attempts,
-        "pushedBy": delivery.pushed_by,
-    }
-
-
-def _fields(trigger: Trigger) -> dict[str, Any]:
-    """Return the fields that a trigger and its calls have in common."""
-    spec = trigger.spec
-    return {
-        "action": spec.action,
-        "app_type": spec.app_type,
-        "application": spec.application,
-        "cluster_id": spec.cluster_id,
-        "cluster_name": spec.cluster_name,
-        "cluster_ns": spec.cluster_ns,
-        "condition": spec.condition,
-        "container": spec.container,
-        "creator_name": trigger.creator_name,
-    }

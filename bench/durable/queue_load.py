@@ -29,6 +29,7 @@ from tagferry.errors import TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Region, Regions
 from tagferry.remote import Endpoint, RemoteStore
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.jobs.queue import JobQueue
@@ -104,7 +105,7 @@ async def measure(url: str, load: Load) -> Reading:
         for organization in range(load.organizations):
             await tagferry.ask(str(organization), [f"v{number}" for number in range(each)])
         accepted = meter.seconds
-        await tagferry.worker.start()
+        await tagferry.worker.start(Supervisor())
         newcomer = asyncio.create_task(_newcomer(tagferry, gauge))
         await tagferry.until_ended(load.jobs)
         total, cpu, server_cpu, memory = meter.seconds, meter.cpu, meter.server_cpu, meter.memory
@@ -141,7 +142,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
         database = Database(url)
         stack.push_async_callback(database.close)
         await database.migrate()
-        bus, membership = message_bus_of(database), coordination_of(database)
+        bus, membership = message_bus_of(database, Supervisor()), coordination_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
         regions = Regions(

@@ -22,6 +22,7 @@ from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.store import JobStore
@@ -67,7 +68,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def _open(self) -> None:
         self.database = Database(self.url)
-        bus = message_bus_of(self.database)
+        bus = message_bus_of(self.database, Supervisor())
         self.jobs = JobStore(self.database, bus)
         self.queue = JobQueue(self.database, bus, coordination_of(self.database), regions=[_NORTH, _SOUTH])
 

@@ -165,11 +165,11 @@ class UsedSignatures:
 
 
 @asynccontextmanager
-async def open_signatures(database: Database, supervisor: Supervisor | None = None) -> AsyncIterator[UsedSignatures]:
+async def open_signatures(database: Database, supervisor: Supervisor) -> AsyncIterator[UsedSignatures]:
     """The signatures that were used on this database, kept up to date while the context is open."""
     signatures = UsedSignatures(database)
     await signatures.load()
-    keeping = (supervisor or Supervisor()).start("recording used signatures", signatures.keep, is_essential=True)
+    keeping = supervisor.start("recording used signatures", signatures.keep, is_essential=True)
     try:
         yield signatures
     finally:

@@ -156,9 +156,9 @@ class PostgresMessageBus(_Subscriptions):
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 
-def message_bus_of(database: Database, supervisor: Supervisor | None = None) -> MessageBus:
+def message_bus_of(database: Database, supervisor: Supervisor) -> MessageBus:
     """Return the message bus for this kind of database."""
-    return PostgresMessageBus(database, supervisor or Supervisor()) if database.is_shared else LocalMessageBus()
+    return PostgresMessageBus(database, supervisor) if database.is_shared else LocalMessageBus()
 
 
 def payload_of(topic: Topic[Message], message: Message) -> str:

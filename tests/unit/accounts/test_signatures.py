@@ -12,6 +12,7 @@ from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.db.engine import Database
 from tagferry.db.tables import UsedSignatureRow
 from tagferry.errors import BadSignature, Throttled
+from tagferry.supervision import Supervisor
 from tests.support.clock import Clock
 from tests.support.deployment import eventually
 
@@ -32,7 +33,7 @@ async def rows(database: Database) -> int:
 
 
 async def test_a_second_use_is_refused_and_says_what_to_do(either: Database):
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         await use(signatures, 1)
         await use(signatures, 0xAB)
 
@@ -47,7 +48,7 @@ async def test_a_client_that_makes_equal_requests_within_a_second_is_not_refused
 ):
     clock = Clock()
     monkeypatch.setattr("tagferry.accounts.signatures.time.monotonic", clock)
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         for _ in range(3):
             await signatures.use(signature(1), user_id="carol", signed_at=NOW, connection="192.0.2.1 4711")
         for connection in ("192.0.2.1 4712", "192.0.2.2 4711", ""):
@@ -61,24 +62,24 @@ async def test_a_client_that_makes_equal_requests_within_a_second_is_not_refused
 
 
 async def test_of_uses_at_once_one_counts(either: Database):
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         ends = await asyncio.gather(*(use(signatures, 1) for _ in range(8)), return_exceptions=True)
 
     assert sorted(type(end).__name__ for end in ends) == ["BadSignature"] * 7 + ["NoneType"]
 
 
 async def test_what_was_used_is_known_after_a_restart(either: Database):
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         await use(signatures, 1)
 
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         with pytest.raises(BadSignature):
             await use(signatures, 1)
         await use(signatures, 2)
 
 
 async def test_what_was_used_is_in_the_database_soon(either: Database):
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         await use(signatures, 1)
         assert await eventually(partial(rows, either)) == 1
 
@@ -86,7 +87,7 @@ async def test_what_was_used_is_in_the_database_soon(either: Database):
 async def test_processes_on_one_database_share_what_was_used(either: Database):
     if not either.is_shared:
         pytest.skip("one process has it")
-    async with open_signatures(either) as one, open_signatures(either) as other:
+    async with open_signatures(either, Supervisor()) as one, open_signatures(either, Supervisor()) as other:
         await use(one, 1)
 
         with pytest.raises(BadSignature):
@@ -94,7 +95,7 @@ async def test_processes_on_one_database_share_what_was_used(either: Database):
 
 
 async def test_what_has_expired_is_forgotten(either: Database):
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         for number in range(1500):
             await use(signatures, number, signed_at=NOW - timedelta(minutes=20))
         await use(signatures, 1500)
@@ -111,7 +112,7 @@ async def test_a_user_uses_only_so_many_within_the_window_and_others_are_not_aff
     either: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bounds, "SIGNATURES_OF_USER", 3)
-    async with open_signatures(either) as signatures:
+    async with open_signatures(either, Supervisor()) as signatures:
         for number in range(3):
             await use(signatures, number)
 

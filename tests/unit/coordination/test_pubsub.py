@@ -9,6 +9,7 @@ import pytest
 
 from tagferry.coordination.pubsub import MessageBus, Topic, message_bus_of, number_topic
 from tagferry.db.engine import Database
+from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 
 ENDED, WORK = number_topic("ended"), number_topic("work")
@@ -45,7 +46,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def bus(database: Database) -> AsyncIterator[MessageBus]:
-    opened = message_bus_of(database)
+    opened = message_bus_of(database, Supervisor())
     await opened.open()
     yield opened
     await opened.close()
@@ -99,7 +100,7 @@ async def test_a_subscriber_that_may_have_missed_messages_gets_an_empty_batch(
     monkeypatch.setattr("tagferry.coordination.pubsub._RECONNECT_SECONDS", 0.02)
     name = postgres.new_database(like=postgres_template)
     database = Database(postgres.url(name))
-    bus, subscriber = message_bus_of(database), Subscriber()
+    bus, subscriber = message_bus_of(database, Supervisor()), Subscriber()
     bus.subscribe(ENDED, subscriber.batches.append)
     await bus.open()
     gaps = len(subscriber.batches)

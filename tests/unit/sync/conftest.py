@@ -21,6 +21,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import WorkerRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Region, Regions
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncJob, SyncRequest
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
@@ -109,7 +110,7 @@ class World:
         """Stop the running process, if any, and start one that shares only the database with it."""
         if self.process is not None:
             await self.process.stop()
-        bus, membership = message_bus_of(self.database), coordination_of(self.database)
+        bus, membership = message_bus_of(self.database, Supervisor()), coordination_of(self.database)
         await bus.open()
         jobs, engine = JobStore(self.database, bus), CopyEngine()
         regions = Regions(
@@ -142,7 +143,7 @@ class World:
             seconds=seconds,
         )
         self.process = Process(service, worker, jobs, queue, bus)
-        await worker.start()
+        await worker.start(Supervisor())
         return service
 
     def request(self, *tags: Tag, **other: Any) -> SyncRequest:

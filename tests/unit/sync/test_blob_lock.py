@@ -13,6 +13,7 @@ from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, ScriptedStore, route
@@ -45,7 +46,7 @@ async def lockers(postgres, postgres_template: str) -> AsyncIterator[tuple[Locke
         for _ in range(2):
             database = Database(url)
             stack.push_async_callback(database.close)
-            bus, membership = message_bus_of(database), coordination_of(database)
+            bus, membership = message_bus_of(database, Supervisor()), coordination_of(database)
             await bus.open()
             stack.push_async_callback(bus.close)
             await membership.join()

@@ -7,6 +7,7 @@ import pytest
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.errors import Denied, Throttled
 from tagferry.names import RepositoryRef
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.history import CopyRecord, SyncHistory
 from tagferry.sync.jobs.model import JobSelection
 from tagferry.sync.jobs.store import JobStore
@@ -39,7 +40,7 @@ async def test_a_copy_stops_within_a_second_after_another_process_cancels_it(
     await held.source.being_read.wait()
     assert held.process is not None
     worker, target = held.process.worker, held.target
-    bus = held.process.bus if is_told else message_bus_of(held.database)
+    bus = held.process.bus if is_told else message_bus_of(held.database, Supervisor())
     began = time.monotonic()
 
     assert await JobStore(held.database, bus).cancel([job_id], reason="no longer wanted") == [job_id]

@@ -12,6 +12,7 @@ from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Tag
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.store import JobStore
@@ -32,7 +33,7 @@ class Line:
     numbers: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        self.bus = message_bus_of(self.database)
+        self.bus = message_bus_of(self.database, Supervisor())
         self.membership = coordination_of(self.database)
         self.jobs = JobStore(self.database, self.bus)
         self.queue = JobQueue(self.database, self.bus, self.membership, regions=self.regions, limits=self.limits)

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Refused, Unavailable
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.searches import LONGEST_PAUSE, SEARCH_LIMIT, SHORTEST_PAUSE
 from tests.support.deployment import eventually
@@ -79,7 +80,7 @@ async def test_searches_follow_each_other_though_nothing_tells_of_their_ends(
 ):
     monkeypatch.setattr("tagferry.sync.jobs.searches.SHORTEST_PAUSE", timedelta(milliseconds=20))
     unfinished.watch = unfinished.new_watch(clock=time.monotonic)
-    unfinished.watch.start()
+    unfinished.watch.start(Supervisor())
 
     async def are_made() -> bool:
         return len(unfinished.courier.requests) >= 5

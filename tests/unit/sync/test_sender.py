@@ -12,6 +12,7 @@ from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.sender import WebhookSender, _pause
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.db.tables import DeliveryRow
+from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.webhook_receiver import Receiver, receiving
 from tests.unit.sync.circle import APP, V1, A, source
@@ -43,7 +44,7 @@ async def begin(hooked: Hooked, hook: Receiver) -> AsyncIterator[Callable[..., W
             bus=hooked.bus,
             is_leader=answer,
         )
-        sender.start()
+        sender.start(Supervisor())
         senders.append(sender)
         return sender
 

@@ -11,6 +11,7 @@ import structlog
 from tagferry.errors import Unavailable
 from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.model import Descriptor
+from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.images import image
 from tests.unit.sync.circle import APP, V1, A, B, C, Circle, source
@@ -36,7 +37,7 @@ def begin(circle: Circle) -> Callable[..., None]:
 
     def begin(**options: Any) -> None:
         circle.watch = circle.new_watch(clock=time.monotonic, **options)
-        circle.watch.start()
+        circle.watch.start(Supervisor())
 
     return begin
 
@@ -160,7 +161,7 @@ async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: C
     ruled.stores[A].failures[V1] = Unavailable("the registry is down")
     ruled.watch = ruled.new_watch(is_leader=Shift())
     with structlog.testing.capture_logs() as logs:
-        ruled.watch.start()
+        ruled.watch.start(Supervisor())
 
         async def asked_again() -> bool:
             return ruled.stores[A].counts["head_manifest"] > asked

@@ -91,9 +91,9 @@ class RetentionRunner:
         self._deleting: set[asyncio.Task[list[Tag]]] = set()
         self._task: asyncio.Task[NoReturn] | None = None
 
-    def start(self, supervisor: Supervisor | None = None) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Start running policies, first those that became due while no process was running."""
-        self._task = (supervisor or Supervisor()).start("retention", self._run)
+        self._task = supervisor.start("retention", self._run)
 
     async def close(self) -> None:
         """Stop deleting; due policies run after the next start."""

@@ -61,9 +61,9 @@ class WebhookSender:
         self._task: asyncio.Task[NoReturn] | None = None
         bus.subscribe(DELIVERIES_DUE, lambda _: self._woken.set())
 
-    def start(self, supervisor: Supervisor | None = None) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Start sending."""
-        self._task = (supervisor or Supervisor()).start("calling webhooks", self._run)
+        self._task = supervisor.start("calling webhooks", self._run)
 
     async def close(self) -> None:
         """Start no more attempts, and wait some seconds for those in progress; the next start sends the rest."""

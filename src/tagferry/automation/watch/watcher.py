@@ -166,9 +166,9 @@ class TagWatcher:
             for follower in self._followers:
                 await follower.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
 
-    def start(self, supervisor: Supervisor | None = None) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Start watching, with a scan of every followed repository."""
-        self._task = (supervisor or Supervisor()).start("watching tags", self._run, is_essential=True)
+        self._task = supervisor.start("watching tags", self._run, is_essential=True)
 
     async def close(self) -> None:
         """Stop watching; the next start detects the changes made since."""

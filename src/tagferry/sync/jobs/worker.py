@@ -90,13 +90,13 @@ class Worker:
         bus.subscribe(JOBS_READY, lambda _: self._wake.set())
         bus.subscribe(JOBS_CANCELLED, self._on_cancelled)
 
-    async def start(self, supervisor: Supervisor | None = None) -> None:
+    async def start(self, supervisor: Supervisor) -> None:
         """Join the workers and start to claim jobs; raises Unavailable if that is impossible."""
         if self._slot_count <= 0:
             return
         self._id = await self._membership.join()
         await self._recover()
-        self._main = (supervisor or Supervisor()).start("running jobs", self._work, is_essential=True)
+        self._main = supervisor.start("running jobs", self._work, is_essential=True)
 
     async def drain(self, seconds: float) -> None:
         """Claim no more jobs, and wait at most this long for running jobs to end."""

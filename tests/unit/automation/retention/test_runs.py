@@ -11,6 +11,7 @@ from tagferry.db.tables import RepositoryRow, RetentionDeletionRow, RetentionPol
 from tagferry.errors import Conflict, NotDeleted, NotFound, Unavailable, Unsupported
 from tagferry.names import Tag
 from tagferry.oci.referrer_tags import cosign_tags
+from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.images import artifact, image, index, push
 from tests.unit.automation.retention.conftest import APP, NORTH, Keeper, rule
@@ -167,7 +168,7 @@ async def test_a_repository_that_is_not_there_makes_no_policy_forget(keeper: Kee
 
 async def test_it_runs_when_a_policy_is_made_or_changed_and_then_once_in_an_interval(keeper: Keeper):
     await keeper.push("v1", "v2", "v3")
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
     await keeper.policy(rule("tag_rule", 2))
     keeper.retention.wake()
 
@@ -196,7 +197,7 @@ async def test_it_runs_when_a_policy_is_made_or_changed_and_then_once_in_an_inte
 
 async def test_a_restart_goes_on_with_what_became_due_meanwhile(keeper: Keeper):
     await keeper.push("v1", "v2")
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
     policy = await keeper.policy(rule("tag_rule", 1))
     keeper.retention.wake()
 
@@ -209,7 +210,7 @@ async def test_a_restart_goes_on_with_what_became_due_meanwhile(keeper: Keeper):
     keeper.calendar.ahead = timedelta(days=2)
 
     keeper.retention = keeper.new_retention()
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
 
     async def has_deleted() -> bool:
         _, total = await keeper.history.of_repository(keeper.repository_id, limit=1, offset=0)
@@ -226,7 +227,7 @@ async def test_only_who_leads_deletes(keeper: Keeper, monkeypatch: pytest.Monkey
     await keeper.push("v1", days=9)
     await keeper.policy(rule("date_rule", 1))
     keeper.leading = False
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
 
     async def asked_often() -> bool:
         return keeper.asked >= 3
@@ -245,7 +246,7 @@ async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_wa
     await keeper.push("v1", days=9)
     policy = await keeper.policy(rule("date_rule", 1))
     keeper.store.failure = Unavailable("the registry is away")
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
     keeper.retention.wake()
 
     async def has_failed() -> bool:
@@ -260,7 +261,7 @@ async def test_a_deletion_under_way_gets_on_record_when_the_process_is_told_to_e
     await keeper.push("v1", "v2", days=9)
     await keeper.policy(rule("date_rule", 1))
     keeper.store.slow = asyncio.Event()
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
 
     async def is_deleting() -> bool:
         return bool(keeper.retention._deleting)
@@ -280,7 +281,7 @@ async def test_a_policy_does_not_wait_for_one_that_takes_long(keeper: Keeper):
     await keeper.push("v1", days=9)
     slow = await keeper.policy(rule("date_rule", 1))
     keeper.store.slow = asyncio.Event()
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
 
     async def is_deleting() -> bool:
         return bool(keeper.retention._deleting)
@@ -334,7 +335,7 @@ async def test_nothing_is_deleted_while_the_clock_is_in_doubt_and_everything_onc
     await keeper.policy(rule("date_rule", 30))
     keeper.plausible = False
     keeper.calendar.ahead = timedelta(days=365)
-    keeper.retention.start()
+    keeper.retention.start(Supervisor())
     try:
         for _ in range(20):
             keeper.retention.wake()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import structlog
@@ -12,8 +13,12 @@ from tagferry.metrics import TASK_FAILURES, TASK_RUNNING
 
 SETTLED_SECONDS = 10.0
 """After a restart, a task counts as failing until it has run for so long."""
+REPEATED_SECONDS = 600.0
+"""Failures less than this apart are counted together."""
 _SHORTEST_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +29,17 @@ class Failure:
 
     Attributes:
         reason: the type of the last error; its text may contain internal details, and is logged.
-        seconds: since when.
+        count: the number of failures, each less than `REPEATED_SECONDS` after the one before.
+        since: the time of the first of them.
+        is_running: whether the task runs at present, and has for `SETTLED_SECONDS`.
+        seconds: for how long it has not run, apart from shorter runs; 0 if it runs.
         is_essential: whether requests or accepted jobs depend on the task.
     """
 
     reason: str
+    count: int
+    since: datetime
+    is_running: bool
     seconds: float
     is_essential: bool
 
@@ -37,6 +48,9 @@ class Failure:
 class _Task:
     is_essential: bool
     reason: str = ""
+    count: int = 0
+    since: datetime = _NEVER
+    failed_at: float = 0.0
     failing_since: float = 0.0
     restarted_at: float = 0.0
     pause: float = _SHORTEST_SECONDS
@@ -83,13 +97,21 @@ class Supervisor:
 
     @property
     def failures(self) -> Mapping[str, Failure]:
-        """The tasks that failed and have not yet run for long enough since then, by name."""
+        """The tasks that failed and have not yet run for `SETTLED_SECONDS`, or that fail repeatedly, by name."""
         now = self._clock()
-        return {
-            name: Failure(task.reason, now - task.failing_since, task.is_essential)
-            for name, task in self._tasks.items()
-            if task.reason and not self._is_settled(task, now)
-        }
+        failures = {}
+        for name, task in self._tasks.items():
+            is_settled = self._is_settled(task, now)
+            if task.reason and not (is_settled and (task.count == 1 or self._is_over(task, now))):
+                failures[name] = Failure(
+                    task.reason,
+                    task.count,
+                    task.since,
+                    is_running=is_settled,
+                    seconds=0.0 if is_settled else now - task.failing_since,
+                    is_essential=task.is_essential,
+                )
+        return failures
 
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[object]], state: _Task) -> NoReturn:
         running = TASK_RUNNING.labels(task=name)
@@ -106,10 +128,20 @@ class Supervisor:
                 now = self._clock()
                 if not state.reason or self._is_settled(state, now):
                     state.failing_since, state.pause = now, _SHORTEST_SECONDS
+                if not state.reason or self._is_over(state, now):
+                    state.count, state.since = 0, datetime.now(UTC)
+                state.count, state.failed_at = state.count + 1, now
                 # A task that waits to be restarted is never settled.
                 state.reason, state.restarted_at = reason, float("inf")
                 TASK_FAILURES.labels(task=name).inc()
-                log.error("background task failed", task=name, reason=reason, restart_in=state.pause, exc_info=error)
+                log.error(
+                    "background task failed",
+                    task=name,
+                    reason=reason,
+                    failures=state.count,
+                    restart_in=state.pause,
+                    exc_info=error,
+                )
                 await self._sleep(state.pause)
                 state.pause = min(_LONGEST_SECONDS, state.pause * 2)
         finally:
@@ -119,3 +151,6 @@ class Supervisor:
 
     def _is_settled(self, task: _Task, now: float) -> bool:
         return now - task.restarted_at >= SETTLED_SECONDS
+
+    def _is_over(self, task: _Task, now: float) -> bool:
+        return now - task.failed_at >= REPEATED_SECONDS

@@ -1,6 +1,8 @@
 """Probes report whether the process can serve requests, without internal details."""
 
 import asyncio
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tagferry.db.engine import Database
 from tagferry.errors import Unavailable
-from tagferry.supervision import Supervisor
+from tagferry.supervision import Failure, Supervisor
 from tests.support.deployment import NORTH, Deployment, eventually
 
 SECRET = 'connection to server at "10.1.2.3", port 5432 failed: password authentication failed for user "ferry"'
@@ -131,6 +133,21 @@ async def test_readiness_names_every_component(ferry: Deployment):
     }
 
 
+async def test_a_background_task_that_runs_but_fails_again_and_again_is_reported_with_its_failures(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    since = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
+    failure = Failure("RuntimeError", 37, since, is_running=True, seconds=0, is_essential=True)
+    monkeypatch.setattr(Supervisor, "failures", {"running jobs": failure})
+
+    answer = await ferry.http("GET", "/readyz")
+    assert (answer.status, answer.document["status"]) == (200, "degraded")
+    assert answer.document["components"]["running jobs"] == (
+        "failed 37 times since 2026-11-28T12:30:00Z (RuntimeError), and runs again"
+    )
+    assert (await ferry.http("GET", "/healthz")).status == 200
+
+
 @pytest.mark.parametrize(("is_essential", "status"), [(True, 503), (False, 200)])
 async def test_a_background_task_that_fails_is_reported(ferry: Deployment, is_essential: bool, status: int):
     async def fail() -> None:
@@ -142,7 +159,10 @@ async def test_a_background_task_that_fails_is_reported(ferry: Deployment, is_es
     answer = await ferry.http("GET", "/readyz")
     assert answer.status == status
     assert answer.document["status"] == ("failed" if is_essential else "degraded")
-    assert answer.document["components"]["made to fail"] == "failed (RuntimeError), and is being restarted"
+    assert re.fullmatch(
+        r"failed( \d+ times)? since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ \(RuntimeError\), and is being restarted",
+        answer.document["components"]["made to fail"],
+    )
     assert (await ferry.http("GET", "/healthz")).status == 200
     task.cancel()
     await asyncio.wait([task])

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
 
 from tagferry.metrics import TASK_FAILURES
-from tagferry.supervision import SETTLED_SECONDS, Supervisor
+from tagferry.supervision import REPEATED_SECONDS, SETTLED_SECONDS, Supervisor
 from tests.support.clock import Clock
 
 
@@ -51,6 +52,11 @@ def failing(
     return work
 
 
+def running_again(supervisor: Supervisor) -> dict[str, bool]:
+    """Return whether each task that failed runs again."""
+    return {name: failure.is_running for name, failure in supervisor.failures.items()}
+
+
 async def stop(task: asyncio.Task[object]) -> None:
     task.cancel()
     await asyncio.wait([task])
@@ -87,13 +93,58 @@ async def test_a_failure_is_reported_until_the_task_has_run_for_a_while(supervis
     assert supervisor.failures == {}
     await running.wait()
     failure = supervisor.failures["test"]
-    assert (failure.reason, failure.seconds, failure.is_essential) == ("ValueError", 7, True)
+    assert (failure.reason, failure.count, failure.seconds, failure.is_essential) == ("ValueError", 3, 7, True)
     pauses.clock.now += SETTLED_SECONDS - 0.1
-    assert "test" in supervisor.failures
+    assert running_again(supervisor) == {"test": False}
     pauses.clock.now += 0.1
+    assert running_again(supervisor) == {"test": True}
+    pauses.clock.now += REPEATED_SECONDS
     assert supervisor.failures == {}
     await stop(task)
     assert supervisor.tasks == []
+
+
+async def test_a_single_failure_is_forgotten_once_the_task_has_run_for_a_while(
+    supervisor: Supervisor, pauses: Pauses
+) -> None:
+    running = asyncio.Event()
+
+    async def run() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    task = supervisor.start("test", failing(1, run, ValueError()))
+    await running.wait()
+    assert supervisor.failures["test"].count == 1
+    pauses.clock.now += SETTLED_SECONDS
+    assert supervisor.failures == {}
+    await stop(task)
+
+
+@pytest.mark.parametrize(("run_seconds", "count"), [(SETTLED_SECONDS + 20, 200), (REPEATED_SECONDS + 1, 1)])
+async def test_failures_between_longer_runs_are_counted_for_hours(
+    supervisor: Supervisor, pauses: Pauses, run_seconds: float, count: int
+) -> None:
+    running, runs = asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 200:
+            running.set()
+            await asyncio.Event().wait()
+        pauses.clock.now += run_seconds
+        raise ValueError
+
+    began = datetime.now(UTC)
+    task = supervisor.start("test", work, is_essential=True)
+    await running.wait()
+    failure = supervisor.failures["test"]
+    assert failure.count == count
+    assert began <= failure.since <= datetime.now(UTC)
+    pauses.clock.now += SETTLED_SECONDS
+    assert running_again(supervisor) == ({"test": True} if count > 1 else {})
+    await stop(task)
 
 
 async def test_a_task_that_has_run_for_a_while_is_restarted_soon(supervisor: Supervisor, pauses: Pauses) -> None:

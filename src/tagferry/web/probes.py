@@ -14,6 +14,7 @@ from tagferry import bounds
 from tagferry.concurrency import SingleFlight
 from tagferry.events import SparseEvents
 from tagferry.registry.storage.store import DiskStore
+from tagferry.supervision import Failure
 from tagferry.web.context import Services
 
 log = SparseEvents(__name__)
@@ -35,8 +36,8 @@ class Health(BaseModel):
 class Ready(BaseModel):
     """The response of `/readyz`: whether the process can serve requests, and the state of its components.
 
-    `degraded`: requests can be served, but a component that they do not depend on has failed. `paused` lists the
-    regions whose registries do not answer.
+    `degraded`: requests can be served, but a component that they do not depend on has failed, or a background task
+    fails again and again. `paused` lists the regions whose registries do not answer.
     """
 
     status: Literal["ok", "degraded", "failed"]
@@ -68,8 +69,8 @@ class Readiness:
                 required[f"disk of {region.id}"] = await region.store.health_error() or _OK
         optional = dict.fromkeys(self._services.supervisor.tasks, _OK)
         for name, failure in self._services.supervisor.failures.items():
-            optional[name] = f"failed ({failure.reason}), and is being restarted"
-            if failure.is_essential:
+            optional[name] = _described(failure)
+            if failure.is_essential and not failure.is_running:
                 required[name] = optional[name]
         has_failed = any(state != _OK for state in required.values())
         is_degraded = any(state != _OK for state in optional.values())
@@ -104,6 +105,12 @@ class Readiness:
             log.warning("the database did not answer", reason=str(error) or type(error).__name__)
         self._asked_at = asyncio.get_running_loop().time()
         return self._answered
+
+
+def _described(failure: Failure) -> str:
+    times = "failed" if failure.count == 1 else f"failed {failure.count} times"
+    state = "and runs again" if failure.is_running else "and is being restarted"
+    return f"{times} since {failure.since:%Y-%m-%dT%H:%M:%SZ} ({failure.reason}), {state}"
 
 
 def add_probes(app: FastAPI, readiness: Readiness) -> None:

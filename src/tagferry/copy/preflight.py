@@ -86,18 +86,22 @@ async def compare(
         source = await _read_missing(route, tag)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
-    is_same, rewritten = await _is_up_to_date(route, source, target)
+    accepted = await _accepted_form(route, source)
+    is_same = await _is_up_to_date(route, source, accepted, target)
     if not is_same and not override:
         # A wrong digest in a header must not end the job: the manifests themselves decide.
+        before = source
         with suppress(NotFound):
             source, target = await _read_both(route, tag)
-        is_same, rewritten = await _is_up_to_date(route, source, target)
+        if source.digest != before.digest:
+            accepted = await _accepted_form(route, source)
+        is_same = await _is_up_to_date(route, source, accepted, target)
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
         return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=identity)
     is_complete, gaps = not await route.target.is_damaged(route.target_repository, target.digest), NO_GAPS
     # Referrers of the source's root are not copied with a rewritten image.
-    if is_complete and rewritten is None and search is not None:
+    if is_complete and accepted is None and search is not None:
         is_complete, gaps = await search.is_up_to_date(route, tag, source.digest, override=override)
     if is_complete and check_content is not None:
         more = await check_content(route, tag, override)
@@ -109,7 +113,7 @@ async def compare(
         verdict=Verdict.UP_TO_DATE,
         source=source.digest,
         target=target.digest,
-        rewritten=rewritten,
+        rewritten=accepted[1] if accepted else None,
         gaps=gaps,
     )
 
@@ -205,13 +209,21 @@ async def _read_both(route: Route, tag: Tag) -> tuple[Descriptor, Descriptor]:
     return source, target
 
 
-async def _is_up_to_date(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:
-    """Return whether the target holds the source's image or its rewritten form, and the difference of the latter."""
-    if route.accepts.may_change:
-        _, image, rewritten = await read_accepted(route, source.digest)
-        if rewritten is not None:
-            return image.root.digest == target.digest, rewritten
-    return await _is_same_image(route, source, target), None
+async def _accepted_form(route: Route, source: Descriptor) -> tuple[Digest, Rewrite] | None:
+    """Return the digest of the source's image as the target accepts it, and the difference; None if it is unchanged."""
+    if not route.accepts.may_change:
+        return None
+    _, image, rewritten = await read_accepted(route, source.digest)
+    return None if rewritten is None else (image.root.digest, rewritten)
+
+
+async def _is_up_to_date(
+    route: Route, source: Descriptor, accepted: tuple[Digest, Rewrite] | None, target: Descriptor
+) -> bool:
+    """Return whether the target holds the source's image, or its rewritten form if there is one."""
+    if accepted is not None:
+        return accepted[0] == target.digest
+    return await _is_same_image(route, source, target)
 
 
 async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -> bool:

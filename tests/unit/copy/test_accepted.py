@@ -1,5 +1,7 @@
 """Copies to a target that does not accept every image unchanged."""
 
+from typing import Any
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,8 +17,8 @@ from tagferry.copy.preflight import Finding, Verdict, compare
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound, Unsupported
-from tagferry.names import Digest
-from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
+from tagferry.names import Digest, Tag
+from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Descriptor, Manifest
 from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.images import SampleImage, artifact, attested, blob, image, index, opening, push, read
@@ -286,3 +288,33 @@ async def test_a_removed_attestation_with_a_subject_is_not_copied_as_a_referrer(
     assert outcome.rewritten.left_behind == (told.digest,)
     assert await target.head_manifest(COPY, told.digest) is None
     assert await target.head_manifest(COPY, signature.digest) is None
+
+
+async def test_the_image_of_a_blocked_tag_is_read_once(source: ScriptedStore, target: ScriptedStore):
+    await push(source, APP, IMAGE, V1)
+    await push(target, COPY, artifact(), V1)
+    source.counts.clear()
+
+    found = await compare(route(source, target, accepts=MAKE_AMD), V1, override=False)
+
+    assert found.verdict is Verdict.BLOCKED
+    # The index and both of its images; then the index by its tag, which confirms the digest of the header.
+    assert source.counts["get_manifest"] == 4
+
+
+async def test_a_wrong_digest_in_a_header_does_not_block_a_rewritten_image_that_is_up_to_date(
+    source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+):
+    other = index(image(seed="other"), ARM)
+    await push(source, APP, other, Tag("other"))
+    await push(source, APP, IMAGE, V1)
+    copied = await copy(source, target, MAKE_AMD)
+
+    async def head(*_arguments: Any, **_terms: Any) -> Descriptor:
+        return other.manifest.descriptor
+
+    monkeypatch.setattr(source, "head_manifest", head)
+    found = await compare(route(source, target, accepts=MAKE_AMD), V1, override=False)
+
+    assert (found.verdict, found.source, found.target) == (Verdict.UP_TO_DATE, IMAGE.digest, copied.digest)
+    assert found.rewritten == copied.rewritten

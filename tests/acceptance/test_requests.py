@@ -24,6 +24,17 @@ from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, calling, de
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.images import artifact, image, index, layer, push
 
+# Each is a time after which tagferry rightly asks a registry again, or asks the other one meanwhile.
+TIMES = [
+    "tagferry.sync.service.PREFLIGHT_SECONDS",
+    "tagferry.sync.service.BRIEF_PREFLIGHT_SECONDS",
+    "tagferry.web.swr.synchronization.BRIEF_PREFLIGHT_SECONDS",
+    "tagferry.sync.jobs.slots.QUIET_SECONDS",
+    "tagferry.copy.preflight._HEAD_START_SECONDS",
+    "tagferry.copy.held_content._FRESH_SECONDS",
+    "tagferry.copy.tag_copy._STALE_SECONDS",
+    "tagferry.copy.tag_lists._FRESH_SECONDS",
+]
 APP = RepositoryName("team/app")
 SHARED = [layer(f"shared {number}", 1000) for number in range(6)]
 PLAIN = {
@@ -63,6 +74,13 @@ class HeldRegistry(RemoteStore):
     ) -> None:
         await self.released.wait()
         await super().put_manifest(repository, manifest, tag, **terms)
+
+
+@pytest.fixture(autouse=True)
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass that costs requests, however slow this machine is."""
+    for name in TIMES:
+        monkeypatch.setattr(name, 600.0)
 
 
 @pytest.fixture

@@ -90,12 +90,12 @@ class SyncService:
         self._starting: Counter[str] = Counter()
         self._coalescer = RequestCoalescer()
 
-    async def start(self, request: SyncRequest, *, seconds: float = PREFLIGHT_SECONDS) -> StartedSync:
+    async def start(self, request: SyncRequest, *, seconds: float | None = None) -> StartedSync:
         """Accept a request: authorize it, find the tags that are up to date, and start or join jobs for the others.
 
         Args:
             request: the request.
-            seconds: how long the preflight check may take; at most `PREFLIGHT_SECONDS`.
+            seconds: how long the preflight check may take; at most `PREFLIGHT_SECONDS`, which is the default.
 
         Raises:
             Invalid: a field is invalid; nothing has changed.
@@ -106,7 +106,7 @@ class SyncService:
         arrived_at = time.monotonic()
         request = self._bounded(await self._authorize(request))
         most = BRIEF_PREFLIGHT_SECONDS if request.is_automatic else PREFLIGHT_SECONDS
-        until = asyncio.get_running_loop().time() + min(seconds, most)
+        until = asyncio.get_running_loop().time() + (most if seconds is None else min(seconds, most))
         async with self._coalescer.claim(request, until=until) as handles:
             open_jobs = await self._jobs.open_jobs(request)
             handles.update((tag, handle) for tag, handle in open_jobs.items() if handle.override == request.override)
@@ -322,19 +322,19 @@ class SyncService:
                     if new_job.status is not JobStatus.SUCCESS or new_job.tag in searched_again
                 ]
             found = [one.tag for one in new_jobs if not one.status.has_ended and one.tag in findings]
-            soon = found[: min(PREFETCH_LIMIT, self._worker.free)]
-            async with (
-                prefetch_plans(partial(self._engine.plan, route), soon) as plans,
-                self._worker.claiming() as claim,
-            ):
-                handles = await self._jobs.create(
-                    request, new_jobs, max_concurrent_requests_per_user=limit, claim=claim
-                )
-                for tag, handle in handles.items():
-                    finding = findings.get(tag)
-                    if isinstance(finding, Finding) and not handle.is_joined and not handle.status.has_ended:
-                        plan = plans.pop(tag, None) if handle.status is JobStatus.RUNNING else None
-                        self._worker.prefetch(handle.id, Prefetch(finding, plan))
+            async with self._worker.claiming() as claim:
+                # No other request takes these slots meanwhile: a plan without one would be read in vain.
+                slots = self._worker.free_between(request.source_region, request.target_region)
+                soon = found[: min(PREFETCH_LIMIT, slots)]
+                async with prefetch_plans(partial(self._engine.plan, route), soon) as plans:
+                    handles = await self._jobs.create(
+                        request, new_jobs, max_concurrent_requests_per_user=limit, claim=claim
+                    )
+                    for tag, handle in handles.items():
+                        finding = findings.get(tag)
+                        if isinstance(finding, Finding) and not handle.is_joined and not handle.status.has_ended:
+                            plan = plans.pop(tag, None) if handle.status is JobStatus.RUNNING else None
+                            self._worker.prefetch(handle.id, Prefetch(finding, plan))
         finally:
             self._starting[user] -= 1
         return handles

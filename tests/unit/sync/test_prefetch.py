@@ -41,6 +41,17 @@ async def test_a_job_whose_slot_was_taken_reads_its_manifest_when_it_runs(world:
     assert world.source.counts["get_manifest"] == 2
 
 
+async def test_no_manifest_is_read_twice_though_its_regions_have_only_a_share_of_the_free_slots(world: World):
+    service = await world.start_process(slots=8)
+    tags = [Tag(f"v{number}") for number in range(6)]
+    for tag in tags:
+        await push(world.source, APP, image(seed=tag), tag)
+    # Without an answer for each tag, its regions are not known to respond.
+    world.target.failures[tags[0]] = Unavailable("the target is away")
+    assert await world.sync(*tags, service=service) == [tags[0]]
+    assert world.source.counts["get_manifest"] == len(tags)
+
+
 async def test_a_manifest_that_cannot_be_prefetched_fails_its_job_with_the_reason(world: World):
     await push(world.source, APP, image(), V1)
     world.source.failures[V1] = Unavailable("the source is away")

@@ -151,6 +151,11 @@ class JobSlots:
             unresponsive={target for _, target in quiet},
         )
 
+    def free_between(self, pair: RegionPair) -> int:
+        """Return how many more jobs of a pair may start now."""
+        capacity = self.capacity()
+        return sum(capacity.take(pair) for _ in range(self.free))
+
     def _left_for_quiet(self, running: Mapping[RegionPair, int]) -> dict[RegionPair, int]:
         together = self._half - sum(min(number, self._share) for number in running.values())
         left = {}

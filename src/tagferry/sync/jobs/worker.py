@@ -125,6 +125,10 @@ class Worker:
         """How many more jobs may start in this process now."""
         return 0 if self._main is None or self._stopping else self._slots.free
 
+    def free_between(self, source: RegionId, target: RegionId) -> int:
+        """Return how many more jobs between two regions may start in this process now."""
+        return self._slots.free_between((source, target)) if self.free else 0
+
     @property
     def paused_regions(self) -> Mapping[RegionId, Pause]:
         """The regions whose jobs wait because the region does not respond to this process."""

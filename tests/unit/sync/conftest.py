@@ -31,8 +31,6 @@ from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import SyncService
 from tests.unit.copy.stores import ScriptedStore
-from tests.unit.sync.circle import Circle
-from tests.unit.sync.hooked import OLD, Hooked
 
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-south-1")
 TEAM, RELEASE, REPO = Namespace("team"), Namespace("release"), Repository("app")
@@ -205,22 +203,3 @@ def service(world: World) -> SyncService:
     """The service that the world starts with."""
     assert world.process is not None
     return world.process.service
-
-
-@pytest.fixture
-async def circle(database: Database) -> AsyncIterator[Circle]:
-    """Three regions with the organization `team`, without background tasks."""
-    users = Users(database, QuickVault([Fernet.generate_key().decode()]))
-    circle = Circle(database, users, await users.create("admin", "correct horse", domain="acme", is_admin=True))
-    for region in circle.stores:
-        await circle.organizations.create(circle.admin, region, TEAM)
-    yield circle
-    await circle.watch.close()
-
-
-@pytest.fixture
-async def hooked(circle: Circle) -> Hooked:
-    """An image in region A, without a webhook sender."""
-    hooked = Hooked(circle)
-    await hooked.push(OLD)
-    return hooked

@@ -14,7 +14,7 @@ from tagferry.oci.model import Descriptor
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.images import image
-from tests.unit.sync.circle import APP, V1, A, B, C, Circle, source
+from tests.unit.automation.circle import APP, V1, A, B, C, Circle, source
 
 OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 

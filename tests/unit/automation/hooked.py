@@ -14,7 +14,7 @@ from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.names import Digest, Tag
 from tagferry.sync.jobs.history import SyncHistory
 from tests.support.images import image, push
-from tests.unit.sync.circle import APP, V1, A, Circle, source
+from tests.unit.automation.circle import APP, V1, A, Circle, source
 
 OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 V2 = Tag("v2")

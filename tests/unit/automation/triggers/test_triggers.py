@@ -10,8 +10,8 @@ from tagferry.automation.triggers.deliveries import HISTORY_LIMIT, Delivery
 from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Tag
-from tests.unit.sync.circle import APP, V1, A, B, source
-from tests.unit.sync.hooked import NEW, OLD, OTHER, V2, Hooked, later, spec
+from tests.unit.automation.circle import APP, V1, A, B, source
+from tests.unit.automation.hooked import NEW, OLD, OTHER, V2, Hooked, later, spec
 
 
 async def test_what_stood_there_is_no_news_and_what_nobody_told_of_is_found_by_looking(hooked: Hooked):

@@ -9,7 +9,7 @@ import pytest
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.errors import Invalid
 from tagferry.names import Namespace
-from tests.unit.sync.hooked import spec
+from tests.unit.automation.hooked import spec
 
 TEAM, RELEASE = Namespace("team"), Namespace("release")
 

@@ -11,7 +11,7 @@ from tagferry.automation.rules.store import Handled
 from tagferry.errors import Denied, Unavailable
 from tagferry.names import Digest, Tag
 from tests.support.images import image
-from tests.unit.sync.circle import APP, REPO, TEAM, V1, A, B, C, Circle, source
+from tests.unit.automation.circle import APP, REPO, TEAM, V1, A, B, C, Circle, source
 
 OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 V2 = Tag("v2")

@@ -15,8 +15,8 @@ from tagferry.db.tables import DeliveryRow
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.webhook_receiver import Receiver, receiving
-from tests.unit.sync.circle import APP, V1, A, source
-from tests.unit.sync.hooked import NEW, OTHER, V2, Hooked, later
+from tests.unit.automation.circle import APP, V1, A, source
+from tests.unit.automation.hooked import NEW, OTHER, V2, Hooked, later
 
 
 @pytest.fixture

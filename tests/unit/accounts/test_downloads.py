@@ -17,6 +17,14 @@ NORTH, SOUTH = RegionId("north"), RegionId("south")
 TEAM, APP, BASE = Namespace("team"), RepositoryName("team/app"), RepositoryName("team/base")
 
 
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A database of each kind, since each adds up in its own way."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
 async def test_what_was_counted_is_told_at_once_and_by_the_next_process_too(database: Database):
     downloads = Downloads(database)
     for _ in range(3):

@@ -150,14 +150,15 @@ class RuleRunner:
         if not sent:
             return Recheck()
         source, targets = sent[0].source, [_target(rule) for rule in sent]
+        # Read once: a time that passes during this check would be neither overdue nor waited for.
+        now, began = datetime.now(UTC), self._clock()
         due = await self._searches.due(source, tag, targets)
-        overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
+        overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= now]
         times = [await self._guarded(rule, tag, partial(self._start_sync, rule, tag)) for rule in overdue]
         if overdue:
             # A search that found the tag up to date has ended without an event.
             due = await self._searches.due(source, tag, targets)
-        waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
-        times += [Recheck(tag_at=self._clock() + seconds) for seconds in waits if seconds > 0]
+        times += [Recheck(tag_at=began + (at - now).total_seconds()) for at in due.values() if at > now]
         return _earliest(times)
 
     async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Recheck:

@@ -147,6 +147,10 @@ LOCKOUT_ADDRESSES = 10_000
 """Addresses for which failed authentications are counted."""
 LOGIN_RESULTS_UNSENT = 1000
 """Failed logins that wait to be reported to the other processes of the database; the oldest are dropped."""
+REMEMBERED_RESULTS = 10_000
+"""Results that are remembered of each query that authenticates or authorizes requests."""
+REMEMBERED_SEALS = 1000
+"""Registry tokens, login secrets and security tokens that are remembered as authentic."""
 AUDITED_PATH_CHARACTERS = 1000
 """Characters of a request's path in its line of the audit log."""
 FORWARDED_HOPS = 16

@@ -1,15 +1,17 @@
 """Authorization in repositories and organizations, for every API."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, literal, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, literal, or_, select
 
 from tagferry.accounts.model import Caller, Organization, Permission
-from tagferry.accounts.organizations import held_by, organization_of, with_permission
+from tagferry.accounts.organizations import held_by, organization_of
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import (
     DomainRow,
     OrganizationPermissionRow,
@@ -78,6 +80,30 @@ class ReadableRepositories:
         return self.organizations.get(name.partition("/")[0]) or self.repositories.get(name, "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What decides about a repository and a caller.
+
+    Attributes:
+        owner: the organization, if it is recorded.
+        held: the higher one of the caller's permissions in the organization and in the repository; 0 for none.
+        is_public: None if the repository is not recorded.
+        is_shared: whether it is shared with the caller's domain.
+        is_granted: whether the caller may do anything. Refusals are not remembered: their number has no limit.
+    """
+
+    owner: Owner | None
+    held: int
+    is_public: bool | None
+    is_shared: bool
+    is_granted: bool
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the organization or the repository is recorded."""
+        return self.owner is not None or self.is_public is not None
+
+
 class AccessControl:
     """Decides what callers may do in repositories and organizations.
 
@@ -94,6 +120,15 @@ class AccessControl:
     def __init__(self, database: Database, *, open_regions: frozenset[RegionId] = frozenset()) -> None:
         self._database = database
         self._open_regions = open_regions
+        self._decisions = RememberedQuery(database, _DECISION, _decided, size=lambda found: int(found.is_granted))
+        self._organizations = RememberedQuery(database, _ORGANIZATION, _first)
+
+    def pinned(self) -> AbstractContextManager[None]:
+        """Check only once within the context, for this task, that what is remembered is still valid.
+
+        Authentication and the authorization that follows at once can share the check.
+        """
+        return self._database.generation.pinned()
 
     async def require(
         self, caller: Caller | None, region: RegionId, name: RepositoryName, permission: Permission
@@ -114,30 +149,29 @@ class AccessControl:
         if caller is None and permission > Permission.READ:
             raise Unauthenticated(_LOGIN)
         namespace, _, repository = name.partition("/")
-        parameters = {
-            "region": region,
-            "namespace": namespace,
-            "repository": repository,
-            "user_id": caller.user_id if caller else "",
-            "domain_name": caller.domain_name if caller else "",
-            "today": today(),
-        }
-        (found,) = await self._database.rows(_DECISION, parameters)
-        if caller is None and not found.is_public:
-            raise Unauthenticated(_LOGIN)
-        owner = Owner(found.id, found.domain_id, found.creator_id, found.creator_name) if found.id is not None else None
+        found = await self._decisions.get(
+            {
+                "region": region,
+                "namespace": namespace,
+                "repository": repository,
+                "user_id": caller.user_id if caller else "",
+                "domain_name": caller.domain_name if caller else "",
+                "is_admin": caller is not None and caller.is_admin,
+                "today": today(),
+            }
+        )
         if caller is None:
-            return Access(owner, Permission.READ, is_guest=True)
-        is_known = owner is not None or found.is_public is not None
-        if not is_known and not self.has_unrecorded_organizations(caller, region):
+            if not found.is_public:
+                raise Unauthenticated(_LOGIN)
+            return Access(found.owner, Permission.READ, is_guest=True)
+        if not found.is_known and not self.has_unrecorded_organizations(caller, region):
             raise self._unknown(region, namespace)
         if caller.is_admin:
-            return Access(owner, Permission.MANAGE, is_guest=False)
-        own = max(found.held or 0, found.held_here or 0)
-        if own >= permission:
-            return Access(owner, Permission(own), is_guest=False)
-        if permission is Permission.READ and (found.is_public or found.shared_with is not None):
-            return Access(owner, Permission.READ, is_guest=True)
+            return Access(found.owner, Permission.MANAGE, is_guest=False)
+        if found.held >= permission:
+            return Access(found.owner, Permission(found.held), is_guest=False)
+        if permission is Permission.READ and (found.is_public or found.is_shared):
+            return Access(found.owner, Permission.READ, is_guest=True)
         raise Denied(
             f"{caller.name} needs the permission to {permission.name.lower()} in the organization {namespace} "
             f"of {region}, or in its repository {repository}"
@@ -155,20 +189,18 @@ class AccessControl:
             NotFound: the organization does not exist.
             Denied: the caller lacks the permission.
         """
-        async with self._database.read() as session:
-            rows = await session.execute(with_permission(caller, region).where(OrganizationRow.name == name))
-            found = rows.first()
+        found = await self._organizations.get({"region": region, "namespace": name, "user_id": caller.user_id})
         if found is None:
             if self.has_unrecorded_organizations(caller, region):
                 return None
             raise self._unknown(region, name)
-        held = held_by(caller, found[1])
+        held = held_by(caller, found.held)
         if held is None or held < permission:
             raise Denied(
                 f"{caller.name} needs the permission to {permission.name.lower()} in the organization {name} "
                 f"of {region}"
             )
-        return organization_of(found[0], held)
+        return organization_of(found, held)
 
     def require_creation(self, caller: Caller, region: RegionId, name: Namespace) -> None:
         """Require the permission to record an organization.
@@ -277,6 +309,7 @@ def _decision() -> Select[*tuple[Any, ...]]:
             RepositoryRow.is_public,
             RepositoryPermissionRow.permission.label("held_here"),
             RepositoryShareRow.domain_name.label("shared_with"),
+            bindparam("is_admin", type_=Boolean).label("is_admin"),
         )
         .select_from(one)
         .outerjoin(OrganizationRow, organization)
@@ -287,8 +320,46 @@ def _decision() -> Select[*tuple[Any, ...]]:
     )
 
 
-# Built once: it runs before every sync, pull and push.
+def _decided(rows: Rows) -> _Found:
+    """Return what the row of `_DECISION` says."""
+    (row,) = rows
+    owner = Owner(row.id, row.domain_id, row.creator_id, row.creator_name) if row.id is not None else None
+    held, is_shared = max(row.held or 0, row.held_here or 0), row.shared_with is not None
+    is_known = owner is not None or row.is_public is not None
+    return _Found(
+        owner=owner,
+        held=held,
+        is_public=row.is_public,
+        is_shared=is_shared,
+        is_granted=bool(held or row.is_public or is_shared or (row.is_admin and is_known)),
+    )
+
+
+def _first(rows: Rows) -> Any:
+    return next(iter(rows), None)
+
+
+# Built once: they run for every sync, pull and push that finds nothing remembered.
 _DECISION = _decision()
+_ORGANIZATION = (
+    select(
+        OrganizationRow.id,
+        OrganizationRow.region,
+        OrganizationRow.name,
+        OrganizationRow.creator_id,
+        OrganizationRow.creator_name,
+        OrganizationRow.created_at,
+        OrganizationPermissionRow.permission.label("held"),
+    )
+    .outerjoin(
+        OrganizationPermissionRow,
+        and_(
+            OrganizationPermissionRow.organization_id == OrganizationRow.id,
+            OrganizationPermissionRow.user_id == bindparam("user_id"),
+        ),
+    )
+    .where(OrganizationRow.region == bindparam("region"), OrganizationRow.name == bindparam("namespace"))
+)
 
 
 def _is_readable_to(caller: Caller) -> ColumnElement[bool]:

@@ -11,9 +11,10 @@ from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.accounts.model import AccessKey, Caller, Credential, KeyRecord
-from tagferry.accounts.users import caller_of, check_description
+from tagferry.accounts.users import CALLER, caller_of_row, check_description
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Conflict, NotFound
 
@@ -23,9 +24,8 @@ _USE_SECONDS = 300.0
 """Minimum seconds between two updates of a key's last use."""
 _USE_LIMIT = 10_000
 
-# Built once: it runs for every signed request.
 _OWNER = (
-    select(AccessKeyRow, UserRow, DomainRow)
+    select(*CALLER, AccessKeyRow.access_key, AccessKeyRow.secret_encrypted)
     .join(UserRow, UserRow.id == AccessKeyRow.user_id)
     .join(DomainRow, DomainRow.id == UserRow.domain_id)
     .where(AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled, UserRow.enabled)
@@ -43,6 +43,7 @@ class AccessKeys:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self._owners = RememberedQuery(database, _OWNER, self._owner)
         self._noted: OrderedDict[str, float] = OrderedDict()
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -125,12 +126,7 @@ class AccessKeys:
         """Return the owner and the secret of an access key; None unless both user and key exist and are enabled."""
         if not _may_be_key(access_key):
             return None
-        async with self._database.read() as session:
-            found = (await session.execute(_OWNER, {"key": access_key})).first()
-        if found is None:
-            return None
-        key, user, domain = found
-        return caller_of(user, domain, Credential(access_key, access_key)), self._vault.decrypt(key.secret_encrypted)
+        return await self._owners.get({"key": access_key})
 
     def used(self, access_key: str) -> None:
         """Record the use of a key in the background, at most once in five minutes."""
@@ -149,6 +145,12 @@ class AccessKeys:
         """Wait for pending writes."""
         if self._writes:
             await asyncio.wait(self._writes)
+
+    def _owner(self, rows: Rows) -> tuple[Caller, str] | None:
+        for row in rows:
+            caller = caller_of_row(row, Credential(row.access_key, row.access_key))
+            return caller, self._vault.decrypt(row.secret_encrypted)
+        return None
 
     async def _write_use(self, access_key: str) -> None:
         now = datetime.now(UTC)

@@ -6,11 +6,14 @@ user's password. It ends with that key or password, with the user, with the IAM 
 when it expires, whichever comes first. It is not accepted while the user or the key is disabled.
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tagferry import bounds
 from tagferry.accounts.keys import random_key
 from tagferry.accounts.model import Caller, LoginSecret, RegistryBearer, RegistryToken, TemporaryKey
 from tagferry.accounts.tokens import MAX_CLOCK_SKEW, utc_now
@@ -47,6 +50,7 @@ class TemporaryCredentials:
         self._users = users
         self._vault = vault
         self._clock = clock
+        self._unsealed: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     async def create_login(self, caller: Caller, lifetime: timedelta) -> LoginSecret:
         """Create a secret to log into the registry; it ends with the caller's own credential.
@@ -182,9 +186,24 @@ class TemporaryCredentials:
         )
 
     def _unseal(self, kind: str, sealed: str, access_key: str | None = None) -> dict[str, Any] | None:
-        document = self._vault.unseal(sealed)
+        document = self._document(sealed)
         if document is None or document.get("kind") != kind or document.get("access") != access_key:
             return None
+        return document
+
+    def _document(self, sealed: str) -> dict[str, Any] | None:
+        """Return the content of a credential, which is remembered if it is authentic: that remains so."""
+        if len(sealed) > bounds.SEALED_BYTES:
+            return None
+        key = hashlib.sha256(sealed.encode("utf-8", "surrogatepass")).digest()
+        if (known := self._unsealed.get(key)) is not None:
+            self._unsealed.move_to_end(key)
+            return known
+        document = self._vault.unseal(sealed)
+        if document is not None:
+            self._unsealed[key] = document
+            if len(self._unsealed) > bounds.REMEMBERED_SEALS:
+                self._unsealed.popitem(last=False)
         return document
 
     def _require_time_left(self, document: dict[str, Any], message: str) -> None:

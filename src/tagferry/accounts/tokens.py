@@ -3,15 +3,17 @@
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, or_, select, true
+from sqlalchemy import and_, bindparam, delete, exists, or_, select
+from sqlalchemy.orm import aliased
 
 from tagferry import bounds
 from tagferry.accounts.model import Caller, Credential, Token, TokenRecord
-from tagferry.accounts.users import caller_of, credential_version
+from tagferry.accounts.users import CALLER, caller_of_row, credential_version
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
@@ -30,6 +32,48 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_EXPIRED_KEPT = timedelta(hours=1)
+"""Time after which an expired token causes the deletion of all expired tokens of its user. Deletions replace the
+generation, so they must not come with every new token."""
+
+_BY_HASH = (
+    select(
+        *CALLER,
+        TokenRow.token_hash,
+        TokenRow.method,
+        TokenRow.access_key,
+        TokenRow.project,
+        TokenRow.is_scoped,
+        TokenRow.issued_at,
+        TokenRow.expires_at,
+        UserRow.password_hash,
+        and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled)).label("is_enabled"),
+    )
+    .join(UserRow, UserRow.id == TokenRow.user_id)
+    .join(DomainRow, DomainRow.id == UserRow.domain_id)
+    .outerjoin(AccessKeyRow, AccessKeyRow.access_key == TokenRow.access_key)
+    .where(TokenRow.token_hash == bindparam("token"))
+)
+_earlier = aliased(TokenRow)
+_EXPIRED = delete(TokenRow).where(
+    TokenRow.user_id == bindparam("user"),
+    TokenRow.expires_at < bindparam("now"),
+    exists().where(_earlier.user_id == bindparam("user"), _earlier.expires_at < bindparam("earlier")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A stored token, possibly expired.
+
+    Attributes:
+        is_enabled: whether its user, and the access key that it was issued for, are enabled.
+    """
+
+    record: TokenRecord
+    is_enabled: bool
+
+
 class Tokens:
     """Issues tokens and finds their owners."""
 
@@ -37,6 +81,7 @@ class Tokens:
         self._database = database
         self._lifetime = lifetime
         self._clock = clock
+        self._by_hash = RememberedQuery(database, _BY_HASH, _found)
 
     async def issue(
         self,
@@ -70,7 +115,7 @@ class Tokens:
             if (
                 user is None
                 or not user.enabled
-                or credential.version not in ("", credential_version(user, credential.access_key))
+                or credential.version not in ("", credential_version(user.password_hash, credential.access_key))
             ):
                 raise Unauthenticated("the user, or the password used, was deleted or disabled")
             if credential.token is not None:
@@ -78,7 +123,7 @@ class Tokens:
                 if parent is None:
                     raise Unauthenticated("the token that the user showed was revoked or has expired; get a new one")
                 methods = tuple(sorted({*methods, *parent.method.split(_AND)}))
-            await session.execute(delete(TokenRow).where(TokenRow.user_id == caller.user_id, TokenRow.expires_at < now))
+            await session.execute(_EXPIRED, {"user": caller.user_id, "now": now, "earlier": now - _EXPIRED_KEPT})
             session.add(
                 TokenRow(
                     token_hash=_hash(value),
@@ -109,39 +154,12 @@ class Tokens:
         """
         if len(value) > bounds.IAM_TOKEN_CHARACTERS:
             return None
+        found = await self._by_hash.get({"token": _hash(value)})
         now = self._clock()
-        is_enabled = and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled))
-        async with self._database.read() as session:
-            rows = await session.execute(
-                select(TokenRow, UserRow, DomainRow)
-                .join(UserRow, UserRow.id == TokenRow.user_id)
-                .join(DomainRow, DomainRow.id == UserRow.domain_id)
-                .outerjoin(AccessKeyRow, AccessKeyRow.access_key == TokenRow.access_key)
-                .where(
-                    TokenRow.token_hash == _hash(value),
-                    TokenRow.expires_at > now,
-                    TokenRow.issued_at <= now + MAX_CLOCK_SKEW,
-                    true() if even_disabled else is_enabled,
-                )
-            )
-            found = rows.first()
-        if found is None:
+        if found is None or not (found.is_enabled or even_disabled):
             return None
-        token, user, domain = found
-        credential = Credential(
-            access_key=token.access_key,
-            token=token.token_hash,
-            version=credential_version(user, token.access_key),
-            expires_at=token.expires_at,
-        )
-        return TokenRecord(
-            owner=replace(caller_of(user, domain), credential=credential),
-            methods=tuple(token.method.split(_AND)),
-            project=RegionId(token.project) if token.project is not None else None,
-            is_scoped=token.is_scoped,
-            issued_at=token.issued_at,
-            expires_at=token.expires_at,
-        )
+        record = found.record
+        return record if record.issued_at - MAX_CLOCK_SKEW <= now < record.expires_at else None
 
     async def revoke(self, token: TokenRecord) -> None:
         """Revoke a token and all tokens issued by it; the next request with one of them is refused."""
@@ -158,6 +176,30 @@ class Tokens:
         """Return the owner of a token; None as for `find`."""
         found = await self.find(value)
         return found.owner if found is not None else None
+
+
+def _found(rows: Rows) -> _Found | None:
+    """Return the token of a row of `_BY_HASH`."""
+    for row in rows:
+        if row.issued_at is None or row.expires_at is None:
+            # Damaged on disk.
+            return None
+        credential = Credential(
+            access_key=row.access_key,
+            token=row.token_hash,
+            version=credential_version(row.password_hash, row.access_key),
+            expires_at=row.expires_at,
+        )
+        record = TokenRecord(
+            owner=caller_of_row(row, credential),
+            methods=tuple(row.method.split(_AND)),
+            project=RegionId(row.project) if row.project is not None else None,
+            is_scoped=row.is_scoped,
+            issued_at=row.issued_at,
+            expires_at=row.expires_at,
+        )
+        return _Found(record, bool(row.is_enabled))
+    return None
 
 
 def _hash(value: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import String, and_, bindparam, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -17,6 +17,7 @@ from tagferry import bounds
 from tagferry.accounts.model import Caller, Credential, Domain, UserRecord
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Conflict, Invalid, NotFound
 
@@ -27,20 +28,30 @@ DESCRIPTION_LIMIT = 255
 
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
 _BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
-# Every request with a login executes one of these, so they are built once and read columns, not entities.
-_BY_PASSWORD = _BY_ID.with_only_columns(
-    UserRow.id,
+CALLER = (
+    UserRow.id.label("user_id"),
     UserRow.name,
     UserRow.is_admin,
-    UserRow.password_hash,
     DomainRow.id.label("domain_id"),
     DomainRow.name.label("domain_name"),
 )
-_BY_KEY = _BY_PASSWORD.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
-    AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled
+"""The columns that make a caller."""
+# Without a key, or without a token, nothing is joined and nothing is required.
+_BY_CREDENTIAL = (
+    select(*CALLER, UserRow.password_hash, AccessKeyRow.access_key, TokenRow.token_hash)
+    .join(DomainRow, DomainRow.id == UserRow.domain_id)
+    .outerjoin(
+        AccessKeyRow,
+        and_(AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.user_id == UserRow.id, AccessKeyRow.enabled),
+    )
+    .outerjoin(TokenRow, TokenRow.token_hash == bindparam("token"))
+    .where(
+        UserRow.id == bindparam("user"),
+        UserRow.enabled,
+        or_(bindparam("key", type_=String).is_(None), AccessKeyRow.access_key.is_not(None)),
+        or_(bindparam("token", type_=String).is_(None), TokenRow.token_hash.is_not(None)),
+    )
 )
-_TOKEN_EXISTS = exists().where(TokenRow.token_hash == bindparam("token"))
-_BY_PASSWORD_AND_TOKEN, _BY_KEY_AND_TOKEN = _BY_PASSWORD.where(_TOKEN_EXISTS), _BY_KEY.where(_TOKEN_EXISTS)
 
 
 class Users:
@@ -52,6 +63,7 @@ class Users:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self._by_credential = RememberedQuery(database, _BY_CREDENTIAL, _caller)
 
     async def create(
         self,
@@ -231,7 +243,7 @@ class Users:
         user, domain = found
         if not await self._vault.password_matches(password, user.password_hash) or not user.enabled:
             return None
-        return caller_of(user, domain, Credential(version=credential_version(user)))
+        return caller_of(user, domain, Credential(version=credential_version(user.password_hash)))
 
     async def by_credential(self, user_id: str, access_key: str | None, token: str | None = None) -> Caller | None:
         """Return the user if it is enabled and still has this permanent access key, also enabled, or else a password.
@@ -239,26 +251,7 @@ class Users:
         A credential derived from that key or password is valid as long as `credential.version` stays the same. With the
         hash of a token, that token must not have been revoked either.
         """
-        parameters = {"user": user_id}
-        if access_key is not None:
-            parameters["key"] = access_key
-        if token is not None:
-            parameters["token"] = token
-            wanted = _BY_PASSWORD_AND_TOKEN if access_key is None else _BY_KEY_AND_TOKEN
-        else:
-            wanted = _BY_PASSWORD if access_key is None else _BY_KEY
-        for user in await self._database.rows(wanted, parameters):
-            return Caller(
-                user_id=user.id,
-                name=user.name,
-                domain_id=user.domain_id,
-                domain_name=user.domain_name,
-                is_admin=user.is_admin,
-                credential=Credential(
-                    access_key=access_key, token=token, version=_credential_version(user.password_hash, access_key)
-                ),
-            )
-        return None
+        return await self._by_credential.get({"user": user_id, "key": access_key, "token": token})
 
     async def _hash(self, password: str) -> str:
         if len(password) < PASSWORD_MINIMUM:
@@ -291,12 +284,28 @@ def caller_of(user: UserRow, domain: DomainRow, credential: Credential | None = 
     )
 
 
-def credential_version(user: UserRow, access_key: str | None = None) -> str:
+def caller_of_row(row: Any, credential: Credential) -> Caller:
+    """Return the caller of a row that has the columns of `CALLER`."""
+    return Caller(
+        user_id=row.user_id,
+        name=row.name,
+        domain_id=row.domain_id,
+        domain_name=row.domain_name,
+        is_admin=row.is_admin,
+        credential=credential,
+    )
+
+
+def _caller(rows: Rows) -> Caller | None:
+    """Return the caller of a row of `_BY_CREDENTIAL`."""
+    for row in rows:
+        version = credential_version(row.password_hash, row.access_key)
+        return caller_of_row(row, Credential(access_key=row.access_key, token=row.token_hash, version=version))
+    return None
+
+
+def credential_version(password_hash: str, access_key: str | None = None) -> str:
     """Return a string that changes with the access key, or else with the password, and reveals neither."""
-    return _credential_version(user.password_hash, access_key)
-
-
-def _credential_version(password_hash: str, access_key: str | None) -> str:
     return access_key if access_key is not None else hashlib.sha256(password_hash.encode()).hexdigest()[:32]
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionm
 from tagferry import __version__
 from tagferry.db import postgres, sqlite
 from tagferry.db.faults import OLDEST_POSTGRES, fault_of, foreign_tables, too_old
+from tagferry.db.generation import Generation, PostgresGeneration, SqliteGeneration
 from tagferry.db.tables import Base
 from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
@@ -112,6 +113,7 @@ class Database:
             postgres.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
+        self._generation = self._open_generation()
         self._damage: DatabaseUnavailable | None = None
         event.listen(self._engine.sync_engine, "handle_error", self._on_error)
         kind = _ShieldedSession if self._is_sqlite else AsyncSession
@@ -127,6 +129,11 @@ class Database:
     def is_shared(self) -> bool:
         """True if several processes, also on several machines, can use the database."""
         return not self._is_sqlite
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of what requests look up."""
+        return self._generation
 
     @property
     def _is_sqlite(self) -> bool:
@@ -218,6 +225,12 @@ class Database:
                 await session.rollback()
                 raise
 
+    def _open_generation(self) -> Generation:
+        if not self._is_sqlite:
+            return PostgresGeneration(self._url)
+        arguments, options = self._engine.dialect.create_connect_args(self._url)
+        return SqliteGeneration(arguments, options)
+
     async def _enable_wal(self) -> None:
         """Enable SQLite's write-ahead log, so that readers and the writer do not block each other. The file keeps it.
 
@@ -244,6 +257,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._generation.close()
         await self._engine.dispose()
 
 

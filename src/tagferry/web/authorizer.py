@@ -81,6 +81,12 @@ class AccountsAuthorizer:
     async def authorize(
         self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
     ) -> str | None:
+        with self._access.pinned():
+            return await self._authorize(login, actions, repository)
+
+    async def _authorize(
+        self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> str | None:
         credentials = await self._authenticate(login)
         if repository is None or not actions:
             if credentials.caller is None and credentials.scopes is None:

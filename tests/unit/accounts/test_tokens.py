@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
+from tagferry.db.tables import TokenRow
 from tagferry.errors import Unauthenticated
 from tests.support.clock import Calendar
 from tests.unit.accounts.conftest import PASSWORD
@@ -56,3 +58,38 @@ async def test_a_clock_that_goes_back_revives_no_token_that_had_expired(either: 
     assert await tokens.find(token.value) is None
     calendar.ahead = timedelta(minutes=-4)
     assert await tokens.find(token.value) is not None
+
+
+async def test_expired_tokens_are_deleted_some_time_later_and_new_ones_keep_what_is_remembered(
+    either: Database, vault: Vault
+):
+    calendar = Calendar()
+    users = Users(either, vault)
+    tokens = Tokens(either, lifetime=timedelta(minutes=10), clock=calendar)
+    carol = await users.create("carol", PASSWORD, domain="acme")
+
+    async def stored() -> int:
+        async with either.read() as session:
+            return await session.scalar(select(func.count()).select_from(TokenRow)) or 0
+
+    await tokens.issue(carol)
+    before = await either.generation.current()
+    calendar.ahead += timedelta(minutes=11)
+    await tokens.issue(carol)
+    assert (await stored(), await either.generation.current()) == (2, before)
+
+    calendar.ahead += timedelta(minutes=61)
+    await tokens.issue(carol)
+    assert await stored() == 1
+    assert await either.generation.current() != before
+
+
+async def test_a_remembered_token_ends_when_it_expires(either: Database, vault: Vault):
+    calendar = Calendar()
+    tokens = Tokens(either, lifetime=timedelta(minutes=10), clock=calendar)
+    token = await tokens.issue(await Users(either, vault).create("carol", PASSWORD, domain="acme"))
+    assert await tokens.owner(token.value) is not None
+
+    calendar.ahead += timedelta(minutes=10)
+
+    assert await tokens.owner(token.value) is None

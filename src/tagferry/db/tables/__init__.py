@@ -3,6 +3,7 @@
 from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UsedSignatureRow, UserRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
+from tagferry.db.tables.generation import GenerationRow
 from tagferry.db.tables.registries import BlobLocationRow, RegistryCapabilitiesRow, UploadSessionRow
 from tagferry.db.tables.repositories import (
     OrganizationNumberRow,
@@ -24,6 +25,7 @@ __all__ = [
     "ClockRow",
     "DeliveryRow",
     "DomainRow",
+    "GenerationRow",
     "OrganizationNumberRow",
     "OrganizationPermissionRow",
     "OrganizationRow",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tagferry.cli import app as cli
+from tagferry.cli.commands import app as cli
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.regions import Region, Regions

@@ -1,39 +1,94 @@
+"""A command imports only what it uses."""
+
+import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tagferry.cli import COMMANDS
+from tagferry.cli.commands import NAMES
+from tagferry.names import RepositoryName, Tag
+from tagferry.remote import Endpoint, RemoteStore
+from tests.support.docker_registry import DockerRegistry, docker_registry
+from tests.support.images import image, push
 
-def loaded_by(module: str) -> set[str]:
-    """Return the modules that a new process has loaded once it has imported this one."""
-    program = f"import sys, {module}; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.decode().split())
+_PROGRAM = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write("loaded: " + " ".join(sys.modules)))
+from tagferry.cli import main
+main(sys.argv[1:])
+"""
+_SERVER = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "cryptography", "prometheus_client", "argon2"}
+_CLIENT = {"aiohttp", "yarl", "multidict", "typer", "rich", "pydantic", "structlog", "yaml", "re2", "email"}
+_LAYOUT = {"tagferry.layout", "tarfile", "pathlib", "shutil"}
+_COPYING = {"asyncio", "ssl", "uvloop", "httptools", "tagferry.remote", "tagferry.copy"}
 
 
-@pytest.fixture(scope="module")
-def loaded() -> set[str]:
-    """Return the modules that a new process has loaded once it can copy images."""
-    return loaded_by("tagferry.copy.engine, tagferry.remote")
+def loaded_by(*arguments: str, code: int = 0) -> set[str]:
+    """Return the modules that a process has loaded at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return set(done.stderr.partition("loaded: ")[2].split())
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["aiohttp", "email", "fastapi", "multidict", "pathlib", "pydantic", "rich", "shutil", "sqlalchemy", "structlog"],
+    ("arguments", "unused"),
+    [
+        (["--version"], {"argparse", "typing", "dataclasses", "json"}),
+        (["--help"], {"argparse", "typing", "dataclasses", "json"}),
+        (["copy", "--help"], {"json", "hashlib"}),
+        (["sync", "--help"], {"json", "hashlib"}),
+    ],
+    ids=" ".join,
 )
-def test_a_copy_starts_without_what_it_does_not_use(loaded: set[str], module: str):
+def test_help_starts_nothing(arguments: list[str], unused: set[str]):
+    loaded = loaded_by(*arguments)
+
+    assert "tagferry.cli" in loaded
+    assert loaded & (unused | _SERVER | _CLIENT | _LAYOUT | _COPYING) == set()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    with docker_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+async def fill(url: str) -> None:
+    store = RemoteStore(Endpoint(name="filler", url=url))
+    for name in ("team/app", "copy/app"):
+        await push(store, RepositoryName(name), image(), Tag("v1"))
+    await store.close()
+
+
+def test_a_copy_with_everything_in_place_loads_nothing_but_the_engine(registry: DockerRegistry, tmp_path: Path):
+    asyncio.run(fill(registry.url))
+    host = registry.url.removeprefix("http://")
+
+    loaded = loaded_by("copy", "--plain-http", host, f"{host}/team/app:v1", f"{host}/copy/app")
+
     assert "tagferry.copy.engine" in loaded
-    assert module not in loaded
+    assert loaded & (_SERVER | _CLIENT | _LAYOUT) == set()
 
 
-@pytest.fixture(scope="module")
-def loaded_by_sync() -> set[str]:
-    """Return the modules that a new process has loaded once it can request a synchronization."""
-    return loaded_by("tagferry.cli.sync")
+def test_a_synchronization_is_requested_without_the_libraries_of_a_server():
+    login = ("--ak", "key", "--sk", "secret", "--endpoint", "http://127.0.0.1:1")
+
+    loaded = loaded_by("sync", "team/app:v1", "--to", "cn-north-4/team", *login, code=1)
+
+    assert "tagferry.cli.client" in loaded
+    assert loaded & (_SERVER | _CLIENT | {"tagferry.copy", "tagferry.remote"}) == set()
 
 
-@pytest.mark.parametrize(
-    "module", ["aiohttp", "cryptography", "fastapi", "pydantic", "sqlalchemy", "structlog", "uvicorn", "yarl"]
-)
-def test_a_synchronization_is_requested_without_the_libraries_of_a_server(loaded_by_sync: set[str], module: str):
-    assert "tagferry.cli.sync" in loaded_by_sync
-    assert module not in loaded_by_sync
+def test_the_help_lists_every_command():
+    assert set(COMMANDS) == {"copy", "sync", *NAMES}
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 2), (["nope"], 2), (["copy", "--nope"], 2), (["help"], 0)])
+def test_wrong_usage_exits_with_2(arguments: list[str], code: int):
+    loaded_by(*arguments, code=code)

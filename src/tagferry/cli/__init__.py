@@ -1,68 +1,80 @@
-"""The command line: one module per command, imported only when that command runs."""
+"""The command line: one module per command, imported only when that command runs.
+
+This module imports next to nothing, because every start of the program pays for it. Commands that scripts run often,
+`copy` and `sync`, have a parser of the standard library; the others are built with typer.
+"""
 
 import gc
-import importlib
 import os
 import sys
-from typing import Annotated, Any, NoReturn
 
-import typer
-from rich.console import Console
-from typer.core import TyperGroup
-from typer.main import get_command
-
-from tagferry import __version__
-from tagferry.errors import DatabaseUnavailable, TagferryError
-
-_COMMANDS = ("init", "serve", "worker", "copy", "sync", "job", "demo", "user", "key", "org", "region", "registry")
-
-
-class _Commands(TyperGroup):
-    """A group that loads each command from the module of the same name, where it is `app`."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = get_command(importlib.import_module(f"tagferry.cli.{cmd_name}").app)
-        command.name = cmd_name
-        # Imported modules live until exit, so the garbage collector need not scan them.
-        gc.freeze()
-        return command
+COMMANDS = {
+    "copy": "Copy images between registries, OCI layouts and archives, without a server.",
+    "init": "Write a configuration file, and create the first administrator.",
+    "serve": "Serve the regions of the configuration.",
+    "worker": "Run sync jobs without serving any region.",
+    "sync": "Synchronize images to another region and follow the progress.",
+    "job": "List, cancel and retry sync jobs.",
+    "demo": "Serve two regions with a sample image, and show what to try.",
+    "user": "Manage users.",
+    "key": "Manage access keys.",
+    "org": "Manage organizations and their permissions.",
+    "region": "List and check regions.",
+    "registry": "Inspect the content of embedded registries.",
+}
+"""The commands, each with what it does."""
 
 
-app = typer.Typer(
-    name="tagferry",
-    cls=_Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. An error prints one sentence and exits with code 1, wrong usage with 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name = arguments[0] if arguments else "--help"
+    if name == "--version":
+        from tagferry import __version__
+
+        sys.stdout.write(f"tagferry {__version__}\n")
+    elif name in ("--help", "-h", "help"):
+        sys.stdout.write(_usage())
+        sys.exit(0 if arguments else 2)
+    elif name not in COMMANDS:
+        sys.stderr.write(f'error: tagferry has no command "{name[:100]}"; see: tagferry --help\n')
+        sys.exit(2)
+    else:
+        _run(name, arguments[1:])
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"tagferry {__version__}")
-        raise typer.Exit
+def _usage() -> str:
+    commands = "\n".join(f"  {name:<10}{purpose}" for name, purpose in COMMANDS.items())
+    return (
+        "Usage: tagferry COMMAND [OPTIONS]\n\n"
+        "Copy container images between registries, complete and bit-identical.\n\n"
+        f"Commands:\n{commands}\n\n"
+        "Options:\n"
+        "  --version Show the version and exit.\n"
+        "  --help    Show this text and exit; after a command, that of the command.\n"
+    )
 
 
-@app.callback()
-def tagferry(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Copy container images between registries, complete and bit-identical."""
+def _run(name: str, arguments: list[str]) -> None:
+    # Imports make many objects and no garbage; the commands enable the collector when they begin to work.
+    gc.disable()
+    from tagferry.errors import DatabaseUnavailable, TagferryError
 
-
-def main() -> None:
-    """Run the command line. An error prints one sentence to standard error and exits with code 1."""
-    # Files that libraries create, such as the database and the audit log, must be private from the start.
-    os.umask(0o077)
     try:
-        app()
+        if name == "copy":
+            from tagferry.cli.copy import main as copy
+
+            sys.exit(copy(arguments))
+        if name == "sync":
+            from tagferry.cli.sync import main as sync
+
+            sys.exit(sync(arguments))
+        # Files that libraries create, such as the database and the audit log, must be private from the start.
+        os.umask(0o077)
+        from tagferry.cli.commands import app
+
+        gc.enable()
+        app([name, *arguments], prog_name="tagferry")
     except DatabaseUnavailable as error:
         _fail(error.detail)
     except TagferryError as error:
@@ -71,6 +83,6 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False, style="red")
+def _fail(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
     sys.exit(1)

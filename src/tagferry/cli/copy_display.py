@@ -3,12 +3,11 @@
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
 
+from tagferry.cli.lines import write_line
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import DirectCopier
 from tagferry.direct.sizes import format_size
-from tagferry.printable import printable
 
 _CLEAR = "\r\x1b[2K"
 _LABELS = {
@@ -42,9 +41,9 @@ class CopyDisplay:
             return
         if not self._as_json:
             size = f"  {format_size(result.size)}" if result.status in ("copied", "to_copy") else ""
-            _write(sys.stdout, f"{_LABELS[result.status]:<10}  {result.target}  {result.digest or ''}{size}")
+            write_line(sys.stdout, f"{_LABELS[result.status]:<10}  {result.target}  {result.digest or ''}{size}")
         if result.reason:
-            _write(sys.stderr, f"warning: {result.target}: {result.reason}")
+            write_line(sys.stderr, f"warning: {result.target}: {result.reason}")
 
     def progress(self, copier: DirectCopier) -> None:
         """Show what was copied so far, on a terminal only."""
@@ -63,16 +62,12 @@ class CopyDisplay:
     def error(self, message: str) -> None:
         """Print an error."""
         self._clear()
-        _write(sys.stderr, f"error: {message}")
+        write_line(sys.stderr, f"error: {message}")
 
     def ignored(self, keys: Sequence[str]) -> None:
         """Report the keys of a list that have no effect."""
         if keys:
-            _write(sys.stderr, f"warning: without effect on a single run: {', '.join(keys)}")
-
-    def interrupted(self) -> None:
-        """Report that the copies were interrupted."""
-        self.error("interrupted; repeat the command to continue")
+            write_line(sys.stderr, f"warning: without effect on a single run: {', '.join(keys)}")
 
     def summary(self, results: Sequence[CopyResult]) -> None:
         """Print how many tags were copied, if there were several."""
@@ -82,14 +77,9 @@ class CopyDisplay:
         counted = {label: sum(one.status == status for one in results) for status, label in _LABELS.items()}
         size = format_size(sum(one.size for one in results))
         parts = ", ".join(f"{count} {label}" for label, count in counted.items() if count)
-        _write(sys.stderr, f"{parts}; {size} transferred" if counted["copied"] else parts)
+        write_line(sys.stderr, f"{parts}; {size} transferred" if counted["copied"] else parts)
 
     def _clear(self) -> None:
         if self._line:
             sys.stderr.write(_CLEAR)
             self._line = ""
-
-
-def _write(stream: TextIO, line: str) -> None:
-    stream.write(f"{printable(line)}\n")
-    stream.flush()

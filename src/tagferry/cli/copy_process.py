@@ -1,43 +1,142 @@
-"""Run the copies of `tagferry copy` in this process, until they end or the process is interrupted."""
+"""Run `tagferry copy` in this process, until the copies end or the process is interrupted."""
 
 import asyncio
+import gc
 import signal
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 
 import uvloop
 
+from tagferry.cli.arguments import USAGE
 from tagferry.cli.copy_display import CopyDisplay
-from tagferry.direct.results import INTERRUPTED, CopyResult
+from tagferry.cli.lines import write_json
+from tagferry.direct.lists import parse_list
+from tagferry.direct.platforms import parse_platform
+from tagferry.direct.references import parse_image
+from tagferry.direct.results import INTERRUPTED, CopyResult, exit_code
 from tagferry.direct.runner import CopyOptions, DirectCopier
+from tagferry.direct.sizes import parse_rate
 from tagferry.direct.state import state_directory
 from tagferry.direct.stores import RegistryAccess, Stores
-from tagferry.direct.tasks import CopyTask
+from tagferry.direct.tasks import CopyList, CopyTask, TagPattern, TagSelection
+from tagferry.errors import Invalid
 
 _SHOW_SECONDS = 0.2
 
 
-def run_copies(
+def copy(options: Namespace) -> int:
+    """Run the copies that the options of the command ask for; return the exit code."""
+    display = CopyDisplay(as_json=options.json)
+    try:
+        wanted = _wanted(options)
+        access = RegistryAccess(
+            plain_http=wanted.plain_http | frozenset(options.plain_http),
+            insecure=wanted.insecure | frozenset(options.insecure),
+            ca_file=options.ca_file,
+            docker_config=options.docker_config,
+            credentials=wanted.credentials,
+        )
+        how = CopyOptions(
+            override=options.override,
+            dry_run=options.dry_run,
+            jobs=options.jobs,
+            bytes_per_second=parse_rate(options.bandwidth, field="--bandwidth") if options.bandwidth else None,
+        )
+        display.ignored(wanted.ignored)
+        results = _run_until_interrupted(_tasks(wanted, options), access, how, display)
+    except Invalid as error:
+        display.error(error.message)
+        return USAGE
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        display.error("interrupted; repeat the command to continue")
+        return INTERRUPTED
+    if options.json:
+        write_json([result.to_json() for result in results])
+    display.summary(results)
+    return exit_code(results)
+
+
+def _wanted(options: Namespace) -> CopyList:
+    """Return the copies that the arguments or the list ask for."""
+    images = options.images
+    if options.list is not None:
+        if len(images) > 1:
+            raise Invalid("SOURCE", "must be omitted with --from", images[0])
+        return parse_list(_read(options.list), name=options.list, target=images[0] if images else None)
+    if len(images) != 2:
+        raise Invalid("tagferry copy", "needs a SOURCE and a TARGET, or --from FILE")
+    return CopyList((CopyTask(parse_image(images[0], field="SOURCE"), parse_image(images[1], field="TARGET")),))
+
+
+def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
+    """Return the tasks with the options of the command, which go before those of a list."""
+    selection = None
+    if options.all_tags or options.tags or options.exclude_tags:
+        selection = TagSelection(
+            patterns=_patterns(options.tags, "--tags"), excluded=_patterns(options.exclude_tags, "--exclude-tags")
+        )
+    platforms = tuple(parse_platform(platform) for platform in options.platform)
+    tasks = [
+        replace(
+            task,
+            selection=selection or task.selection,
+            platforms=platforms or task.platforms,
+            referrers=options.referrers and task.referrers,
+        )
+        for task in wanted.tasks
+    ]
+    for task in tasks:
+        for field, image in (("SOURCE", task.source), ("TARGET", task.target)):
+            if task.selection is not None and image != image.without_image:
+                raise Invalid(field, "must name no tag if several tags are copied", str(image))
+        if task.target.digest is not None:
+            raise Invalid("TARGET", "must name a tag; the digest is that of SOURCE", str(task.target))
+    return tasks
+
+
+def _patterns(texts: Sequence[str], field: str) -> tuple[TagPattern, ...]:
+    if not texts:
+        return ()
+    from tagferry.patterns import Pattern
+
+    return tuple(Pattern(text, field=field) for text in texts)
+
+
+def _read(name: str) -> str:
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read().decode()
+        with open(name, "rb") as file:  # noqa: PTH123 - a copy starts without pathlib
+            return file.read().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Invalid("--from", f"must name a readable list ({reason})", name) from None
+
+
+def _run_until_interrupted(
     tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay
 ) -> list[CopyResult]:
-    """Run copies and show their progress. After Ctrl-C or SIGTERM, exit; the next process continues the uploads."""
+    # Imported modules live until exit, so the garbage collector need not scan them.
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_run(tasks, access, options, display))
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            display.interrupted()
-            raise SystemExit(INTERRUPTED) from None
+        return runner.run(_run(tasks, access, options, display))
 
 
 async def _run(
     tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay
 ) -> list[CopyResult]:
+    """Run copies and show their progress; after Ctrl-C or SIGTERM, leave uploads to the next process."""
     interrupted = asyncio.Event()
     stores = Stores(access, state_directory=state_directory(), is_leaving=interrupted.is_set)
     copier = DirectCopier(stores, options, on_result=display.result)
     copying = asyncio.create_task(copier.run(tasks))
 
     def interrupt() -> None:
-        # Set first, so that the uploads leave their sessions for the next process.
+        # Set first, so that the uploads leave their sessions to the next process.
         interrupted.set()
         copying.cancel()
 

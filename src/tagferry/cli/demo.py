@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,8 +23,9 @@ from tagferry.app import App, FirstAdmin, ensure_admin, open_app
 from tagferry.cli import demo_hints
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.demo_image import DemoImage, build
-from tagferry.cli.follow import Followed, follow
-from tagferry.cli.options import out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.follow import Followed, display_on, follow
+from tagferry.cli.options import out
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
@@ -144,7 +146,7 @@ async def _synchronize(stage: Stage) -> None:
     async with _client(stage, SOURCE) as client:
         started = await client.start_sync(SOURCE_ORG, REPOSITORY, body)
         followed = Followed(SOURCE_ORG, REPOSITORY, started.tags)
-        for job in await follow(client, [followed], console=out):
+        for job in await follow(client, [followed], on=display_on(sys.stdout)):
             if job["status"] != "success":
                 raise Corrupt(f"the synchronization ended with status {job['status']}: {job['reason']}")
 

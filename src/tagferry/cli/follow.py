@@ -1,20 +1,18 @@
-"""Follow sync jobs through the API and show their progress: bars on a terminal, lines elsewhere."""
+"""Follow sync jobs through the API and show their progress: bars on a terminal (`bars`), lines elsewhere."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from typing import Any, Protocol, Self, TextIO
 
 from tagferry.cli.client import ManagementClient
+from tagferry.cli.lines import write_line
 from tagferry.names import Namespace, Repository
 
 _POLL_SECONDS = 0.25
-_ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
+ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
+"""The statuses of jobs that have ended."""
 COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
 """The color of each status; others are red."""
 
@@ -38,14 +36,26 @@ class Followed:
         return f"{self.namespace}/{self.repository}:{tag}"
 
 
-async def follow(client: ManagementClient, followed: list[Followed], *, console: Console) -> list[dict[str, Any]]:
+class Display(Protocol):
+    """Shows the progress of jobs while it is entered."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, label: str, job: Mapping[str, Any]) -> None:
+        """Show the state of a job."""
+        ...
+
+
+async def follow(client: ManagementClient, followed: list[Followed], *, on: Display) -> list[dict[str, Any]]:
     """Show the progress until every job has ended. Return the final records."""
-    with _ProgressDisplay(console) as display:
+    with on as display:
         ends = await asyncio.gather(*(_follow_one(client, one, display.show) for one in followed))
     return [job for end in ends for job in end]
 
 
-Show = Callable[[str, dict[str, Any]], None]
+Show = Callable[[str, Mapping[str, Any]], None]
 
 
 async def _follow_one(client: ManagementClient, followed: Followed, show: Show) -> list[dict[str, Any]]:
@@ -54,7 +64,7 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
         waiting = [job_id for job_id in followed.tags if job_id not in ended]
         for job_id, job in (await client.sync_jobs(followed.namespace, followed.repository, waiting)).items():
             show(followed.label(job["tag"]), job)
-            if job["status"] in _ENDED:
+            if job["status"] in ENDED:
                 ended[job_id] = job
         if len(ended) == len(followed.tags):
             return [ended[job_id] for job_id in followed.tags]
@@ -71,56 +81,52 @@ def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
     return f"waiting for attempt {job['attempts'] + 1}{when}: {job['lastError']}"
 
 
-class _ProgressDisplay:
-    """A progress bar for each image on a terminal, else a line when an image ends or is retried."""
+class Attempts:
+    """The failed attempts that were shown, so that each is shown once."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars: dict[str, TaskID] = {}
-        self._attempts: dict[str, int] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TextColumn("{task.fields[status]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
+    def __init__(self) -> None:
+        self._shown: dict[str, int] = {}
 
-    def __enter__(self) -> "_ProgressDisplay":
-        self._progress.start()
+    def new(self, label: str, job: Mapping[str, Any]) -> str:
+        """Describe the next attempt of a waiting job after a failed one; "" if that was shown."""
+        waits = waiting_for(job)
+        if not waits or self._shown.get(label) == job["attempts"]:
+            return ""
+        self._shown[label] = job["attempts"]
+        return waits
+
+
+class LineDisplay:
+    """A `Display` with a line when an image ends or is retried.
+
+    Args:
+        stream: gets the lines.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._attempts = Attempts()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._stream.flush()
 
-    def show(self, label: str, job: dict[str, Any]) -> None:
-        if label not in self._bars:
-            self._bars[label] = self._progress.add_task(label, total=None, speed="", status="")
-        status = job["status"]
-        self._progress.update(
-            self._bars[label],
-            completed=job["bytesDone"],
-            total=job["bytesTotal"] or (1 if status in _ENDED else None),
-            speed=_speed(job),
-            status=f"[{COLOURS.get(status, 'red')}]{status}",
-        )
-        self._print_attempt(label, job)
-        if status in _ENDED and not self._console.is_terminal:
-            self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)
-
-    def _print_attempt(self, label: str, job: Mapping[str, Any]) -> None:
-        """Print each failed attempt once with its error; on a terminal, above the bars."""
-        waits = waiting_for(job)
-        if waits and self._attempts.get(label) != job["attempts"]:
-            self._attempts[label] = job["attempts"]
-            self._console.print(f"{label}  {waits}", soft_wrap=True, markup=False)
+    def show(self, label: str, job: Mapping[str, Any]) -> None:
+        """Print the end or the next attempt of a job."""
+        if waits := self._attempts.new(label, job):
+            write_line(self._stream, f"{label}  {waits}")
+        if job["status"] in ENDED:
+            write_line(self._stream, f"{label}  {job['status']}  {job['reason']}")
 
 
-def _speed(job: Mapping[str, Any]) -> str:
-    """Format the rate and the remaining time that the server reports for a running copy."""
-    rate, left = job["bytesPerSecond"], job["secondsLeft"]
-    if rate is None:
-        return ""
-    return f"{decimal(rate)}/s" if left is None else f"{decimal(rate)}/s, {timedelta(seconds=left)} left"
+def display_on(stream: TextIO) -> Display:
+    """Return bars for a terminal, and lines for anything else."""
+    if not stream.isatty():
+        return LineDisplay(stream)
+    from rich.console import Console
+
+    from tagferry.cli.bars import BarDisplay
+
+    return BarDisplay(Console(file=stream, highlight=False))

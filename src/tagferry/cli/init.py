@@ -9,7 +9,8 @@ import typer
 
 from tagferry.app import ensure_admin
 from tagferry.cli.accounts import accounts_of, show_first_admin
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 from tagferry.errors import Conflict, Invalid
 from tagferry.names import RegionId
 from tagferry.settings import Settings

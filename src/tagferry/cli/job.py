@@ -1,6 +1,7 @@
 """`tagferry job`: list, cancel and retry sync jobs."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import COLOURS, Followed, follow, waiting_for
-from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.follow import COLOURS, Followed, display_on, follow, waiting_for
+from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
 from tagferry.cli.watch import report_outcome, run_interruptible
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, Repository
@@ -98,7 +100,7 @@ def retry(
             started = await client.retry_jobs(*_parse(repository), wanted)
             if started.tags:
                 followed.append(Followed(*_parse(repository), started.tags, started.request_id))
-            return await follow(client, followed, console=err)
+            return await follow(client, followed, on=display_on(sys.stderr))
 
     report_outcome(run_interruptible(work(), followed), as_json=as_json)
 

@@ -1,15 +1,10 @@
-"""Options that several commands share, and the function that runs a command's work."""
+"""Options that several commands share, and the consoles that they print to."""
 
-import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
-
-Result = TypeVar("Result")
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True)
@@ -31,9 +26,3 @@ out = Console(highlight=False)
 """The console for a command's results."""
 err = Console(stderr=True, highlight=False)
 """The console for progress and errors."""
-
-
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's work on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from tagferry.accounts.model import Permission
 from tagferry.cli.accounts import accounts_of
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId
 from tagferry.quotas import UNLIMITED, human_size

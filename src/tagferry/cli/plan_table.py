@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from tagferry.cli.lines import write_rewritten
 from tagferry.names import Namespace, Repository
 
 _COLOURS = {"copy": "cyan", "in place": "green", "existed": "yellow", "failed": "red"}
@@ -25,15 +26,5 @@ def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console
     console.print(table)
     for (namespace, repository), plan in plans.items():
         for tag in plan["tags"]:
-            show_rewritten(f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"), console)
+            write_rewritten(console.file, f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"))
     console.print(f"{decimal(sum(plan['bytesToMove'] for plan in plans.values()))} to copy; nothing was changed")
-
-
-def show_rewritten(image: str, rewritten: dict[str, Any] | None, console: Console) -> None:
-    """Print the digests that change at the target, and what is not copied. Print nothing for a bit-identical image."""
-    if rewritten is None:
-        return
-    for source, target in rewritten["digests"].items():
-        console.print(f"{image}  {source} becomes {target}", soft_wrap=True, markup=False, highlight=False)
-    for name in rewritten["leftBehind"]:
-        console.print(f"{image}  {name} is not copied", soft_wrap=True, markup=False, highlight=False)

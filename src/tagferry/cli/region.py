@@ -9,7 +9,8 @@ from rich.table import Table
 from tagferry.app import open_accounts
 from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.errors import NotFound
 from tagferry.remote import Capabilities, LearnedCapabilities

@@ -8,7 +8,8 @@ import typer
 from tagferry import logs
 from tagferry.app import open_accounts, open_regions
 from tagferry.cache.blob_locations import DatabaseBlobLocations
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.registry.storage.integrity import Damage
 from tagferry.registry.storage.store import DiskStore

@@ -10,8 +10,9 @@ import typer
 from tagferry import logs
 from tagferry.app import ensure_admin, open_app
 from tagferry.cli.accounts import deliver_first_admin
+from tagferry.cli.event_loop import run
 from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile
 from tagferry.errors import Invalid
 from tagferry.memory import limit_arenas
 from tagferry.settings import Settings

@@ -10,7 +10,8 @@ from rich.table import Table
 from tagferry.accounts.users import random_password
 from tagferry.app import DEFAULT_DOMAIN
 from tagferry.cli.accounts import accounts_of
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 
 app = typer.Typer(help="Manage users.", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the user.")]

@@ -1,14 +1,12 @@
 """Run a command that follows sync jobs, and report how it ended."""
 
-import json
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
-import typer
-
+from tagferry.cli.event_loop import run
 from tagferry.cli.follow import Followed
-from tagferry.cli.options import err, out, run
-from tagferry.cli.plan_table import show_rewritten
+from tagferry.cli.lines import write_json, write_line, write_rewritten
 
 _INTERRUPTED = 130
 """The exit code that shells use for a program ended by Ctrl-C."""
@@ -23,28 +21,30 @@ def run_interruptible(work: Coroutine[Any, Any, Jobs], followed: list[Followed])
     except KeyboardInterrupt:
         for one in followed:
             repository = f"{one.namespace}/{one.repository}"
-            err.print(
+            write_line(
+                sys.stderr,
                 f"the jobs of {repository} continue on the server; cancel them with: "
                 f"tagferry job cancel {repository} --request {one.request_id}",
-                soft_wrap=True,
-                markup=False,
             )
         if not followed:
-            err.print("interrupted before the server answered; check for started jobs with: tagferry job list")
-        raise typer.Exit(_INTERRUPTED) from None
+            write_line(
+                sys.stderr, "interrupted before the server answered; check for started jobs with: tagferry job list"
+            )
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def report_outcome(jobs: Jobs, *, as_json: bool) -> None:
     """Print the number of tags that were synchronized. Exit with code 1 unless all were."""
     failed = [job for job in jobs if job["status"] != "success"]
     if as_json:
-        out.print_json(json.dumps(jobs))
+        write_json(jobs)
     # Progress bars do not show the reasons; line output has already.
-    for job in failed if err.is_terminal else ():
-        err.print(f"{job['tag']}: {job['status']}: {job['reason']}", soft_wrap=True, markup=False, style="red")
+    for job in failed if sys.stderr.isatty() else ():
+        write_line(sys.stderr, f"{job['tag']}: {job['status']}: {job['reason']}")
     if not as_json:
         for job in jobs:
-            show_rewritten(f"{job['namespace']}/{job['repoName']}:{job['tag']}", job.get("rewritten"), out)
-        out.print(f"{len(jobs) - len(failed)} of {len(jobs)} synchronized")
+            image = f"{job['namespace']}/{job['repoName']}:{job['tag']}"
+            write_rewritten(sys.stdout, image, job.get("rewritten"))
+        write_line(sys.stdout, f"{len(jobs) - len(failed)} of {len(jobs)} synchronized")
     if failed:
-        raise typer.Exit(1)
+        raise SystemExit(1)

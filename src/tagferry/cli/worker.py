@@ -8,7 +8,8 @@ import typer
 
 from tagferry import logs
 from tagferry.app import open_backend
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
+from tagferry.cli.event_loop import run
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile
 from tagferry.errors import Invalid
 from tagferry.memory import limit_arenas
 from tagferry.settings import Settings

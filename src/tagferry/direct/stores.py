@@ -39,8 +39,8 @@ class RegistryAccess:
 
     plain_http: frozenset[str] = frozenset()
     insecure: frozenset[str] = frozenset()
-    ca_file: "Path | None" = None
-    docker_config: "Path | None" = None
+    ca_file: str | None = None
+    docker_config: str | None = None
     credentials: Mapping[str, Credentials] | None = None
 
 
@@ -113,7 +113,7 @@ class Stores:
                 name=host,
                 url=url,
                 credentials=(self._access.credentials or {}).get(host) or self._docker_credentials(host, is_plain),
-                ca_file=self._access.ca_file,
+                ca_file=_path(self._access.ca_file),
                 insecure_skip_verify=host in self._access.insecure,
                 max_connections=_CONNECTIONS,
             )
@@ -126,7 +126,7 @@ class Stores:
     def _docker_credentials(self, host: str, is_plain: bool) -> "DockerCredentials | None":
         """Return the credentials of a registry from the first file that has some for it."""
         named = self._access.docker_config
-        for path in [str(named)] if named else _docker_configs(self._environment):
+        for path in [named] if named else _docker_configs(self._environment):
             if not named and not os.path.exists(path):  # noqa: PTH110
                 continue
             from pathlib import Path
@@ -138,6 +138,14 @@ class Stores:
             if credentials.covers_registry:
                 return credentials
         return None
+
+
+def _path(name: str | None) -> "Path | None":
+    if name is None:
+        return None
+    from pathlib import Path
+
+    return Path(name)
 
 
 def _docker_configs(environment: Mapping[str, str]) -> list[str]:

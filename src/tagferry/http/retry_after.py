@@ -12,6 +12,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    if not text:
+        return None
     # Imported here: dates are rare, and these modules would slow down every start by some milliseconds.
     from email.utils import parsedate_to_datetime
 

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from tagferry.cli import follow as follow_module
+from tagferry.cli.bars import BarDisplay
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import Followed, follow, waiting_for
+from tagferry.cli.follow import Followed, display_on, follow, waiting_for
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository
 
@@ -42,10 +43,12 @@ class Server:
 
 async def shown(*states: dict[str, Any], terminal: bool = True) -> str:
     """Return the final display."""
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=200, color_system=None)
     with suppress(Unavailable):
-        await follow(cast("ManagementClient", Server(*states)), [FOLLOWED], console=console)
-    return cast("io.StringIO", console.file).getvalue()
+        display = BarDisplay(console) if terminal else display_on(stream)
+        await follow(cast("ManagementClient", Server(*states)), [FOLLOWED], on=display)
+    return stream.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -102,12 +105,12 @@ async def test_each_failed_attempt_is_shown_once():
     first = {**RUNNING, "status": "waiting", "attempts": 1, "nextAttemptAt": None, "lastError": "away"}
     first |= {"bytesPerSecond": None, "secondsLeft": None}
     second = {**first, "attempts": 2, "lastError": "still away"}
-    console = Console(file=io.StringIO(), width=200)
+    stream = io.StringIO()
     server = cast("ManagementClient", Server(first, first, second, ENDED))
 
-    await follow(server, [FOLLOWED], console=console)
+    await follow(server, [FOLLOWED], on=display_on(stream))
 
-    assert cast("io.StringIO", console.file).getvalue().splitlines() == [
+    assert stream.getvalue().splitlines() == [
         "team/app:v1  waiting for attempt 2: away",
         "team/app:v1  waiting for attempt 3: still away",
         "team/app:v1  success  copied and verified",

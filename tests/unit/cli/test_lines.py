@@ -1,15 +1,12 @@
 import io
 
-from rich.console import Console
-
-from tagferry.cli.plan_table import show_rewritten
+from tagferry.cli.lines import write_rewritten
 
 
 def shown(rewritten: dict[str, object] | None) -> list[str]:
-    console = Console(file=io.StringIO(), width=40)
-    show_rewritten("team/app:v1", rewritten, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    stream = io.StringIO()
+    write_rewritten(stream, "team/app:v1", rewritten)
+    return stream.getvalue().splitlines()
 
 
 def test_a_bit_identical_image_prints_nothing():

@@ -47,8 +47,8 @@ def repeated_downloads(requests: Sequence[Seen]) -> int:
 
 
 @contextmanager
-def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
-    """Run a registry with its data and log in a temporary folder."""
+def docker_registry(folder: Path, *, program: str = PROGRAM) -> Iterator[DockerRegistry]:
+    """Run a registry, by default Debian's, with its data and log in a temporary folder."""
     folder.mkdir(parents=True)
     address = free_address()
     config, log = folder / "registry.yml", folder / "registry.log"
@@ -60,7 +60,7 @@ def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
     )
     try:
         with log.open("wb") as output:
-            process = subprocess.Popen(tied([PROGRAM, "serve", str(config)]), stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(tied([program, "serve", str(config)]), stdout=output, stderr=subprocess.STDOUT)
             try:
                 wait_until_it_listens(process, address)
                 yield DockerRegistry(address, AccessLog(log), process.pid)

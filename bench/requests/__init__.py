@@ -1,0 +1,1 @@
+"""Measure requests to the embedded registry beside other registries."""

@@ -1,0 +1,3 @@
+module tagferry/bench/load
+
+go 1.21

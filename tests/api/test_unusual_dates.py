@@ -81,7 +81,10 @@ async def test_a_repository_is_as_old_as_what_is_known_of_it(region: tuple[Deplo
         assert {one["name"]: one for one in repositories}["app"]["created_at"] == "2023-01-01T00:00:00.000000Z"
         if not knows_pushes:
             assert [one["name"] for one in repositories][-1] == "zero"
+            assert repositories[-1]["created_at"] == "1970-01-01T00:00:00.000000Z"
 
+    marked = (await listed(ferry, "/v3/manage/repos"))["repos"]
+    assert all(_DATE.fullmatch(one[field]) for one in marked for field in ("created_at", "updated_at"))
     shown = await listed(ferry, "/v2/manage/namespaces/team/repos/app")
     assert shown["created"] == "2023-01-01T00:00:00.000000Z"
     assert _DATE.fullmatch(shown["updated"])

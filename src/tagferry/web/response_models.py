@@ -27,7 +27,7 @@ class CamelCaseModel(ResponseModel):
     model_config = ConfigDict(alias_generator=AliasGenerator(serialization_alias=to_camel))
 
 
-Time = Annotated[datetime | None, PlainSerializer(date, return_type=str)]
-"""A time in SWR's format; an unknown one is sent as the start of 1970."""
+Time = Annotated[datetime, PlainSerializer(date, return_type=str)]
+"""A time in SWR's format."""
 OptionalTime = Annotated[datetime | None, PlainSerializer(date, return_type=str, when_used="unless-none")]
 """A time in SWR's format; null if there is none."""

@@ -121,7 +121,7 @@ async def test_skopeo_reads_a_converted_image_as_dockers(tmp_path: Path) -> None
     async with ferrying(tmp_path, {"format": "docker", "rewrite": True}) as ferry:
         assert await synchronize(ferry) == []
 
-        name = f"docker://{ferry.app.services.regions[SOUTH].registry_host}/{TARGET}:{V1}"
+        name = f"docker://{ferry.app.services.swr.regions[SOUTH].registry_host}/{TARGET}:{V1}"
         raw = json.loads(await inspect(skopeo, "--raw", name))
         assert raw["mediaType"] == DOCKER_LIST
         assert [child["mediaType"] for child in raw["manifests"]] == [DOCKER_MANIFEST] * 2

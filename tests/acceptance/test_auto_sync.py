@@ -41,7 +41,7 @@ async def rule(app: App, start: RegionId, end: RegionId) -> None:
     """Create a rule for `team/app` from one region to the other."""
     caller = await app.accounts.users.find("admin")
     wish = RuleSpec(caller, RepositoryRef(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
-    await app.services.rules.put(wish)
+    await app.services.swr.rules.put(wish)
 
 
 async def jobs(app: App) -> list[str]:
@@ -49,13 +49,15 @@ async def jobs(app: App) -> list[str]:
     caller = await app.accounts.users.find("admin")
     found = []
     for region in (NORTH, SOUTH):
-        page, _ = await app.services.sync.jobs_of(caller, region, TEAM, REPO, limit=1000, offset=0, descending=False)
+        page, _ = await app.services.swr.sync.jobs_of(
+            caller, region, TEAM, REPO, limit=1000, offset=0, descending=False
+        )
         found += [f"{region} > {job.target_region} {job.tag} {job.status}" for job in page]
     return found
 
 
 async def standing(app: App, region: RegionId, tag: Tag) -> Digest | None:
-    found = await app.services.regions[region].store.head_manifest(APP, tag)
+    found = await app.services.swr.regions[region].store.head_manifest(APP, tag)
     return found.digest if found else None
 
 
@@ -162,7 +164,7 @@ async def running(folder: Path) -> AsyncIterator[App]:
 
 async def test_images_pushed_while_nothing_ran_are_copied_at_the_next_start(tmp_path: Path):
     async with running(tmp_path) as app:
-        await push(app.services.regions[NORTH].store, APP, FIRST, V1)
+        await push(app.services.swr.regions[NORTH].store, APP, FIRST, V1)
         await rule(app, NORTH, SOUTH)
     disk = await DiskStore.open(tmp_path / "registries" / NORTH)
     await push(disk, APP, FIRST.children[0], V2)

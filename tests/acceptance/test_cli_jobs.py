@@ -57,7 +57,7 @@ async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
     ferry: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = ferry.hold(SOUTH)
-    is_followed, jobs_of = asyncio.Event(), ferry.app.services.sync.jobs_of
+    is_followed, jobs_of = asyncio.Event(), ferry.app.services.swr.sync.jobs_of
 
     async def noticed(*arguments: Any, **terms: Any) -> Any:
         is_followed.set()
@@ -68,7 +68,7 @@ async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
             return bool(await client.list_jobs(TEAM, Repository("app"), limit=1, status="running"))
 
     with monkeypatch.context() as watched:
-        watched.setattr(ferry.app.services.sync, "jobs_of", noticed)
+        watched.setattr(ferry.app.services.swr.sync, "jobs_of", noticed)
         process = await begin(ferry, "sync", "team/app:v1", "--to", TO)
         async with asyncio.timeout(60):
             await is_followed.wait()

@@ -137,9 +137,9 @@ async def test_a_page_that_is_damaged_later_makes_requests_and_readiness_503(tmp
 
 async def damage(ferry: Deployment, file: Path) -> None:
     """Overwrite every page of the running server's database but the first."""
-    async with ferry.app.services.database.write() as session:
+    async with ferry.app.accounts.database.write() as session:
         await session.connection()
-    await ferry.app.services.database._engine.dispose()
+    await ferry.app.accounts.database._engine.dispose()
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         size = connection.execute("PRAGMA page_size").fetchone()[0]

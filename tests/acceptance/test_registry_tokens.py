@@ -38,7 +38,7 @@ async def test_anonymous_clients_pull_public_repositories_only(tmp_path: Path, d
     async with deployed(tmp_path / "data") as ferry, logged(ferry.app.listeners[0].app) as (url, log):
         admin = await ferry.app.accounts.users.find(ferry.admin.name)
         name = name_in("team", "debian/base")
-        await ferry.app.services.repositories.create(admin, NORTH, name, RepositoryMetadata(is_public=True))
+        await ferry.app.services.swr.repositories.create(admin, NORTH, name, RepositoryMetadata(is_public=True))
         skopeo, host = Skopeo(ferry), url.removeprefix("http://")
         for repository in ("debian/base", "secret"):
             await skopeo.push(debian.skopeo_name, NORTH, f"team/{repository}")
@@ -74,7 +74,7 @@ async def test_docker_reads_public_repositories_without_a_login_and_others_with_
 
     async with deployed(tmp_path / "data") as ferry:
         admin = await ferry.app.accounts.users.find(ferry.admin.name)
-        await ferry.app.services.repositories.create(
+        await ferry.app.services.swr.repositories.create(
             admin, NORTH, name_in("team", "open"), RepositoryMetadata(is_public=True)
         )
         for repository in ("open", "secret"):

@@ -172,7 +172,7 @@ async def test_a_client_that_timed_out_gets_the_result_by_the_same_call_without_
 ):
     held = HeldRegistry(ferry.target.url)
     ferry.deployment.replace(SOUTH, held)
-    sync = ferry.deployment.app.services.sync
+    sync = ferry.deployment.app.services.swr.sync
     joined, wait = asyncio.Event(), sync.wait
 
     async def noticed(started: StartedSync, *, seconds: float) -> list[Tag]:

@@ -42,7 +42,7 @@ async def synchronize(app: App, repository: str) -> None:
         target_region=SOUTH,
         target_namespace=RELEASE,
     )
-    sync = app.services.sync
+    sync = app.services.swr.sync
     assert await sync.wait(await sync.start(request), seconds=30) == []
 
 
@@ -56,7 +56,7 @@ async def test_after_a_restart_blobs_are_mounted_from_their_known_locations(targ
     sample = index()
     async with started(tmp_path, target.url) as app:
         for repository in ("first", "second"):
-            await push(app.services.regions[NORTH].store, RepositoryName(f"team/{repository}"), sample, V1)
+            await push(app.services.swr.regions[NORTH].store, RepositoryName(f"team/{repository}"), sample, V1)
         await synchronize(app, "first")
     uploaded = [seen for seen in await target.requests() if seen.method == "PUT" and "/blobs/" in seen.path]
     target.forget_requests()
@@ -80,7 +80,7 @@ async def test_after_a_restart_a_registry_is_not_asked_again_whether_it_lists_re
     asked = []
     for _ in range(2):
         async with started(tmp_path, target.url) as app:
-            store = app.services.regions[SOUTH].store
+            store = app.services.swr.regions[SOUTH].store
             assert await store.list_referrers(RepositoryName("release/first"), Digest.of(b"subject")) == []
         asked.append([seen for seen in await target.requests() if "/referrers/" in seen.path])
         target.forget_requests()

@@ -49,7 +49,7 @@ class Skopeo:
         self._login = login
 
     def name(self, region: RegionId, repository: str, reference: str = f":{TAG}") -> str:
-        return f"docker://{self._ferry.app.services.regions[region].registry_host}/{repository}{reference}"
+        return f"docker://{self._ferry.app.services.swr.regions[region].registry_host}/{repository}{reference}"
 
     def login(self, region: RegionId) -> str:
         if self._login is not None:

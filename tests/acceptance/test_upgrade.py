@@ -52,7 +52,7 @@ async def all_ended(app: App) -> list[SyncJob]:
     admin = await app.accounts.users.find("admin")
 
     async def ended() -> list[SyncJob]:
-        jobs, _ = await app.services.sync.jobs_of(admin, NORTH, TEAM, APP, limit=100, offset=0, descending=False)
+        jobs, _ = await app.services.swr.sync.jobs_of(admin, NORTH, TEAM, APP, limit=100, offset=0, descending=False)
         return jobs if all(job.status.has_ended for job in jobs) else []
 
     return await eventually(ended, seconds=30)

@@ -88,7 +88,7 @@ async def test_a_policy_has_on_record_only_what_is_gone(
     ferry, shelf = at_shelf
     body = CreateRetentionRequestBody(algorithm="or", rules=[Rule(template="date_rule", params={"days": "1"})])
     created = await ask(ferry, "create_retention", CreateRetentionRequest(body=body, **APP))
-    services = ferry.app.services
+    services = ferry.app.services.swr
     await services.retention.close()
     policy = await services.retention_policies.find(created.id)
     assert policy is not None

@@ -92,7 +92,7 @@ async def test_a_new_repository_shows_no_jobs_of_the_one_that_had_its_name_and_k
     await images.push(ferry.store(NORTH), NAME, SAMPLE, Tag("v2"))
 
     assert await history(ferry, key) == []
-    async with ferry.app.services.database.read() as session:
+    async with ferry.app.accounts.database.read() as session:
         assert len(list(await session.scalars(SyncRuleRow.__table__.select()))) == 1
 
 
@@ -127,7 +127,7 @@ async def test_a_job_that_was_asked_for_before_its_organization_was_deleted_is_n
 ) -> None:
     first = await tenant(ferry, "first")
     await images.push(ferry.store(NORTH), NAME, SAMPLE, Tag("v1"))
-    jobs = ferry.app.services.sync._jobs
+    jobs = ferry.app.services.swr.sync._jobs
     create = jobs.create
 
     async def late(*arguments: Any, **options: Any) -> Any:
@@ -179,7 +179,7 @@ async def test_images_that_were_left_behind_are_no_new_tenants(ferry: Deployment
 
 async def test_downloads_are_counted_anew(ferry: Deployment) -> None:
     await tenant(ferry, "first")
-    downloads = ferry.app.services.downloads
+    downloads = ferry.app.services.swr.downloads
     downloads.count(NORTH, NAME)
     await downloads._write()
     await ferry.app.accounts.organizations.delete(NORTH, SHOP)
@@ -198,8 +198,8 @@ async def test_what_a_deleted_user_had_is_nobodys_who_takes_the_name(ferry: Depl
     again = await users.find("carol")
 
     assert again.user_id != carol.user_id
-    assert await services.organizations.list_for(again, NORTH) == []
+    assert await services.swr.organizations.list_for(again, NORTH) == []
     answer = await ferry.http("GET", "/v2/manage/namespaces", headers={"X-Auth-Token": token})
     assert answer.status == 401
-    assert await services.keys.list_of(again.user_id) == []
+    assert await services.iam.keys.list_of(again.user_id) == []
     assert key.access_key

@@ -229,7 +229,7 @@ async def test_what_was_got_by_a_token_ends_when_it_is_revoked(ferry: Deployment
     assert [await lets_in(ferry, token) for token in (first, second, third, other)] == [True, False, False, True]
     assert (await ferry.http("GET", "/v2/", headers=registry)).status == 401
     credential = key.document["credential"]
-    found = await ferry.app.services.temporary.by_key(credential["access"], credential["securitytoken"])
+    found = await ferry.app.services.iam.temporary.by_key(credential["access"], credential["securitytoken"])
     assert found is None
 
 

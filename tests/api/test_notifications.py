@@ -27,7 +27,7 @@ async def told(tmp_path: Path) -> AsyncIterator[Deployment]:
         await images.push(ferry.store(NORTH), APP, images.image(seed="first"), V1)
         source = RepositoryRef(NORTH, TEAM, APP.repository)
         caller = await ferry.app.accounts.users.find("admin")
-        await ferry.app.services.rules.put(RuleSpec(caller, source, SOUTH, RELEASE, override=True, sync_auto=True))
+        await ferry.app.services.swr.rules.put(RuleSpec(caller, source, SOUTH, RELEASE, override=True, sync_auto=True))
         yield ferry
 
 

@@ -153,7 +153,7 @@ async def test_a_background_task_that_fails_is_reported(ferry: Deployment, is_es
     async def fail() -> None:
         raise RuntimeError(SECRET)
 
-    supervisor = ferry.app.services.supervisor
+    supervisor = ferry.app.accounts.supervisor
     task = supervisor.start("made to fail", fail, is_essential=is_essential)
     await eventually(lambda: _fails(supervisor))
     answer = await ferry.http("GET", "/readyz")
@@ -177,7 +177,7 @@ async def test_a_process_is_unhealthy_once_an_essential_task_failed_for_minutes(
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr("tagferry.web.probes._RESTART_SECONDS", -1)
-    supervisor = ferry.app.services.supervisor
+    supervisor = ferry.app.accounts.supervisor
     task = supervisor.start("made to fail", fail, is_essential=is_essential)
     await eventually(lambda: _fails(supervisor))
     answer = await ferry.http("GET", "/healthz")

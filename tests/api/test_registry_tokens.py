@@ -34,7 +34,7 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
             await deployment.user(name, team=Permission(permission))
         await deployment.user("stranger")
         admin = await deployment.app.accounts.users.find(deployment.admin.name)
-        await deployment.app.services.repositories.create(
+        await deployment.app.services.swr.repositories.create(
             admin, NORTH, name_in("team", "open"), RepositoryMetadata(is_public=True)
         )
         for repository in ("app", "open"):

@@ -77,7 +77,7 @@ async def test_a_deleted_repository_is_gone_though_its_registry_goes_on_naming_i
 async def test_a_policy_deletes_what_was_first_seen_before_the_tags_that_it_keeps(ferry: Deployment):
     body = CreateRetentionRequestBody(algorithm="or", rules=[Rule(template="tag_rule", params={"num": "1"})])
     created = await ask(ferry, "create_retention", CreateRetentionRequest(body=body, **APP))
-    services, store = ferry.app.services, ferry.store(NORTH)
+    services, store = ferry.app.services.swr, ferry.store(NORTH)
 
     async def has_looked() -> bool:
         return bool(await services.retention._observed_tags.of(created.id))
@@ -104,4 +104,4 @@ async def test_where_the_registry_does_not_delete_no_policy_is_made(tmp_path: Pa
             assert refusal[:2] == (501, "SVCSTG.SWR.5010001")
             assert f"registry {NORTH} does not delete a manifest" in refusal[2]
             assert not (await ask(ferry, "list_retentions", ListRetentionsRequest(**APP))).body
-            assert await ferry.app.services.repositories.find(NORTH, name_in("team")) is None
+            assert await ferry.app.services.swr.repositories.find(NORTH, name_in("team")) is None

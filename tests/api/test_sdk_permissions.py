@@ -190,7 +190,7 @@ async def test_what_does_not_exist_is_told(ferry: Deployment, operations: Operat
     assert (await refused(ferry, *operations.call(verb, namespace="nowhere", **body)))[:2] == ORGANIZATION_MISSING
     if operations.in_repository:
         assert (await refused(ferry, *operations.call(verb, repository="no", **body)))[:2] == REPOSITORY_MISSING
-        assert await ferry.app.services.repositories.find(NORTH, name_in("team", "no")) is None
+        assert await ferry.app.services.swr.repositories.find(NORTH, name_in("team", "no")) is None
 
 
 @pytest.mark.parametrize(

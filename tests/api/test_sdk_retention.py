@@ -204,7 +204,7 @@ async def test_a_policy_ends_with_its_repository(ferry: Deployment) -> None:
     created = await ask(ferry, *create("ending", keeping("tag_rule", num="5")))
     assert (await refused(ferry, *create("ending", keeping("tag_rule", num="6"))))[:2] == (409, "SVCSTG.SWR.4090000")
     await ask(ferry, "delete_repo", DeleteRepoRequest(namespace="team", repository="ending"))
-    assert await ferry.app.services.retention_policies.find(created.id) is None
+    assert await ferry.app.services.swr.retention_policies.find(created.id) is None
     assert (await refused(ferry, *list_all("ending")))[:2] == REPOSITORY_MISSING
 
 
@@ -283,7 +283,7 @@ async def test_what_goes_at_the_source_of_a_rule_stays_at_its_target_and_crosses
 
         async def arrived(tag: str, repository: RepositoryName = target) -> None:
             async def is_there() -> bool:
-                other.app.services.watch.tag_changed(NORTH, name, Tag(tag))
+                other.app.services.swr.watch.tag_changed(NORTH, name, Tag(tag))
                 return await other.store(SOUTH).head_manifest(repository, Tag(tag)) is not None
 
             await eventually(is_there)

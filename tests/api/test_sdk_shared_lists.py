@@ -51,7 +51,7 @@ class Ferry:
 async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ferry]:
     """Four repositories that are shared, one of them until yesterday, one that is not, and one in another region."""
     async with deployed(tmp_path_factory.mktemp("shared")) as deployment:
-        services = deployment.app.services
+        services = deployment.app.services.swr
         admin = await deployment.app.accounts.users.find(deployment.admin.name)
         _, reader = await deployment.user("reader", team=Permission.READ)
         _, outsider = await deployment.user("outsider")

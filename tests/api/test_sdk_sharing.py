@@ -117,10 +117,10 @@ async def test_a_repository_is_shared_shown_changed_and_shared_no_longer(ferry: 
 async def test_what_is_over_is_shown_as_over_and_lets_nobody_in(ferry: Deployment) -> None:
     partner = await key_of(ferry, "partner")
     await ask(ferry, *create())
-    record = await ferry.app.services.repositories.find(NORTH, name_in("team", "shop/web"))
+    record = await ferry.app.services.swr.repositories.find(NORTH, name_in("team", "shop/web"))
     assert record is not None
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    await ferry.app.services.shares.update(record.id, "partners", deadline=yesterday, description=None)
+    await ferry.app.services.swr.shares.update(record.id, "partners", deadline=yesterday, description=None)
     assert (await refused(ferry, *tags(), key=partner))[:2] == FORBIDDEN
     assert (await ask(ferry, *show("partners"))).status is False
     await ask(ferry, *delete("partners"))

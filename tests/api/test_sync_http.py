@@ -170,7 +170,7 @@ async def test_a_wait_that_runs_out_is_told_and_the_same_call_joins_what_goes_on
     joined = asyncio.create_task(sync(ferry, token=token))
 
     async def waits() -> bool:
-        return bool(ferry.app.services.sync._waiter._waiting)
+        return bool(ferry.app.services.swr.sync._waiter._waiting)
 
     await eventually(waits)
     assert not joined.done()

@@ -47,7 +47,7 @@ async def sync(ferry: Deployment, body: Any = WANTED, *, path: str = SYNC, **hea
 
 
 async def assert_nothing_happened(ferry: Deployment) -> None:
-    async with ferry.app.services.database.read() as session:
+    async with ferry.app.accounts.database.read() as session:
         assert list(await session.scalars(select(SyncJobRow.id))) == []
     answer = await ferry.http("GET", f"{REPOS}/app/sync_job", headers={"X-Auth-Token": await ferry.token()})
     assert (answer.document, answer.headers["Content-Range"]) == ([], "0-0/0")

@@ -159,7 +159,7 @@ async def test_the_reason_of_a_waiting_job_names_no_image_of_another_organizatio
             await client.start_sync(Namespace("release"), Repository("secret"), body)
 
             async def has_paused() -> bool:
-                return bool(deployment.app.services.sync.paused_regions)
+                return bool(deployment.app.services.swr.sync.paused_regions)
 
             await eventually(has_paused, seconds=60)
             await sync(deployment, EAST, *TAGS[:4], prefer="respond-async", token=await deployment.token())
@@ -209,5 +209,5 @@ async def test_continuing_changes_at_a_silent_region_are_limited(tmp_path: Path,
 
 async def statuses(deployment: Deployment, target: RegionId) -> list[str]:
     """Return the states of the jobs to a region."""
-    jobs, _ = await deployment.app.services.sync._jobs.of_repository(NORTH, TEAM, APP.repository, limit=None)
+    jobs, _ = await deployment.app.services.swr.sync._jobs.of_repository(NORTH, TEAM, APP.repository, limit=None)
     return [job.status.value for job in jobs if job.target_region == target]

@@ -30,7 +30,7 @@ async def crane(tmp_path: Path, ferry: Deployment) -> Client:
     """crane, logged in if requested."""
     client = Client(built(CRANE), tmp_path)
     for region in ferry.urls:
-        host = ferry.app.services.regions[region].registry_host
+        host = ferry.app.services.swr.regions[region].registry_host
         await client.run("auth", "login", host, "-u", ferry.admin.name, "-p", ferry.admin.password)
     return client
 
@@ -40,7 +40,7 @@ async def regctl(tmp_path: Path, ferry: Deployment) -> Client:
     """regctl, logged in if requested."""
     client = Client(built(REGCTL), tmp_path)
     for region in (NORTH, SOUTH):
-        host = ferry.app.services.regions[region].registry_host
+        host = ferry.app.services.swr.regions[region].registry_host
         await client.run("registry", "set", "--tls", "disabled", host)
         if region in ferry.urls:
             await client.run("registry", "login", host, "-u", ferry.admin.name, "-p", ferry.admin.password)

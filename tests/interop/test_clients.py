@@ -19,7 +19,7 @@ SBOM = "application/vnd.example.sbom"
 
 
 def name(ferry: Deployment, region: RegionId, repository: RepositoryName, reference: str = "") -> str:
-    return f"{ferry.app.services.regions[region].registry_host}/{repository}{reference}"
+    return f"{ferry.app.services.swr.regions[region].registry_host}/{repository}{reference}"
 
 
 async def sync(ferry: Deployment, tags: Sequence[Tag]) -> None:

@@ -38,7 +38,7 @@ async def test_the_embedded_registry_conforms(ferry: Deployment, tmp_path: Path)
     conformance = Client(built(CONFORMANCE), tmp_path)
     results = tmp_path / "results"
     environment = {
-        "OCI_REGISTRY": ferry.app.services.regions[NORTH].registry_host,
+        "OCI_REGISTRY": ferry.app.services.swr.regions[NORTH].registry_host,
         "OCI_TLS": "disabled",
         "OCI_REPO1": f"{TEAM}/one",
         "OCI_REPO2": f"{TEAM}/two",

@@ -166,7 +166,7 @@ async def test_an_error_names_the_setting_that_is_missing_to_reach_a_registry(
 
 async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict[str, Digest]:
     """Push the image to the north, with a signature of each kind; returns these by their references."""
-    here = f"{ferry.app.services.regions[NORTH].registry_host}/{APP}:{TAG}"
+    here = f"{ferry.app.services.swr.regions[NORTH].registry_host}/{APP}:{TAG}"
     login = ("--dest-tls-verify=false", "--dest-creds", f"{ferry.admin.name}:{ferry.admin.password}")
     await skopeo.run("--insecure-policy", "copy", "--all", *login, debian.skopeo_name, f"docker://{here}")
     store = ferry.store(NORTH)

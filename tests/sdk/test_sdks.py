@@ -190,7 +190,7 @@ def compare(found: Any, expected: Any, place: str, lacks: Set[str]) -> None:
 async def truth(ferry: Deployment, user: str, source: RepositoryName) -> dict[str, Any]:
     """Return the expected responses, with the names on the wire, independent of the language."""
     caller = await ferry.app.accounts.users.find(user)
-    path = f"{ferry.app.services.regions[NORTH].registry_host}/{source}"
+    path = f"{ferry.app.services.swr.regions[NORTH].registry_host}/{source}"
     domain = {"domainID": caller.domain_id, "domainName": caller.domain_name}
     namespace = {"id": ID, "name": TEAM, "creator_name": ferry.admin.name, "auth": 1}
     of_repository = {
@@ -268,7 +268,7 @@ async def truth(ferry: Deployment, user: str, source: RepositoryName) -> dict[st
         "tag": {**of_tag, "tag": V1},
         "jobs": [{**job, "tag": V1, "status": "success"}, {**job, "tag": "absent", "status": "failed"}],
         "login": {
-            "auths": {ferry.app.services.regions[NORTH].registry_host: {"auth": SOME_TEXT}},
+            "auths": {ferry.app.services.swr.regions[NORTH].registry_host: {"auth": SOME_TEXT}},
             "X-Swr-Dockerlogin": Pattern("docker login -u .+ -p .+"),
             "X-Swr-Expireat": DATE,
         },

@@ -94,7 +94,7 @@ class Deployment:
 
     def store(self, region: RegionId) -> ImageStore:
         """Return the region's image store, without an API in between."""
-        return self.app.services.regions[region].store
+        return self.app.services.swr.regions[region].store
 
     def hold(self, region: RegionId) -> HeldStore:
         """Replace a region's store by one that accepts no manifest until it is released."""
@@ -104,7 +104,7 @@ class Deployment:
 
     def replace(self, region: RegionId, store: ImageStore) -> None:
         """Replace a region's store."""
-        regions = self.app.services.regions._regions
+        regions = self.app.services.swr.regions._regions
         regions[region] = replace(regions[region], store=store)
 
     async def http(
@@ -133,7 +133,7 @@ class Deployment:
     @contextmanager
     def later(self, time: timedelta) -> Iterator[None]:
         """Move the time forward for everything that expires."""
-        calendar, services = Calendar(), self.app.services
+        calendar, services = Calendar(), self.app.services.iam
         calendar.ahead = time
         before = services.tokens._clock, services.temporary._clock
         services.tokens._clock = services.temporary._clock = calendar

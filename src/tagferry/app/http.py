@@ -25,15 +25,17 @@ from tagferry.oci.model import Manifest
 from tagferry.regions import Region
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
-from tagferry.settings import RegionSettings, Settings
+from tagferry.settings import Settings
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
-from tagferry.web.context import Services
-from tagferry.web.region import region_app
+from tagferry.web.iam.context import IamServices
+from tagferry.web.probes import Readiness
+from tagferry.web.region import ApiServices, region_app
 from tagferry.web.registry_tokens import RegistryTokens
 from tagferry.web.server.admission import Load
 from tagferry.web.server.body_budget import BodyBudget
 from tagferry.web.server.serve import Listener
+from tagferry.web.swr.context import SwrServices
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class App:
     """The whole application, ready to listen."""
 
     accounts: Accounts
-    services: Services
+    services: ApiServices
     worker: Worker
     listeners: tuple[Listener, ...]
 
@@ -68,9 +70,7 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
             ):
                 services = _services(settings, backend, signatures, lockout, downloads)
                 regions = backend.sync.regions
-                listeners = [
-                    _listener(regions[name], region, services) for name, region in settings.served_regions.items()
-                ]
+                listeners = [_listener(regions[name], settings, services) for name in settings.served_regions]
                 yield App(
                     accounts=accounts,
                     services=services,
@@ -83,64 +83,83 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
 
 def _services(
     settings: Settings, backend: Backend, signatures: UsedSignatures, lockout: Lockout, downloads: Downloads
-) -> Services:
+) -> ApiServices:
     accounts, sync, automation = backend.accounts, backend.sync, backend.automation
-    database = accounts.database
-    tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_lifetime_hours))
-    return Services(
-        settings=settings,
-        database=database,
-        supervisor=accounts.supervisor,
-        regions=sync.regions,
-        organizations=accounts.organizations,
-        quotas=accounts.quotas,
-        users=accounts.users,
-        keys=accounts.keys,
-        access=accounts.access,
-        repositories=backend.repositories,
-        downloads=downloads,
-        organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
-        repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
-        shares=Shares(database),
-        tokens=tokens,
-        temporary=accounts.temporary,
-        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures),
-        sync=sync.service,
-        rules=automation.rules,
-        triggers=automation.triggers,
+    database, limits = accounts.database, settings.limits
+    tokens = Tokens(database, lifetime=timedelta(hours=limits.token_lifetime_hours))
+    authenticator = Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures)
+    load = Load(limits.concurrent_requests)
+    return ApiServices(
+        swr=SwrServices(
+            regions=sync.regions,
+            access=accounts.access,
+            organizations=accounts.organizations,
+            organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
+            repositories=backend.repositories,
+            repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
+            shares=Shares(database),
+            quotas=accounts.quotas,
+            downloads=downloads,
+            temporary=accounts.temporary,
+            sync=sync.service,
+            rules=automation.rules,
+            triggers=automation.triggers,
+            watch=automation.watch,
+            retention=automation.retention,
+            retention_policies=automation.policies,
+            retention_history=automation.history,
+        ),
+        iam=IamServices(
+            regions=sync.regions,
+            users=accounts.users,
+            keys=accounts.keys,
+            tokens=tokens,
+            temporary=accounts.temporary,
+            authenticator=authenticator,
+        ),
         watch=automation.watch,
-        retention=automation.retention,
-        retention_policies=automation.policies,
-        retention_history=automation.history,
-        load=Load(settings.limits.concurrent_requests),
+        readiness=Readiness(
+            database=database, supervisor=accounts.supervisor, load=load, regions=sync.regions, sync=sync.service
+        ),
+        authenticator=authenticator,
+        load=load,
         body_budget=BodyBudget(),
     )
 
 
-def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
-    registry: ASGIApp | None = None
-    if isinstance(region.store, DiskStore):
-        authorizer = AccountsAuthorizer(
-            region.id, services.authenticator, services.access, url=settings.public_url, default_url=region.url
-        )
-        registry = RegistryTokens(
-            RegistryApp(
-                region.store,
-                authorizer,
-                on_push=partial(_pushed, services.watch, region.id),
-                on_delete=partial(services.watch.forget, region.id),
-                on_pull=partial(_pulled, services.downloads, region.id),
-            ),
-            region.id,
-            authorizer,
-            services.temporary,
-            lifetime=timedelta(minutes=services.settings.limits.registry_token_lifetime_minutes),
-        )
+def _listener(region: Region, settings: Settings, services: ApiServices) -> Listener:
+    own = settings.regions[region.id]
     return Listener(
-        app=region_app(region, services, registry),
-        address=settings.listen or "",
-        tls_certificate=settings.tls_certificate,
-        tls_key=settings.tls_key,
+        app=region_app(region, settings, services, _registry(region, settings, services)),
+        address=own.listen or "",
+        tls_certificate=own.tls_certificate,
+        tls_key=own.tls_key,
+    )
+
+
+def _registry(region: Region, settings: Settings, services: ApiServices) -> ASGIApp | None:
+    """Return the application of a region's embedded registry; None if its registry is remote."""
+    if not isinstance(region.store, DiskStore):
+        return None
+    authorizer = AccountsAuthorizer(
+        region.id,
+        services.authenticator,
+        services.swr.access,
+        url=settings.regions[region.id].public_url,
+        default_url=region.url,
+    )
+    return RegistryTokens(
+        RegistryApp(
+            region.store,
+            authorizer,
+            on_push=partial(_pushed, services.watch, region.id),
+            on_delete=partial(services.watch.forget, region.id),
+            on_pull=partial(_pulled, services.swr.downloads, region.id),
+        ),
+        region.id,
+        authorizer,
+        services.swr.temporary,
+        lifetime=timedelta(minutes=settings.limits.registry_token_lifetime_minutes),
     )
 
 

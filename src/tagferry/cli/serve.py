@@ -63,4 +63,4 @@ async def _serve(config: Path, slots: int | None) -> None:
         # Unfinished jobs continue in another process, or at the next start.
         log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
         await app.worker.drain(settings.sync.drain_timeout_seconds)
-        await app.services.sync.close()
+        await app.services.swr.sync.close()

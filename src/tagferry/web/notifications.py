@@ -6,27 +6,33 @@ An event only causes tagferry to query the registry, so a lost, unknown or forge
 import hmac
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.errors import Denied, InvalidName, Unauthenticated, WrongType
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.web.context import Context, RequestContext
+from tagferry.web.context import Context
 from tagferry.web.json_response import JSONResponse
 
 router = APIRouter(tags=["notifications"])
 
 
+# A coroutine, because FastAPI runs other dependencies in a thread, which takes longer.
+async def _context(request: Request, response: Response) -> Context[TagWatcher]:
+    return Context.of(request, response, request.app.state.watch)
+
+
 @router.post("/notifications", operation_id="Notify", status_code=202)
-async def notify(request: Request, context: RequestContext) -> Response:
+async def notify(context: Annotated[Context[TagWatcher], Depends(_context)]) -> Response:
     """Process events of pushes and deletions; others are ignored.
 
     Source: CNCF distribution, "Work with notifications".
     """
-    _authenticate(context, request.headers.get("authorization", ""))
-    watch, region = context.services.watch, context.region.id
-    events = _events(await request.body())
+    _authenticate(context)
+    watch, region = context.services, context.region.id
+    events = _events(await context.request.body())
     for repository, references in _deletions(events).items():
         await watch.forget(region, repository, *references)
     for repository, tag in _pushes(events):
@@ -34,13 +40,13 @@ async def notify(request: Request, context: RequestContext) -> Response:
     return JSONResponse({}, status_code=202)
 
 
-def _authenticate(context: Context, authorization: str) -> None:
-    token = context.services.settings.regions[context.region.id].notifications_token
+def _authenticate(context: Context[TagWatcher]) -> None:
+    token = context.settings.regions[context.region.id].notifications_token
     if token is None:
         raise Denied(
             f"region {context.region.id} accepts no notifications; set its notifications_token in the configuration"
         )
-    scheme, _, given = authorization.partition(" ")
+    scheme, _, given = context.request.headers.get("authorization", "").partition(" ")
     expected = token.get_secret_value().encode()
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
         raise Unauthenticated(

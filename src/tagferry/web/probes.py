@@ -12,10 +12,13 @@ from pydantic import BaseModel
 
 from tagferry import bounds
 from tagferry.concurrency import SingleFlight
+from tagferry.db.engine import Database
 from tagferry.events import SparseEvents
+from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
-from tagferry.supervision import Failure
-from tagferry.web.context import Services
+from tagferry.supervision import Failure, Supervisor
+from tagferry.sync.service import SyncService
+from tagferry.web.server.admission import Load
 
 log = SparseEvents(__name__)
 
@@ -49,11 +52,21 @@ class Readiness:
     """The state of this process's components.
 
     Args:
-        services: the services to check. The database is queried at most once a second.
+        database: queried at most once a second.
+        supervisor: the background tasks.
+        load: the requests in progress.
+        regions: the regions, whose disks are checked.
+        sync: knows the regions whose registries do not answer.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(
+        self, *, database: Database, supervisor: Supervisor, load: Load, regions: Regions, sync: SyncService
+    ) -> None:
+        self._database = database
+        self._supervisor = supervisor
+        self._load = load
+        self._regions = regions
+        self._sync = sync
         self._single_flight: SingleFlight[str, bool] = SingleFlight()
         self._asked_at = float("-inf")
         self._answered = False
@@ -61,14 +74,14 @@ class Readiness:
     async def report(self, *, with_disk: bool) -> Ready:
         """Return the state of each component; of the disks only with `with_disk`."""
         required = {
-            "requests": "overloaded: requests are refused" if self._services.load.is_shedding else _OK,
+            "requests": "overloaded: requests are refused" if self._load.is_shedding else _OK,
             "database": _OK if await self._database_answers() else "the database does not answer",
         }
-        for region in self._services.regions if with_disk else ():
+        for region in self._regions if with_disk else ():
             if isinstance(region.store, DiskStore):
                 required[f"disk of {region.id}"] = await region.store.health_error() or _OK
-        optional = dict.fromkeys(self._services.supervisor.tasks, _OK)
-        for name, failure in self._services.supervisor.failures.items():
+        optional = dict.fromkeys(self._supervisor.tasks, _OK)
+        for name, failure in self._supervisor.failures.items():
             optional[name] = _described(failure)
             if failure.is_essential and not failure.is_running:
                 required[name] = optional[name]
@@ -77,13 +90,13 @@ class Readiness:
         return Ready(
             status="failed" if has_failed else "degraded" if is_degraded else "ok",
             components=optional | required,
-            paused=sorted(self._services.sync.paused_regions) or None,
+            paused=sorted(self._sync.paused_regions) or None,
         )
 
     def health(self) -> Health:
         """Return whether a restart of the process is needed: an essential background task has failed for minutes."""
-        components = dict.fromkeys(self._services.supervisor.tasks, _OK)
-        for name, failure in self._services.supervisor.failures.items():
+        components = dict.fromkeys(self._supervisor.tasks, _OK)
+        for name, failure in self._supervisor.failures.items():
             if failure.is_essential and failure.seconds > _RESTART_SECONDS:
                 components[name] = f"failed ({failure.reason}) for {failure.seconds:.0f} s"
         return Health(
@@ -99,7 +112,7 @@ class Readiness:
         self._answered = False
         try:
             async with asyncio.timeout(bounds.READINESS_SECONDS):
-                await self._services.database.ping()
+                await self._database.ping()
             self._answered = True
         except Exception as error:
             log.warning("the database did not answer", reason=str(error) or type(error).__name__)

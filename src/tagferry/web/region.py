@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,13 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import __version__
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
 from tagferry.regions import Region
+from tagferry.settings import Settings
 from tagferry.web import iam, notifications, swr
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.authorizer import TOKEN_PATH
-from tagferry.web.context import Services
 from tagferry.web.deadline import Deadline
 from tagferry.web.errors import (
     BAD_PARAMETER,
@@ -31,23 +34,47 @@ from tagferry.web.errors import (
     serialize,
 )
 from tagferry.web.hosts import RegionHosts
+from tagferry.web.iam.context import IamServices
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.openapi import Management
 from tagferry.web.placeholder_rewriter import PlaceholderRewriter
 from tagferry.web.probes import Readiness, add_probes
-from tagferry.web.server.admission import Admission
-from tagferry.web.server.body_budget import AnonymousBodies, AuthenticatedBodies
+from tagferry.web.server.admission import Admission, Load
+from tagferry.web.server.body_budget import AnonymousBodies, AuthenticatedBodies, BodyBudget
 from tagferry.web.server.proxies import TrustedProxies
+from tagferry.web.swr.context import SwrServices
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
 _SHOWN = 500
 """Characters of a path that an error quotes."""
 
 
-def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """The services behind the APIs of all regions of this process; each API gets only those that it uses.
+
+    Attributes:
+        swr: the services of the management API.
+        iam: those of IAM.
+        watch: gets the notifications of registries.
+        readiness: for the probes.
+        authenticator: authenticates the requests to the management API and to IAM.
+        load: admits requests to all APIs.
+        body_budget: limits the bodies of callers that are not authenticated yet.
+    """
+
+    swr: SwrServices
+    iam: IamServices
+    watch: TagWatcher
+    readiness: Readiness
+    authenticator: Authenticator
+    load: Load
+    body_budget: BodyBudget
+
+
+def region_app(region: Region, settings: Settings, services: ApiServices, registry: ASGIApp | None) -> ASGIApp:
     """Return the ASGI application of a served region. `registry` is its embedded registry, if it has one."""
-    settings = services.settings
-    management = _management(region, services)
+    management = _management(region, settings, services)
     is_embedded = settings.regions[region.id].is_embedded
     authenticated: ASGIApp = Authentication(
         AuthenticatedBodies(
@@ -107,9 +134,9 @@ def _registry_elsewhere(region: Region) -> ASGIApp:
     return Response(body, status_code=404, media_type="application/json")
 
 
-def _management(region: Region, services: Services) -> Management:
+def _management(region: Region, settings: Settings, services: ApiServices) -> Management:
     app = Management(
-        has_token_service=services.settings.regions[region.id].is_embedded,
+        has_token_service=settings.regions[region.id].is_embedded,
         title="tagferry",
         version=__version__,
         summary="Synchronize container images between regions. Compatible with SWR.",
@@ -119,9 +146,9 @@ def _management(region: Region, services: Services) -> Management:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.region = region
-    app.state.services = services
-    add_probes(app, Readiness(services))
+    app.state.region, app.state.settings = region, settings
+    app.state.swr, app.state.iam, app.state.watch = services.swr, services.iam, services.watch
+    add_probes(app, services.readiness)
     app.include_router(iam.router)
     app.include_router(notifications.router)
     # SWR's routes come last, since one of them matches any path of one segment as a version.

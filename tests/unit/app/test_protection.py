@@ -46,7 +46,7 @@ def generous_umask():
 async def test_stored_files_are_accessible_only_to_their_owner(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     async with open_app(settings_in(folder)) as app:
-        store = app.services.regions[REGION].store
+        store = app.services.swr.regions[REGION].store
         sample = image(os.urandom(17 * 1024 * 1024))
         await push(store, APP, sample, Tag("v1"))
         await push(store, APP, artifact(subject=sample.manifest))
@@ -60,7 +60,7 @@ async def test_permissions_left_by_an_older_version_are_restricted_at_start(tmp_
     folder = tmp_path / "data"
     settings = settings_in(folder)
     async with open_app(settings) as app:
-        await push(app.services.regions[REGION].store, APP, image(), Tag("v1"))
+        await push(app.services.swr.regions[REGION].store, APP, image(), Tag("v1"))
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
 

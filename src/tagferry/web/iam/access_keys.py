@@ -8,9 +8,9 @@ from tagferry.accounts.model import KeyRecord
 from tagferry.errors import NotFound
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_own, require_permanent_key
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.text import Text
@@ -101,7 +101,7 @@ async def delete_key(access_key: str, context: RequestContext) -> Response:
     return Response(status_code=204)
 
 
-async def _find(access_key: str, context: Context) -> KeyRecord:
+async def _find(access_key: str, context: IamContext) -> KeyRecord:
     """Return the key; raises NotFound also if the caller may not see it."""
     key = await context.services.keys.show(access_key)
     if key.user_id != context.caller.user_id and not context.caller.is_admin:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from tagferry.errors import NotFound
-from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import links
 
 router = APIRouter()
@@ -65,7 +65,7 @@ async def show_endpoint(endpoint_id: str, context: RequestContext) -> dict[str, 
     return {"endpoint": _find("endpoint", endpoint_id, _endpoints(context))}
 
 
-def catalog(context: Context) -> list[dict[str, Any]]:
+def catalog(context: IamContext) -> list[dict[str, Any]]:
     """Return the services in the form used in tokens, each with its endpoint in the called region."""
     region = context.region.id
     return [
@@ -94,7 +94,7 @@ def _services() -> list[dict[str, Any]]:
     ]
 
 
-def _endpoints(context: Context) -> list[dict[str, Any]]:
+def _endpoints(context: IamContext) -> list[dict[str, Any]]:
     return [
         {**endpoint, "service_id": service["id"], "enabled": True, "links": {"self": ""}}
         for service in catalog(context)
@@ -119,7 +119,7 @@ def _id(*names: str) -> str:
     return hashlib.sha256("\0".join(("tagferry", "service", *names)).encode()).hexdigest()[:32]
 
 
-def _regions(context: Context) -> list[dict[str, Any]]:
+def _regions(context: IamContext) -> list[dict[str, Any]]:
     return [
         {
             "id": region.id,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from tagferry.accounts.model import Caller, UserRecord
 from tagferry.errors import NotFound
 from tagferry.web import audit
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import links
 from tagferry.web.iam.users import user_document
 
@@ -78,7 +78,7 @@ async def remove_member(group_id: str, user_id: str, context: RequestContext) ->
     return Response(status_code=204)
 
 
-async def _user_to_change(group_id: str, user_id: str, context: Context) -> UserRecord:
+async def _user_to_change(group_id: str, user_id: str, context: IamContext) -> UserRecord:
     require_administrator(context.caller)
     require_permanent_key(context.caller)
     _require_group(group_id)

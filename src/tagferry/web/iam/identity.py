@@ -3,7 +3,7 @@
 from tagferry.accounts.model import Caller
 from tagferry.errors import Invalid, MissingField, Unauthenticated
 from tagferry.web.authentication import client_address
-from tagferry.web.context import Context
+from tagferry.web.iam.context import IamContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.items import Items
 from tagferry.web.text import Text
@@ -69,7 +69,7 @@ class Identity(Strict):
     token: TokenMethod | None = None
 
 
-async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...], Caller]:
+async def identify(identity: Identity, context: IamContext) -> tuple[tuple[str, ...], Caller]:
     """Authenticate the caller of a token request. Return the methods used and the caller.
 
     Raises:
@@ -102,7 +102,7 @@ def is_domain(wanted: NameOrId, caller: Caller) -> bool:
     return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
 
 
-async def _by_token(method: TokenMethod | None, context: Context) -> Caller:
+async def _by_token(method: TokenMethod | None, context: IamContext) -> Caller:
     if method is None:
         raise MissingField("auth.identity.token")
     found = await context.services.tokens.find(method.id)
@@ -111,7 +111,7 @@ async def _by_token(method: TokenMethod | None, context: Context) -> Caller:
     return found.owner
 
 
-async def _by_password(method: PasswordMethod | None, context: Context) -> Caller:
+async def _by_password(method: PasswordMethod | None, context: IamContext) -> Caller:
     if method is None:
         raise MissingField("auth.identity.password")
     user, authenticator = method.user, context.services.authenticator
@@ -127,7 +127,7 @@ async def _by_password(method: PasswordMethod | None, context: Context) -> Calle
     return caller
 
 
-async def _by_key(method: KeyMethod | None, context: Context) -> Caller:
+async def _by_key(method: KeyMethod | None, context: IamContext) -> Caller:
     if method is None:
         raise MissingField("auth.identity.hw_ak_sk")
     address = client_address(context.request.scope)

@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from tagferry.accounts.model import Caller
 from tagferry.errors import NotFound
 from tagferry.names import RegionId
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.authorize import require_own
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import links
 
 router = APIRouter()
@@ -71,7 +71,7 @@ async def show_domain(domain_id: str, context: RequestContext) -> dict[str, Any]
     raise NotFound("domain", repr(domain_id), "list them by GET /v3/domains")
 
 
-async def _visible_domains(context: Context) -> list[dict[str, str]]:
+async def _visible_domains(context: IamContext) -> list[dict[str, str]]:
     if not context.caller.is_admin:
         return [domain_of(context.caller)]
     return [{"id": one.domain_id, "name": one.name} for one in await context.services.users.domains()]
@@ -82,7 +82,7 @@ def _domain(domain: dict[str, str]) -> dict[str, Any]:
 
 
 def find_project(
-    context: Context, *, name: str | None = None, project_id: str | None = None, caller: Caller | None = None
+    context: IamContext, *, name: str | None = None, project_id: str | None = None, caller: Caller | None = None
 ) -> RegionId:
     """Return the region of the project with this name and id, either of which may be missing; raises NotFound."""
     caller = caller or context.caller
@@ -106,7 +106,7 @@ def domain_of(caller: Caller) -> dict[str, str]:
     return {"id": caller.domain_id, "name": caller.domain_name}
 
 
-def _regions(context: Context) -> list[RegionId]:
+def _regions(context: IamContext) -> list[RegionId]:
     return [region.id for region in context.services.regions]
 
 

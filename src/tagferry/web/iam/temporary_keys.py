@@ -11,8 +11,8 @@ from tagferry.accounts.temporary import MIN_LIFETIME, parse_lifetime
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
@@ -80,7 +80,7 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
     return JSONResponse({"credential": document}, status_code=201)
 
 
-async def _caller(identity: TokenIdentity, context: Context) -> Caller:
+async def _caller(identity: TokenIdentity, context: IamContext) -> Caller:
     """Return the caller that the headers authenticate, else the owner of the token in the body."""
     if context.optional_caller is not None:
         return context.optional_caller

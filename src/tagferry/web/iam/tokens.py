@@ -13,10 +13,10 @@ from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.catalog import catalog
+from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain
 from tagferry.web.iam.model import Strict
 from tagferry.web.iam.projects import domain_of, find_project, id_of_project
@@ -110,7 +110,7 @@ async def revoke_token(context: RequestContext, x_subject_token: SubjectToken = 
     return Response(status_code=204)
 
 
-async def _find(value: str, context: Context, *, even_disabled: bool = False) -> TokenRecord:
+async def _find(value: str, context: IamContext, *, even_disabled: bool = False) -> TokenRecord:
     """Return the record of a token: any for administrators, else the caller's own."""
     if not value:
         raise MissingField("X-Subject-Token")
@@ -122,7 +122,7 @@ async def _find(value: str, context: Context, *, even_disabled: bool = False) ->
     return found
 
 
-def _document(record: TokenRecord, context: Context, *, with_catalog: bool) -> dict[str, Any]:
+def _document(record: TokenRecord, context: IamContext, *, with_catalog: bool) -> dict[str, Any]:
     owner = record.owner
     document: dict[str, Any] = {
         "expires_at": date(record.expires_at),
@@ -144,7 +144,7 @@ def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
     return {"project": {"id": id_of_project(project, owner), "name": project, "domain": domain_of(owner)}}
 
 
-def _scope(scope: Scope | None, caller: Caller, context: Context) -> tuple[bool, RegionId | None]:
+def _scope(scope: Scope | None, caller: Caller, context: IamContext) -> tuple[bool, RegionId | None]:
     """Return whether the token has a scope, and the region of its project; None for the domain.
 
     Raises:

@@ -10,9 +10,9 @@ from tagferry.errors import Denied, Invalid
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.bodies import require_json
-from tagferry.web.context import RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
+from tagferry.web.iam.context import RequestContext
 from tagferry.web.iam.model import Strict, links
 from tagferry.web.text import StoredText, Text
 

@@ -8,7 +8,7 @@ from typing import Self
 from fastapi import APIRouter
 from pydantic import Field
 
-from tagferry.web.context import RequestContext
+from tagferry.web.iam.context import RequestContext
 from tagferry.web.response_models import ResponseModel
 
 router = APIRouter()

@@ -9,9 +9,9 @@ from tagferry.accounts.model import Permission
 from tagferry.catalog import ReferrerDetails, describe_referrer, find_tag, list_referrers, list_subject_tags
 from tagferry.catalog.contents import BoundedReader
 from tagferry.names import RepositoryName, Tag
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page
 from tagferry.web.swr.repository_views import as_missing_tag
@@ -38,7 +38,7 @@ class Accessory(ResponseModel):
     updated_at: str
 
     @classmethod
-    def of(cls, context: Context, name: RepositoryName, details: ReferrerDetails) -> Self:
+    def of(cls, context: SwrContext, name: RepositoryName, details: ReferrerDetails) -> Self:
         """Return an artifact of this repository."""
         one = details.referrer
         return cls(
@@ -118,7 +118,7 @@ async def list_references(
     return References(tags=found[:size], has_more=has_more, next_marker=found[size - 1] if has_more else None)
 
 
-async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
+async def _readable(namespace: str, repository: str, context: SwrContext) -> RepositoryName:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     return name

@@ -6,9 +6,9 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field
 from tagferry.automation.rules.store import Rule, RuleSpec
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import CamelCaseModel, Time
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 
 router = APIRouter(tags=["automatic synchronization"])
@@ -89,5 +89,5 @@ async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, cont
     return JSONResponse({})
 
 
-def _source(namespace: str, repository: str, context: Context) -> RepositoryRef:
+def _source(namespace: str, repository: str, context: SwrContext) -> RepositoryRef:
     return RepositoryRef(context.region.id, Namespace(namespace), Repository.from_path(repository))

@@ -7,9 +7,9 @@ from tagferry.errors import Invalid, MissingField
 from tagferry.names import Namespace, Repository
 from tagferry.sync.jobs.model import JobSelection
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.synchronization import Started
 
@@ -47,7 +47,7 @@ async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: R
     return Started.of(context.request_id, retried)
 
 
-def _selection(namespace: str, repository: str, body: JobsBody, context: Context) -> JobSelection:
+def _selection(namespace: str, repository: str, body: JobsBody, context: SwrContext) -> JobSelection:
     if body.jobs is None and body.request_id is None:
         raise MissingField("jobs or requestId")
     if body.jobs is not None and body.request_id is not None:

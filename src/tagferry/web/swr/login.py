@@ -7,9 +7,9 @@ from fastapi import APIRouter
 
 from tagferry.accounts.temporary import parse_lifetime
 from tagferry.errors import Invalid, Unsupported
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 
 router = APIRouter(tags=["login"])
 
@@ -46,8 +46,8 @@ async def create_authorization_token(context: RequestContext) -> LoginSecrets:
     return await _login(context, "bearertoken", None)
 
 
-async def _login(context: Context, prefix: str, seconds: int | None) -> LoginSecrets:
-    region, settings = context.region, context.services.settings
+async def _login(context: SwrContext, prefix: str, seconds: int | None) -> LoginSecrets:
+    region, settings = context.region, context.settings
     if not settings.regions[region.id].is_embedded:
         raise Unsupported(
             f"login secrets are only available for embedded registries; the registry of {region.id} is {region.url}, "

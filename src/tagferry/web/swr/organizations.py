@@ -15,10 +15,10 @@ from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Re
 from tagferry.names import Namespace
 from tagferry.registry.storage.store import DiskStore
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.queries import parse_filter
 
@@ -130,12 +130,12 @@ async def delete(namespace: str, context: RequestContext) -> Response:
     return Response(status_code=204)
 
 
-def organization_limit(context: Context) -> int | None:
+def organization_limit(context: SwrContext) -> int | None:
     """Return the maximum number of organizations that the caller can create in a region; None for no limit."""
-    return None if context.caller.is_admin else context.services.settings.quotas.organizations or None
+    return None if context.caller.is_admin else context.settings.quotas.organizations or None
 
 
-async def _require_unused(context: Context, name: Namespace) -> None:
+async def _require_unused(context: SwrContext, name: Namespace) -> None:
     """Remove leftovers of a deleted organization with this name; raises Conflict if it still has images."""
     store, region = context.region.store, context.region.id
     # An existing organization keeps its images; creating it raises Conflict later.
@@ -149,7 +149,7 @@ async def _require_unused(context: Context, name: Namespace) -> None:
         )
 
 
-async def _require_empty(context: Context, name: Namespace) -> None:
+async def _require_empty(context: SwrContext, name: Namespace) -> None:
     """Remove leftovers of deleted repositories; raises Conflict if the organization has a repository."""
     store = context.region.store
     records = await context.services.repositories.list_in(context.region.id, [name])
@@ -171,7 +171,7 @@ async def _require_empty(context: Context, name: Namespace) -> None:
             await store.delete_repository(repository)
 
 
-async def _count_repositories(context: Context, namespaces: Collection[Namespace]) -> Counter[str]:
+async def _count_repositories(context: SwrContext, namespaces: Collection[Namespace]) -> Counter[str]:
     """Return the number of repositories in each of these organizations.
 
     If the registry does not list its repositories in time, only those with a record are counted, so that organizations
@@ -184,7 +184,7 @@ async def _count_repositories(context: Context, namespaces: Collection[Namespace
     return Counter(name.partition("/")[0] for name in names)
 
 
-async def _in_registry(context: Context) -> set[Namespace]:
+async def _in_registry(context: SwrContext) -> set[Namespace]:
     """Return the organizations of the repositories that the region's registry lists, or none if it lists nothing."""
     found = set()
     with suppress(Unsupported):
@@ -194,7 +194,7 @@ async def _in_registry(context: Context) -> set[Namespace]:
     return found
 
 
-def _unrecorded_item(context: Context, name: Namespace) -> NamespaceItem:
+def _unrecorded_item(context: SwrContext, name: Namespace) -> NamespaceItem:
     """Return an organization that only the registry has, as administrators see it."""
     known_id = number(context.region.id, name)
     return NamespaceItem(id=known_id, name=name, creator_name="", permission=Permission.MANAGE)

@@ -12,10 +12,10 @@ from tagferry.names import Namespace
 from tagferry.quotas import UNLIMITED, Limits
 from tagferry.registry.storage.quotas import Usage
 from tagferry.registry.storage.store import DiskStore
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.versions import KeystoneVersions
 from tagferry.web.json_response import ModelResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.organizations import organization_limit
 from tagferry.web.swr.repository_views import list_readable, view
 
@@ -148,7 +148,7 @@ async def quotas(project_id: str, context: RequestContext, namespace: str | None
     return Quotas(quotas=[*listed, *fullest])
 
 
-async def _quotas_of(context: Context, name: Namespace) -> list[QuotaItem]:
+async def _quotas_of(context: SwrContext, name: Namespace) -> list[QuotaItem]:
     quotas, region = context.services.quotas, context.region
     usage = await region.store.quotas.usage(name) if isinstance(region.store, DiskStore) else Usage()
     return _listed(await quotas.limits(region.id, name), usage, await quotas.recorded(region.id, name))
@@ -201,6 +201,6 @@ async def show_version(api_version: str, context: RequestContext) -> ShownVersio
     return ShownVersion(version=_version(context))
 
 
-def _version(context: Context) -> Version:
+def _version(context: SwrContext) -> Version:
     link = VersionLink(href=f"{context.base_url}/{_VERSION}/", rel="self")
     return Version(id=_VERSION, links=link, version="", status="CURRENT", updated="", min_version="")

@@ -11,11 +11,11 @@ from tagferry.catalog import describe_repository
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY, ORGANIZATIONS
 from tagferry.web.text import StoredText, Text
 
@@ -161,12 +161,12 @@ async def delete_in_repository(namespace: str, repository: str, body: UserIds, c
     return Response(status_code=204)
 
 
-async def record_to_manage(context: Context, namespace: str, repository: str) -> int:
+async def record_to_manage(context: SwrContext, namespace: str, repository: str) -> int:
     """Return the id of a repository's record, for a caller who can manage the repository; as `record_to_change`."""
     return await record_to_change(context, RepositoryName.from_path(namespace, repository), Permission.MANAGE)
 
 
-async def record_to_change(context: Context, name: RepositoryName, permission: Permission) -> int:
+async def record_to_change(context: SwrContext, name: RepositoryName, permission: Permission) -> int:
     """Return the id of a repository's record, for a caller with this permission.
 
     The record is created if only the registry has the repository.
@@ -183,7 +183,7 @@ async def record_to_change(context: Context, name: RepositoryName, permission: P
     return (await repositories.find_or_create(context.caller, region, name, since=found.created)).id
 
 
-async def find_record(context: Context, name: RepositoryName) -> RepositoryRecord | None:
+async def find_record(context: SwrContext, name: RepositoryName) -> RepositoryRecord | None:
     """Return a repository's record, or None if only the registry has it; raises NotFound if neither exists."""
     record = await context.services.repositories.find(context.region.id, name)
     if record is None:
@@ -192,7 +192,7 @@ async def find_record(context: Context, name: RepositoryName) -> RepositoryRecor
     return record
 
 
-async def _organization(context: Context, namespace: str, permission: Permission) -> Organization:
+async def _organization(context: SwrContext, namespace: str, permission: Permission) -> Organization:
     name, region = Namespace(namespace), context.region.id
     organization = await context.services.access.require_organization(context.caller, region, name, permission)
     if organization is None:

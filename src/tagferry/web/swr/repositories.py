@@ -14,10 +14,10 @@ from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.quotas import count_exceeded
 from tagferry.registry.storage.store import DiskStore
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
 from tagferry.web.swr.repository_views import find
 
@@ -154,7 +154,7 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
     return Response(status_code=204)
 
 
-async def _require_room(context: Context, name: RepositoryName) -> None:
+async def _require_room(context: SwrContext, name: RepositoryName) -> None:
     """Raise QuotaExceeded if the organization has reached its quota of repositories."""
     quotas, region, namespace = context.services.quotas, context.region, name.namespace
     limit = (await quotas.limits(region.id, namespace)).repositories
@@ -167,5 +167,5 @@ async def _require_room(context: Context, name: RepositoryName) -> None:
         raise count_exceeded(namespace, "repositories", len(names), limit)
 
 
-async def _require(context: Context, name: RepositoryName, permission: Permission) -> Access:
+async def _require(context: SwrContext, name: RepositoryName, permission: Permission) -> Access:
     return await context.services.access.require(context.caller, context.region.id, name, permission)

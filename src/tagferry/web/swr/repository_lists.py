@@ -10,9 +10,9 @@ from pydantic import Field
 from tagferry.accounts.repositories import check_category
 from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Invalid
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
 from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 
@@ -42,7 +42,7 @@ class _Item(ResponseModel):
     status: bool
 
     @classmethod
-    def of(cls, context: Context, one: View, **more: Any) -> Self:
+    def of(cls, context: SwrContext, one: View, **more: Any) -> Self:
         """Return a repository as lists show it, with `more` fields."""
         entry, details = one.entry, one.details
         return cls(
@@ -138,7 +138,7 @@ async def list_from_marker(
 
 
 async def page_of(
-    context: Context,
+    context: SwrContext,
     parameters: Mapping[str, str | None],
     find: Callable[[], Awaitable[list[Entry]]],
     *,
@@ -164,7 +164,7 @@ async def page_of(
 
 
 async def page_behind_marker(
-    context: Context, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
+    context: SwrContext, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
 ) -> RepositoryPage:
     """Return the page of a list selected by `limit` and `marker`, in the order of ids; like `page_of`."""
     size = Page.parse({"limit": parameters.get("limit")}).limit
@@ -183,7 +183,7 @@ async def page_behind_marker(
     )
 
 
-async def _matching(context: Context, parameters: Mapping[str, str | None]) -> list[Entry]:
+async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -> list[Entry]:
     namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
     if category:
         check_category(category)
@@ -198,7 +198,7 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
     ]
 
 
-async def _page(context: Context, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
+async def _page(context: SwrContext, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
     """Return the views of a page. Ordered by name, only the page's repositories are read, otherwise all."""
     reader = BoundedReader(context.region.store)
     chosen = slice(page.offset, page.offset + page.limit)
@@ -209,16 +209,16 @@ async def _page(context: Context, entries: list[Entry], page: Page, *, order: Or
     return sorted(views, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 
-def _id(context: Context, entry: Entry) -> int:
+def _id(context: SwrContext, entry: Entry) -> int:
     return number(context.region.id, entry.name)
 
 
-def _marked(context: Context, one: View) -> MarkedRepositoryItem:
+def _marked(context: SwrContext, one: View) -> MarkedRepositoryItem:
     namespace = one.entry.name.partition("/")[0]
     return MarkedRepositoryItem.of(context, one, id=_id(context, one.entry), namespace_name=namespace)
 
 
-def _listed(context: Context, one: View, *, total: int) -> RepositoryItem:
+def _listed(context: SwrContext, one: View, *, total: int) -> RepositoryItem:
     name = one.entry.name
     path = f"{context.region.registry_host}/{name}"
     return RepositoryItem.of(

@@ -14,7 +14,7 @@ from tagferry.concurrency import bounded_gather
 from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError
 from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName, Tag
-from tagferry.web.context import Context
+from tagferry.web.swr.context import SwrContext
 
 _ASKED_AT_MOST = 500
 """The maximum number of repositories for which one list checks whether they still have an image."""
@@ -75,7 +75,7 @@ class View:
 
 
 async def list_readable(
-    context: Context, readable: ReadableRepositories, *, namespace: str | None = None
+    context: SwrContext, readable: ReadableRepositories, *, namespace: str | None = None
 ) -> list[Entry]:
     """Return the repositories that the caller can read, of one organization or of all, ordered by name.
 
@@ -104,7 +104,7 @@ async def list_readable(
     ]
 
 
-async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[RepositoryName]:
+async def _vacant(context: SwrContext, names: Sequence[RepositoryName]) -> set[RepositoryName]:
     """Return the repositories that are known to have no tag, or none if there are too many to check."""
     if len(names) > _ASKED_AT_MOST:
         return set()
@@ -119,7 +119,7 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
     return {name for name, vacant in zip(names, found, strict=True) if vacant}
 
 
-async def view(context: Context, entry: Entry, reader: BoundedReader | None = None) -> View:
+async def view(context: SwrContext, entry: Entry, reader: BoundedReader | None = None) -> View:
     """Return the view of a listed repository, without images if they are missing or cannot be read.
 
     Args:
@@ -139,7 +139,7 @@ async def view(context: Context, entry: Entry, reader: BoundedReader | None = No
     return View(entry, details)
 
 
-async def find(context: Context, name: RepositoryName) -> View:
+async def find(context: SwrContext, name: RepositoryName) -> View:
     """Return the view of a repository; raises NotFound if it has no record and is not in the registry."""
     record = await context.services.repositories.find(context.region.id, name)
     entry = Entry(name, record, downloads=await context.services.downloads.of(context.region.id, name))
@@ -149,7 +149,7 @@ async def find(context: Context, name: RepositoryName) -> View:
 
 
 @asynccontextmanager
-async def as_missing_tag(context: Context, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
+async def as_missing_tag(context: SwrContext, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
     """Raise NotFound for the tag instead of the repository, if the repository has a record but no image."""
     try:
         yield

@@ -14,11 +14,11 @@ from tagferry.catalog import require_deletion
 from tagferry.errors import Invalid
 from tagferry.names import RepositoryName
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter
@@ -228,11 +228,11 @@ async def delete(namespace: str, repository: str, retention_id: PolicyId, contex
     return JSONResponse({})
 
 
-async def _readable(context: Context, namespace: str, repository: str) -> RepositoryRecord | None:
+async def _readable(context: SwrContext, namespace: str, repository: str) -> RepositoryRecord | None:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     return await find_record(context, name)
 
 
-async def _policy(context: Context, record: RepositoryRecord | None) -> Policy | None:
+async def _policy(context: SwrContext, record: RepositoryRecord | None) -> Policy | None:
     return await context.services.retention_policies.of_repository(record.id) if record is not None else None

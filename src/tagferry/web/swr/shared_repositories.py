@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tagferry.errors import Invalid, MissingField
-from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import parse_filter, parse_flag
 from tagferry.web.swr.repository_lists import (
     ORDERS,
@@ -132,7 +132,7 @@ class _Wanted:
         )
 
 
-async def _matching(context: Context, wanted: _Wanted) -> list[Entry]:
+async def _matching(context: SwrContext, wanted: _Wanted) -> list[Entry]:
     shares, region = context.services.shares, context.region.id
     found = await (shares.received if wanted.are_theirs else shares.given)(context.caller, region)
     namespaces = {one.name.namespace for one in found}

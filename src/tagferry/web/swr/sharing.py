@@ -13,10 +13,10 @@ from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RepositoryName
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.text import StoredText
@@ -136,7 +136,7 @@ async def delete(namespace: str, repository: str, access_domain: StoredText, con
     return Response(status_code=204)
 
 
-async def _visible(context: Context, name: RepositoryName) -> list[Share]:
+async def _visible(context: SwrContext, name: RepositoryName) -> list[Share]:
     """Return the shares of a repository that the caller can see."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)

@@ -17,10 +17,10 @@ from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.reasons import describe, describe_gaps
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, StartedSync
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
 from tagferry.web.json_response import ModelResponse
 from tagferry.web.response_models import CamelCaseModel, OptionalTime, ResponseModel, Time
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
@@ -193,7 +193,7 @@ async def sync_images(
     prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds) or `respond-async`.")] = "",
 ) -> list[Tag] | Response:
     """Synchronize tags to another region, wait for them, and return those that failed."""
-    sync, settings = context.services.sync, context.services.settings.sync
+    sync, settings = context.services.sync, context.settings.sync
     request = _sync_request(namespace, repository, body, context)
     if _prefers_async(prefer):
         started = await sync.start(request, seconds=BRIEF_PREFLIGHT_SECONDS)
@@ -265,7 +265,7 @@ async def list_regions(context: RequestContext) -> list[RegionItem]:
     ]
 
 
-def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: Context) -> SyncRequest:
+def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: SwrContext) -> SyncRequest:
     tags = dict.fromkeys(Tag(tag, field=f"imageTag[{index}]") for index, tag in enumerate(body.image_tags))
     return SyncRequest(
         id=context.request_id,

@@ -17,10 +17,10 @@ from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
 from tagferry.web.swr.repository_views import as_missing_tag
 
@@ -62,7 +62,7 @@ class _TagFields(ResponseModel):
     tag_type: int = Field(description="1 for an index, 0 for a manifest.")
 
     @classmethod
-    def of(cls, context: Context, name: RepositoryName, details: TagDetails, **more: Any) -> Self:
+    def of(cls, context: SwrContext, name: RepositoryName, details: TagDetails, **more: Any) -> Self:
         """Return a tag of this repository, with `more` fields."""
         image = details.image
         path = f"{context.region.registry_host}/{name}:{details.tag}"
@@ -222,13 +222,13 @@ async def delete(namespace: str, repository: str, tag: str, context: RequestCont
     return Response(status_code=204)
 
 
-async def _allowed(namespace: str, repository: str, context: Context, permission: Permission) -> RepositoryName:
+async def _allowed(namespace: str, repository: str, context: SwrContext, permission: Permission) -> RepositoryName:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, permission)
     return name
 
 
-async def _matching(context: Context, name: RepositoryName, part: str) -> list[TagRecord]:
+async def _matching(context: SwrContext, name: RepositoryName, part: str) -> list[TagRecord]:
     store = context.region.store
     try:
         records = await store.describe_tags(name)
@@ -242,7 +242,7 @@ async def _matching(context: Context, name: RepositoryName, part: str) -> list[T
 
 
 async def _updates(
-    context: Context, name: RepositoryName, records: Sequence[TagRecord]
+    context: SwrContext, name: RepositoryName, records: Sequence[TagRecord]
 ) -> Mapping[Tag, datetime | None]:
     """Return when tags were updated. Images are read only if the registry does not report it."""
     undated = [record for record in records if record.updated is None]
@@ -265,7 +265,7 @@ async def _sorted(
 
 
 async def _shown(
-    context: Context, name: RepositoryName, records: Sequence[TagRecord], *, with_texts: bool = True
+    context: SwrContext, name: RepositoryName, records: Sequence[TagRecord], *, with_texts: bool = True
 ) -> list[TagDetails]:
     store = context.region.store
     return await describe_tags(store, name, records, reader=BoundedReader(store, with_texts=with_texts))

@@ -13,10 +13,10 @@ from tagferry.automation.triggers.store import Trigger, TriggerSpec
 from tagferry.errors import Denied, Invalid, NotFound
 from tagferry.names import RepositoryName, RepositoryRef
 from tagferry.web.bodies import require_json
-from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_change
 
@@ -186,28 +186,28 @@ async def delete(namespace: str, repository: str, trigger: str, context: Request
 @router.get(_AGENCY, operation_id="CheckAgency")
 async def check_agency(context: RequestContext) -> Agency:
     """Check whether triggers can call webhooks, for which SWR requires an agency."""
-    return Agency(domain_id=context.caller.domain_id, is_agency=bool(context.services.settings.webhooks))
+    return Agency(domain_id=context.caller.domain_id, is_agency=bool(context.settings.webhooks))
 
 
 @router.post(_AGENCY, operation_id="CreateAgency", status_code=201)
 async def create_agency(context: RequestContext) -> Response:
     """Succeed if the configuration has webhooks. Nothing is created."""
-    if not context.services.settings.webhooks:
+    if not context.settings.webhooks:
         raise Denied("triggers require [[webhooks]] in the server's configuration; ask its operator to add them")
     return JSONResponse({}, status_code=201)
 
 
-def _source(context: Context, name: RepositoryName) -> RepositoryRef:
+def _source(context: SwrContext, name: RepositoryName) -> RepositoryRef:
     return RepositoryRef.of(context.region.id, name)
 
 
-async def _source_to_edit(context: Context, namespace: str, repository: str) -> RepositoryRef:
+async def _source_to_edit(context: SwrContext, namespace: str, repository: str) -> RepositoryRef:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.EDIT)
     return _source(context, name)
 
 
-async def _is_guest(context: Context, name: RepositoryName) -> bool:
+async def _is_guest(context: SwrContext, name: RepositoryName) -> bool:
     """Return whether the caller is a guest of an existing repository; raises NotFound or Denied."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     await find_record(context, name)

@@ -20,14 +20,14 @@ RULES = RuleSet.parse([{"template": "tag_rule", "params": {"num": "1"}, "tag_sel
 
 async def push_all(app: App, *tags: str) -> None:
     for tag in tags:
-        await push(app.services.regions[NORTH].store, APP, image(seed=tag), Tag(tag))
+        await push(app.services.swr.regions[NORTH].store, APP, image(seed=tag), Tag(tag))
 
 
 async def only(app: App, tag: str) -> None:
     """Wait until just this tag is left."""
 
     async def is_alone() -> bool:
-        return [one async for one in app.services.regions[NORTH].store.list_tags(APP)] == [tag]
+        return [one async for one in app.services.swr.regions[NORTH].store.list_tags(APP)] == [tag]
 
     await eventually(is_alone)
 
@@ -41,8 +41,8 @@ async def test_policies_run_again_and_again_and_after_a_restart(tmp_path: Path):
         admin = await app.accounts.users.find("admin")
         await app.accounts.organizations.create(admin, NORTH, TEAM)
         await push_all(app, "v1", "v2")
-        record = await app.services.repositories.create(admin, NORTH, APP, RepositoryMetadata())
-        await app.services.retention_policies.create(record.id, RULES)
+        record = await app.services.swr.repositories.create(admin, NORTH, APP, RepositoryMetadata())
+        await app.services.swr.retention_policies.create(record.id, RULES)
         await only(app, "v2")
         await push_all(app, "v3")
         await only(app, "v3")
@@ -52,7 +52,7 @@ async def test_policies_run_again_and_again_and_after_a_restart(tmp_path: Path):
         await only(app, "v4")
 
         async def all_are_told() -> bool:
-            deletions, _ = await app.services.retention_history.of_repository(record.id, limit=10, offset=0)
+            deletions, _ = await app.services.swr.retention_history.of_repository(record.id, limit=10, offset=0)
             return [one.tag for one in deletions] == ["v3", "v2", "v1"]
 
         await eventually(all_are_told)
@@ -69,12 +69,12 @@ async def test_after_a_year_without_a_trace_nothing_is_deleted_at_the_start(tmp_
         admin = await app.accounts.users.find("admin")
         await app.accounts.organizations.create(admin, NORTH, TEAM)
         await push_all(app, "v1", "v2")
-        record = await app.services.repositories.create(admin, NORTH, APP, RepositoryMetadata())
-        policy = await app.services.retention_policies.create(record.id, RULES)
+        record = await app.services.swr.repositories.create(admin, NORTH, APP, RepositoryMetadata())
+        policy = await app.services.swr.retention_policies.create(record.id, RULES)
 
         for _ in range(5):
-            app.services.retention.wake()
+            app.services.swr.retention.wake()
             await asyncio.sleep(0.05)
 
-        assert await app.services.retention_policies.due(ran_before=datetime.now(UTC)) == [(policy, NORTH)]
-        assert [one async for one in app.services.regions[NORTH].store.list_tags(APP)] == ["v1", "v2"]
+        assert await app.services.swr.retention_policies.due(ran_before=datetime.now(UTC)) == [(policy, NORTH)]
+        assert [one async for one in app.services.swr.regions[NORTH].store.list_tags(APP)] == ["v1", "v2"]

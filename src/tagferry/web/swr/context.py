@@ -1,0 +1,59 @@
+"""The context of a request to the management API, with the services that its operations use."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request, Response
+
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.downloads import Downloads
+from tagferry.accounts.grants import Grants
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.quotas import OrganizationQuotas
+from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.shares import Shares
+from tagferry.accounts.temporary import TemporaryCredentials
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.runner import RetentionRunner
+from tagferry.automation.retention.store import Policies
+from tagferry.automation.rules.service import RuleService
+from tagferry.automation.triggers.service import TriggerService
+from tagferry.automation.watch.watcher import TagWatcher
+from tagferry.regions import Regions
+from tagferry.sync.service import SyncService
+from tagferry.web.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class SwrServices:
+    """The services of the management API."""
+
+    regions: Regions
+    access: AccessControl
+    organizations: Organizations
+    organization_grants: Grants
+    repositories: Repositories
+    repository_grants: Grants
+    shares: Shares
+    quotas: OrganizationQuotas
+    downloads: Downloads
+    temporary: TemporaryCredentials
+    sync: SyncService
+    rules: RuleService
+    triggers: TriggerService
+    watch: TagWatcher
+    retention: RetentionRunner
+    retention_policies: Policies
+    retention_history: DeletionHistory
+
+
+SwrContext: TypeAlias = Context[SwrServices]
+
+
+# A coroutine, because FastAPI runs other dependencies in a thread, which takes longer.
+async def _context(request: Request, response: Response) -> SwrContext:
+    return Context.of(request, response, request.app.state.swr)
+
+
+RequestContext = Annotated[SwrContext, Depends(_context)]
+"""The type of a route's parameter for its context."""

@@ -8,6 +8,7 @@ statement is executed, fetched and closed in one call, and a transaction begins 
 import asyncio
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -99,6 +100,8 @@ class _Connection:
         self._sqlite: sqlite3.Connection
         # A connection that is left open must not keep the process from exiting.
         threading.Thread(target=_run_calls, args=(self._calls,), name=THREAD_NAME, daemon=True).start()
+        # Neither must the thread of one that was never closed wait for calls that cannot come.
+        weakref.finalize(self, self._calls.put, None)
 
     @classmethod
     async def open(cls, connect: Callable[[], sqlite3.Connection]) -> Self:

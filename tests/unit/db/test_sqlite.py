@@ -1,6 +1,7 @@
 """The connections to SQLite: their threads, and how SQLAlchemy uses them."""
 
 import asyncio
+import gc
 import inspect
 import sqlite3
 import threading
@@ -50,12 +51,16 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == sqlite.THREAD_NAME]
 
 
-async def ended(kept: list[threading.Thread]) -> bool:
-    """Return whether all threads of connections have ended, except for these."""
-    for thread in threads():
-        if thread not in kept:
-            await asyncio.to_thread(thread.join, 30)
-    return not [thread for thread in threads() if thread not in kept]
+def new(before: list[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads of connections that were opened since."""
+    return [thread for thread in threads() if thread not in before]
+
+
+async def ended(before: list[threading.Thread]) -> bool:
+    """Return whether these have ended."""
+    for thread in new(before):
+        await asyncio.to_thread(thread.join, 30)
+    return not new(before)
 
 
 async def test_a_query_is_one_call_to_the_thread(database: Database, calls: list[object]):
@@ -111,7 +116,7 @@ async def test_the_threads_end_with_the_database(tmp_path: Path):
     async with database.read() as first, database.read() as second:
         await first.execute(text("SELECT 1"))
         await second.execute(text("SELECT 1"))
-        assert len(threads()) == len(before) + 2
+        assert len(new(before)) == 2
     await database.close()
 
     assert await ended(before)
@@ -147,6 +152,20 @@ async def test_a_connection_that_is_forgotten_is_closed(tmp_path: Path):
     assert await ended(before)
 
 
+async def test_the_thread_of_a_connection_that_was_never_closed_ends_with_it(tmp_path: Path):
+    before = threads()
+    connection = await sqlite._Connection.open(
+        lambda: sqlite3.connect(tmp_path / "tagferry.db", check_same_thread=False)
+    )
+    # Python warns of a connection of the library that is not closed.
+    await connection.call(connection._sqlite.close)
+    assert len(new(before)) == 1
+
+    del connection
+    gc.collect()
+    assert await ended(before)
+
+
 def test_a_statement_may_outlast_the_event_loop(tmp_path: Path):
     before, proceed = threads(), threading.Event()
 
@@ -159,10 +178,9 @@ def test_a_statement_may_outlast_the_event_loop(tmp_path: Path):
 
     asyncio.run(begin())
     proceed.set()
-    for thread in threads():
-        if thread not in before:
-            thread.join(30)
-            assert not thread.is_alive()
+    for thread in new(before):
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 async def test_urls_of_earlier_versions_are_still_accepted(tmp_path: Path):

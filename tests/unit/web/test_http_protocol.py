@@ -92,6 +92,8 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
         assert f"self.{attribute} = " in cycle
     assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
     assert "self.waiting_for_100_continue = expect_100_continue" in cycle
+    # `HeaderCase` relies on it.
+    assert "name = name.lower()" in cycle
     # A part of a file is subtracted before the empty end of the body is sent.
     assert "self.expected_content_length = int(" in cycle
     assert inspect.iscoroutinefunction(FlowControl.drain)

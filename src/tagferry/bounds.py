@@ -93,8 +93,9 @@ QUESTION_BYTES = 64 * 1024 * 1024
 """Bytes of manifests and configurations that one request for a list reads."""
 LISTED_IMAGE_DESCRIPTORS = 20_000
 """Layers and children of one image that count toward the size in lists."""
-LISTED_DESCRIPTORS = 100_000
-"""Layers and children of a region's images that are cached, so that lists need not read them again."""
+LISTED_MEMORY_BYTES = 64 * 1024 * 1024
+"""Bytes of memory, about, for the facts of images and repositories that were listed, so that lists need not read them
+again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests in one list of tags. Further tags are listed without their manifest."""
 NESTED_INDEX_BYTES = 16 * 1024 * 1024
@@ -109,6 +110,12 @@ REMEMBERED_TAGS = 200_000
 """Tags that an embedded registry caches, so that each page need not read the directory again."""
 KEPT_MANIFEST_BYTES = 16 * 1024 * 1024
 """Bytes of manifests that an embedded registry keeps in memory, to serve them again without the disk."""
+REMEMBERED_TAG_BYTES = 64 * 1024 * 1024
+"""Bytes of memory, about, for the tags of an embedded registry with their digests and dates, so that lists need not
+read each file again."""
+REMEMBERED_DIRECTORIES = 200_000
+"""Directories of an embedded registry that may contain repositories. If there are more, each list of repositories reads
+all of them again."""
 REFERRER_PAGE_BYTES = 4 * 1024 * 1024
 """Bytes after which an embedded registry ends a page of referrers and links to the next page."""
 REFERRERS_READ_BYTES = 32 * 1024 * 1024

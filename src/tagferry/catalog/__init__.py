@@ -2,75 +2,46 @@
 
 import contextlib
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry.catalog.contents import BoundedReader, Image, distinct_blobs
-from tagferry.concurrency import bounded_gather
+from tagferry.catalog.contents import BoundedReader
+from tagferry.catalog.repositories import (
+    RepositoryDetails,
+    describe_repositories,
+    describe_repository,
+    list_repositories,
+    repositories_with_tags,
+)
+from tagferry.catalog.tags import TagDetails, choose_by_name, choose_tags, describe_tags, has_tags
 from tagferry.errors import Conflict, Incomplete, NotDeleted, NotFound, Unsupported
-from tagferry.names import Digest, Namespace, RepositoryName, Tag
+from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, wait_until_deleted
 from tagferry.oci.images import ImageStore, TagRecord, tag_changed
 from tagferry.oci.referrer_tags import cosign_kind, cosign_tags
 
-_AT_ONCE = 8
+__all__ = [
+    "RepositoryDetails",
+    "TagDetails",
+    "choose_by_name",
+    "choose_tags",
+    "delete_tag",
+    "describe_referrer",
+    "describe_repositories",
+    "describe_repository",
+    "describe_tag",
+    "describe_tags",
+    "find_tag",
+    "has_tags",
+    "list_referrers",
+    "list_repositories",
+    "list_subject_tags",
+    "repositories_with_tags",
+    "require_deletion",
+]
+
 _NAMES_IN_ERROR = 5
-
-
-@dataclass(frozen=True, slots=True)
-class TagDetails:
-    """A tag and its image.
-
-    Attributes:
-        digest: the digest that it points to.
-        image: the image; None if it cannot be read.
-        written: when the tag was written; None if the store does not know.
-        text: the manifest, if it was requested and can be read; otherwise empty.
-    """
-
-    tag: Tag
-    digest: Digest
-    image: Image | None
-    written: datetime | None
-    text: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of all distinct blobs of the image, over all its platforms, as far as they are known."""
-        return self.image.size if self.image else 0
-
-    @property
-    def built(self) -> datetime | None:
-        """When the image was built, by its config or the manifest's annotation; None if unknown or not plausible."""
-        return self.image.built if self.image else None
-
-    @property
-    def created(self) -> datetime | None:
-        """When it was built, or else written; None if neither is known."""
-        return self.built or self.written
-
-    @property
-    def updated(self) -> datetime | None:
-        """When it was written, or else built; None if neither is known."""
-        return self.written or self.built
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryDetails:
-    """A repository with all its tags.
-
-    Attributes:
-        size: bytes of all distinct blobs.
-        created: the earliest date of its images, if one is known.
-        updated: when the last tag was written or, if that is unknown, built.
-    """
-
-    name: RepositoryName
-    tags: tuple[Tag, ...] = ()
-    size: int = 0
-    created: datetime | None = None
-    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,61 +70,6 @@ class ReferrerDetails:
     size: int
     created: datetime | None
     updated: datetime | None
-
-
-async def list_repositories(store: ImageStore, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
-    """Return the store's repositories in these organizations, or in all, in lexical order.
-
-    Raises:
-        Unsupported: the store does not list its repositories.
-    """
-    if namespaces is None:
-        return [name async for name in store.list_repositories() if "/" in name]
-    prefixes = tuple(f"{namespace}/" for namespace in namespaces)
-    if not prefixes:
-        return []
-    return [name async for name in store.list_repositories() if name.startswith(prefixes)]
-
-
-async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
-    """Return whether a repository has a tag; a registry may still list one whose images were deleted."""
-    try:
-        async for _ in store.list_tags(name):
-            return True
-    except NotFound:
-        pass
-    return False
-
-
-async def describe_repository(
-    store: ImageStore, name: RepositoryName, reader: BoundedReader | None = None
-) -> RepositoryDetails:
-    """Return a repository's tags, size and dates; raises NotFound if it has no tag, even if the registry lists it.
-
-    Damaged tags are left out.
-
-    Args:
-        store: the store.
-        name: the repository.
-        reader: limits the reads for a list of repositories.
-    """
-    reader = reader or BoundedReader(store)
-    records = await store.describe_tags(name)
-    if not records and not await has_tags(store, name):
-        raise NotFound("repository", name)
-    tags = tuple(record.tag for record in records)
-    if not reader.count_tags(len(tags)):
-        return RepositoryDetails(name=name, tags=tags)
-    details = await describe_tags(store, name, records, reader=reader)
-    moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
-    updates = [detail.updated for detail in details if detail.updated]
-    return RepositoryDetails(
-        name=name,
-        tags=tags,
-        size=sum(distinct_blobs(detail.image for detail in details).values()),
-        created=min(moments, default=None),
-        updated=max(updates, default=None),
-    )
 
 
 async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> TagDetails:
@@ -299,33 +215,3 @@ async def _references(
             return True
         listed[root] = found
     return digest in listed[root]
-
-
-async def describe_tags(
-    store: ImageStore,
-    name: RepositoryName,
-    records: Sequence[TagRecord],
-    *,
-    reader: BoundedReader | None = None,
-) -> list[TagDetails]:
-    """Describe these tags; leave out those deleted meanwhile, or with unsupported manifests.
-
-    Args:
-        store: the store.
-        name: the repository.
-        records: the tags.
-        reader: limits the reads; by default these tags have limits of their own.
-    """
-    reads = reader or BoundedReader(store)
-
-    async def one(record: TagRecord) -> TagDetails | None:
-        try:
-            image = await reads.image(name, record.digest)
-        except (NotFound, Unsupported):
-            return None
-        text = await reads.text(name, record.digest)
-        return TagDetails(record.tag, record.digest, image, record.updated, text)
-
-    found = await bounded_gather(records, one, limit=_AT_ONCE)
-    reads.raise_if_all_failed()
-    return [details for details in found if details is not None]

@@ -156,7 +156,7 @@ async def test_the_cache_is_bounded(store: OddStore, monkeypatch: pytest.MonkeyP
         assert (await describe_repository(store, APP)).size > 0
     assert set(store.read.values()) == {1}
 
-    monkeypatch.setattr(bounds, "LISTED_DESCRIPTORS", 4)
+    monkeypatch.setattr(bounds, "LISTED_MEMORY_BYTES", 4000)
     reader = forgetful(store)
     for _ in range(2):
         await describe_repository(store, APP, reader)

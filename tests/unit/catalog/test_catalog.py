@@ -14,6 +14,7 @@ from tagferry.catalog import (
     list_repositories,
     list_subject_tags,
 )
+from tagferry.catalog.pages import TagQuery, find_tags
 from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import TagRecord
@@ -411,3 +412,46 @@ async def test_a_referrer_belongs_to_its_subject_only(store: MemoryStore):
     assert await list_referrers(store, APP, other.digest) == []
     for tag, subjects in ((V3, [V1]), (signature, [V1]), (V1, [])):
         assert await list_subject_tags(store, APP, tag) == subjects
+
+
+class CountingStore(UndatedStore):
+    """A registry over HTTP, where each described tag costs a request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.described: list[Tag] = []
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        records = await super().describe_tags(repository, only)
+        self.described += [record.tag for record in records]
+        return records
+
+
+@pytest.mark.parametrize(("descending", "expected"), [(False, [V2]), (True, [V2])])
+async def test_a_page_by_name_asks_a_registry_only_for_its_tags(descending: bool, expected: list[Tag]):
+    store = CountingStore()
+    for tag in (V1, V2, V3):
+        await push(store, APP, image(seed=tag), tag)
+
+    query = TagQuery("", by_name=True, descending=descending)
+    found = await find_tags(store, APP, query, limit=1, offset=1)
+
+    assert [record.tag for record in found.records] == store.described == expected
+    assert (found.total, found.has_more, found.last) == (3, True, (None, V2))
+
+
+async def test_a_page_by_update_reads_all_images_of_a_registry_without_dates():
+    store = CountingStore()
+    for year, tag in enumerate((V2, V3, V1), start=2020):
+        await push(store, APP, built(f"{year}-01-01T00:00:00Z", seed=tag), tag)
+
+    found = await find_tags(store, APP, TagQuery("", by_name=False, descending=True), limit=2)
+
+    assert [record.tag for record in found.records] == [V1, V3]
+    assert found.last == (datetime(2021, 1, 1, tzinfo=UTC), V3)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_a_page_of_a_missing_repository_is_an_error(store: MemoryStore, by_name: bool):
+    with pytest.raises(NotFound):
+        await find_tags(store, APP, TagQuery("", by_name=by_name, descending=True), limit=2)

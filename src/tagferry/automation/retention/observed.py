@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tagferry.automation.retention.rules import ObservedTag
 from tagferry.catalog import describe_tags
-from tagferry.catalog.contents import Image
+from tagferry.catalog.facts import Image
 from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow

@@ -5,8 +5,8 @@ All functions block; they run in the disk's threads.
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Lock
 
 from tagferry.errors import NotFound, TagferryError
 from tagferry.events import SparseEvents
@@ -30,7 +30,11 @@ class GarbageCollector:
     """
 
     def __init__(
-        self, layout: Layout, blobs: BlobFiles, manifests: ManifestFiles, lock: Callable[[RepositoryName], Lock]
+        self,
+        layout: Layout,
+        blobs: BlobFiles,
+        manifests: ManifestFiles,
+        lock: Callable[[RepositoryName], AbstractContextManager[None]],
     ) -> None:
         self._layout = layout
         self._blobs = blobs

@@ -72,11 +72,15 @@ class IntegrityChecker:
 
     Copying the files can lose or set marks, and some file systems have none. So every process reads a marked file
     once, which removes a false mark, and remembers damaged files independently of their marks.
+
+    Attributes:
+        damages: a number that changes when damage is found or repaired.
     """
 
     def __init__(self) -> None:
         self._verified: OrderedDict[int, Stamp] = OrderedDict()
         self._damaged: OrderedDict[int, Stamp] = OrderedDict()
+        self.damages = 0
         self._lock = Lock()
         self._reported: OrderedDict[Damage, None] = OrderedDict()
 
@@ -164,6 +168,7 @@ class IntegrityChecker:
 
     def _record(self, noted: OrderedDict[int, Stamp], found: os.stat_result) -> None:
         with self._lock:
+            self.damages += noted is self._damaged
             noted[found.st_ino] = Stamp.of(found)
             noted.move_to_end(found.st_ino)
             if len(noted) > _REMEMBERED:
@@ -194,6 +199,7 @@ class IntegrityChecker:
         """Record that damage was repaired."""
         with self._lock:
             if self._reported.pop(damage, ...) is None:
+                self.damages += 1
                 log.info("replaced damaged content", kind=damage.kind, name=damage.name)
 
     def forget(self, damage: Damage) -> None:

@@ -81,6 +81,11 @@ class Layout:
         """Return the same path as text."""
         return f"{self.root}/repositories/{repository}/_manifests/{digest.algorithm}/{digest.encoded}"
 
+    def content_directories(self, repository: RepositoryName) -> list[str]:
+        """Return the directories of a repository's manifests and blobs, which need not exist."""
+        directory = f"{self.root}/repositories/{repository}"
+        return [f"{directory}/{kind}/{algorithm}" for kind in ("_manifests", "_blobs") for algorithm in ALGORITHMS]
+
     def tags(self, repository: RepositoryName) -> Path:
         """Return the directory of a repository's tags."""
         return Path(self.tags_directory(repository))
@@ -153,13 +158,19 @@ class Layout:
 
     def holds_images(self, repository: RepositoryName) -> bool:
         """Return whether a repository exists, i.e. has a manifest, a blob or a tag, damaged or not."""
+        return self.witness(repository) is not None
+
+    def witness(self, repository: RepositoryName) -> str | None:
+        """Return a manifest, a blob or a tag of a repository, damaged or not; None if it does not exist."""
         directory = self.repository(repository)
-        return any(
-            digest_of(algorithm, name)
-            for kind in ("_manifests", "_blobs")
-            for algorithm in ALGORITHMS
-            for name in unsorted_entries(directory / kind / algorithm)
-        ) or any(map(tag_of, file_names(self.tags(repository))))
+        for kind in ("_manifests", "_blobs"):
+            for algorithm in ALGORITHMS:
+                for name in unsorted_entries(directory / kind / algorithm):
+                    if digest_of(algorithm, name):
+                        return str(directory / kind / algorithm / name)
+        return next(
+            (self.tag_file(repository, tag) for tag in map(tag_of, file_names(self.tags(repository))) if tag), None
+        )
 
     def names(self, below: str = "") -> list[RepositoryName]:
         """Return the names of all directories of repositories in lexical order, including empty ones.
@@ -168,11 +179,11 @@ class Layout:
             below: the first part of the names; any by default.
         """
         found = []
-        for folder, directories, _ in os.walk(self.repositories / below, onerror=_log_unreadable):
+        for folder, directories, _ in os.walk(self.repositories / below, onerror=log_unreadable):
             if any(name.startswith("_") for name in directories):
                 found.append(Path(folder).relative_to(self.repositories).as_posix())
             directories[:] = [name for name in directories if not name.startswith("_")]
-        return sorted(name for text in found if (name := _repository(text)))
+        return sorted(name for text in found if (name := parse_repository(text)))
 
 
 def digest_of(algorithm: str, encoded: str) -> Digest | None:
@@ -214,12 +225,14 @@ def _log_foreign(path: Path) -> None:
     _log.warning("ignored an entry that does not belong to the registry", path=printable(str(path)))
 
 
-def _log_unreadable(error: OSError) -> None:
+def log_unreadable(error: OSError) -> None:
+    """Log that a directory cannot be read, unless it does not exist."""
     if not isinstance(error, FileNotFoundError):
         _log.warning("failed to read a directory", path=printable(str(error.filename)), error=error.strerror)
 
 
-def _repository(text: str) -> RepositoryName | None:
+def parse_repository(text: str) -> RepositoryName | None:
+    """Return the repository in a relative path; None if it is none."""
     try:
         return RepositoryName(text)
     except InvalidName:

@@ -31,6 +31,7 @@ from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_o
 from tagferry.registry.storage.referrers import ReferrerEntries
 from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.tag_names import TagNames
+from tagferry.registry.storage.tag_records import TagRecords
 
 _MAX_HEAD_BYTES = bounds.MEDIA_TYPE_CHARACTERS + 1
 _MAX_FILE_BYTES = _MAX_HEAD_BYTES + bounds.MANIFEST_BYTES
@@ -54,6 +55,7 @@ class ManifestFiles:
     Attributes:
         referrers: the entries of manifests that have a subject.
         tag_cache: the names of tags that were read before.
+        tag_records: the tags that were read before.
         kept: manifests that were read or written before.
     """
 
@@ -65,6 +67,7 @@ class ManifestFiles:
         self._blobs = blobs
         self._integrity = integrity
         self.tag_cache = TagNames()
+        self.tag_records = TagRecords(layout, self._record)
         self.kept = KeptManifests(integrity)
         self.referrers = ReferrerEntries(layout, integrity, self.read)
         self._lock = Lock()
@@ -197,8 +200,12 @@ class ManifestFiles:
 
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """Return the tags in lexical order; with `only`, just those that exist. Raises NotFound without `only`."""
-        names = self.tag_names(repository) if only is None else sorted(only)
-        return [record for name in names if (record := self._record(repository, name)) is not None]
+        if only is not None:
+            return [record for name in sorted(only) if (record := self._record(repository, name)) is not None]
+        records = self.tag_records.all(repository)
+        if not records and not self._layout.holds_images(repository):
+            raise NotFound("repository", repository)
+        return list(records)
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:
         """Return the names of the tags in lexical order; raises NotFound."""

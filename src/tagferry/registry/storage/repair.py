@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from threading import Lock
+from contextlib import AbstractContextManager
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
@@ -38,7 +38,7 @@ class Repair:
         incoming: IncomingBlobs,
         free_space: FreeSpace,
         quotas: Quotas,
-        lock: Callable[[RepositoryName], Lock],
+        lock: Callable[[RepositoryName], AbstractContextManager[None]],
     ) -> None:
         self._layout = layout
         self._threads = threads

@@ -1,8 +1,8 @@
 """An image store on local disk, with one root directory for the images of a region."""
 
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -24,10 +24,12 @@ from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import ALGORITHMS, Layout
+from tagferry.registry.storage.listings import Listings
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
+from tagferry.registry.storage.repository_index import RepositoryIndex
 from tagferry.registry.storage.spool import Spool
 from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable, ignoring_read_only
@@ -46,6 +48,7 @@ class DiskStore:
         uploads: the upload sessions of the registry's clients.
         quotas: the usage and quotas of organizations.
         repair: finds and restores damaged content.
+        listings: reads for lists, many at once.
     """
 
     def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
@@ -71,6 +74,7 @@ class DiskStore:
             self._manifests.tag_cache,
             PageCache(),
         )
+        self._index = RepositoryIndex(self._layout)
         # Held by threads, not tasks: the thread of a cancelled task continues, and still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
@@ -90,7 +94,8 @@ class DiskStore:
             self._lock,
         )
         self._reads = BlobReads(self._blobs, self._integrity, self._cached, self._threads)
-        self._repositories = LatestResult(lambda: self._threads.run(self._list_existing))
+        self.listings = Listings(self._layout, self._manifests, self._blobs, self._integrity, self._threads)
+        self._repositories = LatestResult(lambda: self._threads.run(self._index.names))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # Reads from a read-only disk do not need these directories.
             with ignoring_read_only():
@@ -346,15 +351,11 @@ class DiskStore:
         with self._lock(repository):
             self._blobs.commit(spool.path, repository, digest)
 
-    def _lock(self, repository: RepositoryName) -> Lock:
-        return self._locks[hash(repository) % _LOCKS]
-
-    def _list_existing(self) -> list[RepositoryName]:
-        return [name for name in self._layout.names() if self._exists(name)]
-
-    def _exists(self, repository: RepositoryName) -> bool:
+    @contextmanager
+    def _lock(self, repository: RepositoryName) -> Iterator[None]:
+        """Hold the lock of a repository while it is changed."""
         try:
-            return self._layout.holds_images(repository)
-        except OSError as error:
-            _log.warning("failed to read a repository", repository=repository, reason=str(error))
-            return False
+            with self._locks[hash(repository) % _LOCKS]:
+                yield
+        finally:
+            self._index.record(repository)

@@ -5,8 +5,6 @@ from typing import Literal
 from fastapi import APIRouter
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog.contents import BoundedReader
-from tagferry.concurrency import bounded_gather
 from tagferry.errors import NotFound
 from tagferry.names import Namespace
 from tagferry.quotas import UNLIMITED, Limits
@@ -17,10 +15,9 @@ from tagferry.web.json_response import ModelResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.organizations import organization_limit
-from tagferry.web.swr.repository_views import list_readable, view
+from tagferry.web.swr.repository_views import list_readable, views
 
 router = APIRouter(tags=["overview"])
-_AT_ONCE = 4
 _OWN = 100
 _VERSION = "v2"
 
@@ -116,15 +113,14 @@ async def overview(context: RequestContext) -> Overview:
     """
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
-    reader = BoundedReader(context.region.store)
-    views = await bounded_gather(entries, lambda entry: view(context, entry, reader), limit=_AT_ONCE)
+    shown = await views(context, entries)
     return Overview(
         domain_id=context.caller.domain_id,
         domain_name=context.caller.domain_name,
         namspace_num=len({*readable.organizations, *(entry.name.partition("/")[0] for entry in entries)}),
         repo_num=len(entries),
-        image_num=sum(len(one.details.tags) for one in views),
-        store_space=sum(one.details.size for one in views),
+        image_num=sum(len(one.details.tags) for one in shown),
+        store_space=sum(one.details.size for one in shown),
     )
 
 

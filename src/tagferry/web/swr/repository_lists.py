@@ -8,13 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
-from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Invalid
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
-from tagferry.web.swr.repository_views import Entry, View, list_readable, view
+from tagferry.web.swr.repository_views import Entry, View, list_readable, views
 
 router = APIRouter(tags=["repositories"])
 
@@ -158,9 +157,9 @@ async def page_of(
         raise Invalid("order_column", f"must be one of {', '.join(orders)}", column)
     descending = is_descending(parameters, "order_type", default=False)
     entries = await find()
-    views = await _page(context, entries, page, order=orders[column], descending=descending)
-    context.response.headers.update(page.content_range(count=len(views), total=len(entries)))
-    return [_listed(context, one, total=len(entries)) for one in views]
+    shown = await _page(context, entries, page, order=orders[column], descending=descending)
+    context.response.headers.update(page.content_range(count=len(shown), total=len(entries)))
+    return [_listed(context, one, total=len(entries)) for one in shown]
 
 
 async def page_behind_marker(
@@ -175,10 +174,9 @@ async def page_behind_marker(
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
-    reader = BoundedReader(context.region.store)
-    views = [await view(context, one, reader) for _, _, one in following[:end]]
+    shown = await views(context, [one for _, _, one in following[:end]])
     return RepositoryPage(
-        repos=[_marked(context, one) for one in views],
+        repos=[_marked(context, one) for one in shown],
         next_marker=following[end - 1][0] if end < len(following) else None,
     )
 
@@ -200,13 +198,12 @@ async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -
 
 async def _page(context: SwrContext, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
     """Return the views of a page. Ordered by name, only the page's repositories are read, otherwise all."""
-    reader = BoundedReader(context.region.store)
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:
         ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
-        return [await view(context, entry, reader) for entry in ordered[chosen]]
-    views = [await view(context, entry, reader) for entry in entries]
-    return sorted(views, key=lambda view: order(view, descending), reverse=descending)[chosen]
+        return await views(context, ordered[chosen])
+    every = await views(context, entries)
+    return sorted(every, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 
 def _id(context: SwrContext, entry: Entry) -> int:

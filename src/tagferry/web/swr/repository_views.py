@@ -8,17 +8,22 @@ from datetime import datetime
 from tagferry.accounts.access import ReadableRepositories
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
-from tagferry.catalog import RepositoryDetails, describe_repository, has_tags, list_repositories
+from tagferry.catalog import (
+    RepositoryDetails,
+    describe_repositories,
+    describe_repository,
+    list_repositories,
+    repositories_with_tags,
+)
 from tagferry.catalog.contents import BoundedReader
-from tagferry.concurrency import bounded_gather
-from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError
+from tagferry.catalog.repositories import Unreadable
+from tagferry.errors import NotFound
 from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.swr.context import SwrContext
 
 _ASKED_AT_MOST = 500
 """The maximum number of repositories for which one list checks whether they still have an image."""
-_ASKED_AT_ONCE = 16
 
 log = SparseEvents(__name__)
 
@@ -108,35 +113,28 @@ async def _vacant(context: SwrContext, names: Sequence[RepositoryName]) -> set[R
     """Return the repositories that are known to have no tag, or none if there are too many to check."""
     if len(names) > _ASKED_AT_MOST:
         return set()
-
-    async def is_vacant(name: RepositoryName) -> bool:
-        try:
-            return not await has_tags(context.region.store, name)
-        except TagferryError:
-            return False
-
-    found = await bounded_gather(names, is_vacant, limit=_ASKED_AT_ONCE)
-    return {name for name, vacant in zip(names, found, strict=True) if vacant}
+    return set(names) - await repositories_with_tags(context.region.store, names)
 
 
-async def view(context: SwrContext, entry: Entry, reader: BoundedReader | None = None) -> View:
-    """Return the view of a listed repository, without images if they are missing or cannot be read.
+async def views(context: SwrContext, entries: Sequence[Entry], reader: BoundedReader | None = None) -> list[View]:
+    """Return the views of listed repositories, without images if they are missing or cannot be read.
 
     Args:
         context: the request's context.
-        entry: the repository.
+        entries: the repositories.
         reader: bounds what is read for all repositories of a list.
     """
-    if entry.is_shared is False:
-        return View(entry, RepositoryDetails(entry.name))
-    try:
-        details = await describe_repository(context.region.store, entry.name, reader)
-    except NotFound:
-        details = RepositoryDetails(entry.name)
-    except (Corrupt, Invalid, OSError) as error:
-        log.warning("list.repository.unreadable", region=context.region.id, repository=entry.name, reason=str(error))
-        details = RepositoryDetails(entry.name)
-    return View(entry, details)
+    shown = [entry.name for entry in entries if entry.is_shared is not False]
+    described = dict(zip(shown, await describe_repositories(context.region.store, shown, reader), strict=True))
+    return [_view(context, entry, described.get(entry.name)) for entry in entries]
+
+
+def _view(context: SwrContext, entry: Entry, found: RepositoryDetails | Unreadable | None) -> View:
+    if isinstance(found, RepositoryDetails):
+        return View(entry, found)
+    if found is not None and not isinstance(found, NotFound):
+        log.warning("list.repository.unreadable", region=context.region.id, repository=entry.name, reason=str(found))
+    return View(entry, RepositoryDetails(entry.name))
 
 
 async def find(context: SwrContext, name: RepositoryName) -> View:
@@ -144,7 +142,7 @@ async def find(context: SwrContext, name: RepositoryName) -> View:
     record = await context.services.repositories.find(context.region.id, name)
     entry = Entry(name, record, downloads=await context.services.downloads.of(context.region.id, name))
     if record is not None:
-        return await view(context, entry)
+        return (await views(context, [entry]))[0]
     return View(entry, await describe_repository(context.region.store, name))
 
 

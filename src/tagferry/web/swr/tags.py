@@ -1,10 +1,8 @@
 """Tags: list, show, create and delete."""
 
-import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from operator import itemgetter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -13,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.model import Permission
 from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags, has_tags
 from tagferry.catalog.contents import BoundedReader
+from tagferry.catalog.pages import FoundTags, TagQuery, find_tags, known_date
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.web.bodies import require_json
-from tagferry.web.formats import by_date, date, number
+from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
@@ -28,8 +27,6 @@ router = APIRouter(tags=["tags"])
 _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
 _TAGS = f"/v2/{_REPOSITORY}/tags"
 _COLUMNS = ("name", "updated_at")
-_SORTED_AT_ONCE = 1000
-"""The maximum number of tags that are sorted on the event loop, which takes some milliseconds."""
 _MARKED_COLUMNS = ("tag", "updated_at")
 
 
@@ -124,18 +121,13 @@ async def list_page(
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
     page = Page.parse(parameters)
-    column = _column(parameters.get("order_column"), _COLUMNS)
+    by_name = _column(parameters.get("order_column"), _COLUMNS) == "name"
     descending = is_descending(parameters, "order_type", default=True)
     name = await _allowed(namespace, repository, context, Permission.READ)
-    records = await _matching(context, name, parameters.get("tag") or "")
-    updates = await _updates(context, name, records) if column == "updated_at" else {}
-
-    def key(one: TagRecord) -> Any:
-        return one.tag if column == "name" else (*by_date(updates[one.tag], descending=descending), one.tag)
-
-    records = await _sorted(records, key, descending=descending)
-    shown = await _shown(context, name, records[page.offset : page.offset + page.limit])
-    context.response.headers.update(page.content_range(count=len(shown), total=len(records)))
+    query = TagQuery(parameters.get("tag") or "", by_name=by_name, descending=descending)
+    found = await _found(context, name, query, limit=page.limit, offset=page.offset)
+    shown = await _shown(context, name, found.records)
+    context.response.headers.update(page.content_range(count=len(shown), total=found.total))
     return [TagItem.of(context, name, one, deleted=None, scanned=False) for one in shown]
 
 
@@ -164,22 +156,14 @@ async def list_from_marker(
     after = _parse_marker(marker) if marker else None
     name = await _allowed(namespace, repository, context, Permission.READ)
 
-    def place(updated: str, tag: str) -> tuple[bool, str, str]:
-        return (True, "", tag) if by_name else ((updated != date(None)) == descending, updated, tag)
-
-    def place_of(one: TagRecord) -> tuple[bool, str, str]:
-        return place(date(updates.get(one.tag)), one.tag)
-
-    found = await _matching(context, name, tag or "")
-    updates = {} if by_name else await _updates(context, name, found)
-    last = place(*after) if after is not None else None
-    found = await _sorted(found, place_of, descending=descending, after=last)
-    has_more = len(found) > size
-    shown = await _shown(context, name, found[:size], with_texts=with_manifests)
+    query = TagQuery(tag or "", by_name=by_name, descending=descending, after=after)
+    found = await _found(context, name, query, limit=size)
+    shown = await _shown(context, name, found.records, with_texts=with_manifests)
+    last = found.last if found.has_more else None
     return TagPage(
         tags=[TagShown.of(context, name, one) for one in shown],
-        next_marker=_marker(date(updates.get(found[size - 1].tag)), found[size - 1].tag) if has_more else None,
-        has_more=has_more,
+        next_marker=None if last is None else _marker(date(last[0]), last[1]),
+        has_more=found.has_more,
     )
 
 
@@ -228,40 +212,17 @@ async def _allowed(namespace: str, repository: str, context: SwrContext, permiss
     return name
 
 
-async def _matching(context: SwrContext, name: RepositoryName, part: str) -> list[TagRecord]:
-    store = context.region.store
+async def _found(
+    context: SwrContext, name: RepositoryName, query: TagQuery, *, limit: int, offset: int = 0
+) -> FoundTags:
     try:
-        records = await store.describe_tags(name)
+        return await find_tags(context.region.store, name, query, limit=limit, offset=offset)
     except NotFound:
-        records = []
-    is_recorded = bool(records) or await context.services.repositories.find(context.region.id, name) is not None
-    # Damaged tags are left out, but their repository exists.
-    if not is_recorded and not await has_tags(store, name):
-        raise NotFound("repository", name)
-    return [record for record in records if part in record.tag]
-
-
-async def _updates(
-    context: SwrContext, name: RepositoryName, records: Sequence[TagRecord]
-) -> Mapping[Tag, datetime | None]:
-    """Return when tags were updated. Images are read only if the registry does not report it."""
-    undated = [record for record in records if record.updated is None]
-    read = await describe_tags(context.region.store, name, undated)
-    return {record.tag: record.updated for record in records} | {one.tag: one.updated for one in read}
-
-
-async def _sorted(
-    records: Sequence[TagRecord], key: Callable[[TagRecord], Any], *, descending: bool, after: Any = None
-) -> list[TagRecord]:
-    """Sort tags, without those that do not come after a key. Many tags are sorted in a thread."""
-
-    def work() -> list[TagRecord]:
-        keyed = [(key(one), one) for one in records]
-        if after is not None:
-            keyed = [pair for pair in keyed if (pair[0] < after if descending else pair[0] > after)]
-        return [one for _, one in sorted(keyed, key=itemgetter(0), reverse=descending)]
-
-    return work() if len(records) <= _SORTED_AT_ONCE else await asyncio.to_thread(work)
+        is_recorded = await context.services.repositories.find(context.region.id, name) is not None
+        # Damaged tags are left out, but their repository exists.
+        if not is_recorded and not await has_tags(context.region.store, name):
+            raise NotFound("repository", name) from None
+        return FoundTags()
 
 
 async def _shown(
@@ -278,14 +239,13 @@ def _column(name: str | None, known: tuple[str, ...]) -> str:
     return column
 
 
-def _marker(updated: str, tag: Tag) -> str:
+def _marker(updated: str, tag: str) -> str:
     return base64.urlsafe_b64encode(f"{updated} {tag}".encode()).decode()
 
 
-def _parse_marker(marker: str) -> tuple[str, str]:
+def _parse_marker(marker: str) -> tuple[datetime | None, str]:
     try:
         moment, tag = base64.urlsafe_b64decode(marker).decode().split(" ")
-        datetime.fromisoformat(moment)
-        return moment, Tag(tag)
-    except (ValueError, Invalid):
+        return known_date(datetime.fromisoformat(moment).astimezone(UTC)), Tag(tag)
+    except (ValueError, OverflowError, Invalid):
         raise Invalid("marker", "must be the nextMarker of a previous response", marker) from None

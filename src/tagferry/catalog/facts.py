@@ -1,0 +1,163 @@
+"""What lists show of a manifest, and the memory for it.
+
+A digest always has the same content, so these facts are remembered, within a bound of bytes for the whole process.
+Whether a repository still holds the content is not remembered here.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from tagferry import bounds
+from tagferry.names import Digest
+from tagferry.oci.dates import parse_date
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.strict_json import has_too_many_values
+
+_CREATED = "org.opencontainers.image.created"
+_ENTRY_BYTES = 600
+"""The memory of an entry, about, without descriptors."""
+_DESCRIPTOR_BYTES = 250
+_DATE_BYTES = 350
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a list, or another artifact.
+
+    Attributes:
+        config: the config of an image manifest.
+        blobs: the sizes of all distinct blobs, over all platforms.
+        built: when it was built; None if unknown or not plausible.
+        is_referrer: whether it refers to a subject.
+    """
+
+    digest: Digest
+    is_index: bool
+    config: Digest | None
+    blobs: dict[Digest, int]
+    built: datetime | None
+    is_referrer: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of every distinct blob."""
+        return sum(self.blobs.values())
+
+
+class Child(NamedTuple):
+    """A manifest in an index.
+
+    Attributes:
+        is_known: whether it has a manifest's type; otherwise it may be a blob.
+    """
+
+    digest: Digest
+    size: int
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What lists need of one manifest. It depends on the digest alone, so it never changes."""
+
+    is_index: bool
+    is_referrer: bool
+    config: Descriptor | None
+    blobs: tuple[tuple[Digest, int], ...]
+    children: tuple[Child, ...]
+    annotated: datetime | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Facts":
+        """Return the facts of a manifest; raises Invalid."""
+        config = None if manifest.is_index else manifest.config
+        return cls(
+            is_index=manifest.is_index,
+            is_referrer=manifest.subject is not None,
+            config=config and Descriptor(config.media_type, config.digest, config.size),
+            blobs=tuple((blob.digest, blob.size) for blob in manifest.blobs),
+            children=tuple(Child(one.digest, one.size, one.is_known_manifest) for one in manifest.children),
+            annotated=parse_date(manifest.annotations.get(_CREATED)),
+        )
+
+    @property
+    def weight(self) -> int:
+        """Number of descriptors."""
+        return 1 + len(self.blobs) + len(self.children)
+
+
+class Memory:
+    """Entries up to a number of bytes; the least recently used one is forgotten first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Hashable) -> Any:
+        """Return an entry; None if it is not remembered."""
+        entry = self._kept.get(key)
+        if entry is None:
+            return None
+        self._kept.move_to_end(key)
+        return entry[0]
+
+    def keep(self, key: Hashable, value: Any, size: int) -> None:
+        """Remember an entry that takes this many bytes, about."""
+        self._forget(key)
+        self._kept[key] = value, size
+        self._bytes += size
+        while self._bytes > bounds.LISTED_MEMORY_BYTES:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Hashable) -> None:
+        if (entry := self._kept.pop(key, None)) is not None:
+            self._bytes -= entry[1]
+
+
+MEMORY = Memory()
+"""What all lists of the process remember."""
+
+
+class FactsMemory:
+    """The remembered facts of manifests and dates of configs.
+
+    Args:
+        scope: separates what may differ for the same digest: a registry hides content from some users and repositories.
+    """
+
+    def __init__(self, scope: Hashable) -> None:
+        self._scope = scope
+
+    def facts(self, digest: Digest) -> Facts | None:
+        """Return the facts of a manifest; None if they are not remembered."""
+        found: Facts | None = MEMORY.get(("manifest", self._scope, digest))
+        return found
+
+    def keep_facts(self, digest: Digest, facts: Facts) -> None:
+        """Remember the facts of a manifest."""
+        size = _ENTRY_BYTES + _DESCRIPTOR_BYTES * facts.weight
+        MEMORY.keep(("manifest", self._scope, digest), facts, size)
+
+    def date(self, config: Digest) -> tuple[datetime | None] | None:
+        """Return a config's date in a tuple; None if it is not remembered."""
+        found: tuple[datetime | None] | None = MEMORY.get(("config", self._scope, config))
+        return found
+
+    def keep_date(self, config: Digest, date: datetime | None) -> None:
+        """Remember the date of a config, if it has one."""
+        MEMORY.keep(("config", self._scope, config), (date,), _DATE_BYTES)
+
+
+def date_in(config: bytes) -> datetime | None:
+    """Return the date in a config; None if it has none, or a strange one."""
+    if has_too_many_values(config):
+        return None
+    try:
+        document = json.loads(config)
+    except (ValueError, RecursionError):
+        return None
+    return parse_date(document.get("created")) if isinstance(document, dict) else None

@@ -1,0 +1,177 @@
+"""Read all that a list shows of an embedded registry's repository in a few turns of a thread.
+
+What was read in an earlier list is remembered by its digest; then only the status of each manifest's file is read.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from tagferry import bounds
+from tagferry.catalog.facts import Facts, FactsMemory, date_in
+from tagferry.errors import TagferryError
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import Descriptor, Manifest
+
+if TYPE_CHECKING:
+    from tagferry.registry.storage.listings import Listings
+
+Item = TypeVar("Item")
+
+_AT_ONCE = 128
+"""Manifests or configs that one turn of a thread reads, one after the other."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one request for a list may still read.
+
+    Attributes:
+        manifests: manifests that are not remembered.
+        bytes: bytes of these and of configs.
+        text_bytes: bytes of manifests in the answer.
+    """
+
+    manifests: int
+    bytes: int
+    text_bytes: int
+
+
+@dataclass(slots=True)
+class ReadAhead:
+    """The manifests of one repository that were read for one list.
+
+    Attributes:
+        facts: the facts of a manifest, or the error that reading it raised.
+        texts: the manifests as text, if the list shows them.
+    """
+
+    facts: dict[Digest, Facts | TagferryError | OSError] = field(default_factory=dict)
+    texts: dict[Digest, str] = field(default_factory=dict)
+
+
+async def read_ahead(
+    listings: "Listings",
+    memory: FactsMemory,
+    budget: Budget,
+    slots: asyncio.Semaphore,
+    name: RepositoryName,
+    digests: Iterable[Digest],
+) -> ReadAhead:
+    """Read manifests, those below them, and the dates of their configs, within a budget."""
+    found = ReadAhead()
+    roots = list(dict.fromkeys(digests))
+    level, with_texts = roots, budget.text_bytes > 0
+    for _ in range(bounds.INDEX_DEPTH + 1):
+        for part in _parts(level):
+            async with slots:
+                await _read(listings, memory, budget, name, part, found, with_texts=with_texts)
+        level, with_texts = _below(level, found), False
+        if not level:
+            break
+    await _read_dates(listings, memory, budget, slots, name, _configs(roots, found))
+    return found
+
+
+class _Converter:
+    """Converts a manifest in the thread that has read it."""
+
+    def __init__(self, known: Mapping[Digest, Facts], text_bytes: int) -> None:
+        self._known = known
+        self._left = text_bytes
+
+    def __call__(self, manifest: Manifest) -> tuple[Facts, int, str | None]:
+        facts = self._known.get(manifest.digest) or Facts.of(manifest)
+        text = None
+        if manifest.size <= self._left:
+            self._left -= manifest.size
+            text = manifest.raw.decode("utf-8", "replace")
+        return facts, manifest.size, text
+
+
+async def _read(
+    listings: "Listings",
+    memory: FactsMemory,
+    budget: Budget,
+    name: RepositoryName,
+    digests: Sequence[Digest],
+    found: ReadAhead,
+    *,
+    with_texts: bool,
+) -> None:
+    known = {digest: facts for digest in digests if (facts := memory.facts(digest)) is not None}
+    unknown = [digest for digest in digests if digest not in known]
+    wanted = [*known, *unknown[: max(0, budget.manifests)]]
+    read = await listings.manifests(
+        name,
+        wanted,
+        _Converter(known, budget.text_bytes - sum(map(len, found.texts.values())) if with_texts else -1),
+        known=known,
+        only_unknown=not with_texts,
+        budget=budget.bytes,
+    )
+    for digest, result in read.items():
+        if result is None:
+            found.facts[digest] = known[digest]
+        elif isinstance(result, TagferryError | OSError):
+            found.facts[digest] = result
+        else:
+            facts, size, text = result
+            found.facts[digest] = facts
+            if text is not None:
+                found.texts[digest] = text
+            if digest not in known:
+                budget.manifests -= 1
+                budget.bytes -= size
+                memory.keep_facts(digest, facts)
+
+
+async def _read_dates(
+    listings: "Listings",
+    memory: FactsMemory,
+    budget: Budget,
+    slots: asyncio.Semaphore,
+    name: RepositoryName,
+    configs: Sequence[Descriptor],
+) -> None:
+    wanted = [one for one in configs if memory.date(one.digest) is None and one.size <= bounds.PARSED_AT_ONCE_BYTES]
+    for part in _parts(wanted):
+        budget.bytes -= sum(one.size for one in part)
+        if budget.bytes < 0:
+            return
+        async with slots:
+            dates = await listings.small_blobs(name, [one.digest for one in part], date_in)
+        for digest, date in dates.items():
+            memory.keep_date(digest, date)
+
+
+def _below(level: Iterable[Digest], found: ReadAhead) -> list[Digest]:
+    """Return the manifests that those of a level refer to."""
+    below: dict[Digest, None] = {}
+    for digest in level:
+        facts = found.facts.get(digest)
+        if isinstance(facts, Facts):
+            below |= {child.digest: None for child in facts.children if child.digest not in found.facts}
+    # More is read one by one, up to the limits of an image.
+    return list(below)[: bounds.QUESTION_MANIFESTS]
+
+
+def _configs(roots: Iterable[Digest], found: ReadAhead) -> list[Descriptor]:
+    """Return the config that dates each image: the first one."""
+    configs = {}
+    for root in roots:
+        level = [root]
+        for _ in range(bounds.INDEX_DEPTH + 1):
+            facts = [one for digest in level if isinstance(one := found.facts.get(digest), Facts)]
+            if config := next((one.config for one in facts if one.config), None):
+                configs[config.digest] = config
+                break
+            level = [child.digest for one in facts for child in one.children]
+            if not level:
+                break
+    return list(configs.values())
+
+
+def _parts(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]

@@ -4,13 +4,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, bindparam, delete, insert, select, text, update
+from sqlalchemy import JSON, ColumnElement, Row, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery
 from tagferry.db.tables import SyncRuleRow, SyncRuleTagRow
 from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag, organization_of
 from tagferry.sync.jobs.history import latest_job_id
@@ -85,6 +87,9 @@ class Rules:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._from_repository = RememberedQuery(
+            database, _FROM_REPOSITORY, lambda rows: tuple(map(_rule, rows)), size=lambda rules: 1 + len(rules)
+        )
 
     async def put(
         self,
@@ -120,10 +125,8 @@ class Rules:
 
     async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
         """Return the rules of a repository, oldest first."""
-        chosen = _ACTIVE_FROM if only_active else _ALL_FROM
         where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
-        async with self._database.read() as session:
-            return [_rule(row) for row in await session.scalars(chosen, where)]
+        return [rule for rule in await self._from_repository.get(where) if rule.sync_auto or not only_active]
 
     async def sources(self) -> list[RepositoryRef]:
         """Return the repositories with an enabled rule."""
@@ -245,8 +248,9 @@ def _new_row(spec: RuleSpec, now: datetime) -> SyncRuleRow:
 
 
 # Built once: every push runs them.
-_ALL_FROM = (
-    select(SyncRuleRow)
+# Every push reads them.
+_FROM_REPOSITORY = (
+    select(*SyncRuleRow.__table__.columns)
     .where(
         SyncRuleRow.source_region == bindparam("region"),
         SyncRuleRow.namespace == bindparam("namespace"),
@@ -254,7 +258,6 @@ _ALL_FROM = (
     )
     .order_by(SyncRuleRow.id)
 )
-_ACTIVE_FROM = _ALL_FROM.where(SyncRuleRow.sync_auto)
 
 
 def _matches(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
@@ -267,7 +270,7 @@ def _matches(source: RepositoryRef, region: RegionId, namespace: Namespace) -> l
     ]
 
 
-def _rule(row: SyncRuleRow) -> Rule:
+def _rule(row: SyncRuleRow | Row[*tuple[Any, ...]]) -> Rule:
     return Rule(
         id=row.id,
         created_at=row.created_at,

@@ -5,14 +5,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Select, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.model import Caller
 from tagferry.automation.triggers.status import DeliveryStatus
 from tagferry.db.engine import Database
+from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import DeliveryRow, RepositoryRow, TriggerRow, TriggerTagRow
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag
@@ -117,6 +119,9 @@ class Triggers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._of_repository = RememberedQuery(
+            database, _OF_REPOSITORY, _triggers, size=lambda triggers: 1 + len(triggers)
+        )
 
     async def create(
         self,
@@ -160,10 +165,8 @@ class Triggers:
 
     async def of_repository(self, source: RepositoryRef, *, only_enabled: bool = False) -> list[Trigger]:
         """Return the triggers of a repository, oldest first."""
-        chosen = _ENABLED_OF if only_enabled else _ALL_OF
-        where = {"region": source.region, "namespace": source.namespace, "name": source.repository}
-        async with self._database.read() as session:
-            return [trigger_of(*row) for row in await session.execute(chosen, where)]
+        where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
+        return [trigger for trigger in await self._of_repository.get(where) if trigger.enabled or not only_enabled]
 
     async def find(self, source: RepositoryRef, name: str) -> Trigger:
         """Return a repository's trigger by name; raises NotFound."""
@@ -246,16 +249,29 @@ def triggers_with_sources() -> Select[TriggerRow, str, str, str]:
     )
 
 
-# Built once: every push runs them.
-_ALL_OF = (
+# Every push reads them.
+_OF_REPOSITORY = (
     triggers_with_sources()
-    .where(*(getattr(RepositoryRow, name) == bindparam(name) for name in ("region", "namespace", "name")))
+    .with_only_columns(
+        *TriggerRow.__table__.columns,
+        RepositoryRow.region,
+        RepositoryRow.namespace,
+        RepositoryRow.name.label("repository"),
+    )
+    .where(
+        RepositoryRow.region == bindparam("region"),
+        RepositoryRow.namespace == bindparam("namespace"),
+        RepositoryRow.name == bindparam("repository"),
+    )
     .order_by(TriggerRow.id)
 )
-_ENABLED_OF = _ALL_OF.where(TriggerRow.enabled)
 
 
-def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigger:
+def _triggers(rows: Rows) -> tuple[Trigger, ...]:
+    return tuple(trigger_of(row, row.region, row.namespace, row.repository) for row in rows)
+
+
+def trigger_of(row: TriggerRow | Row[*tuple[Any, ...]], region: str, namespace: str, name: str) -> Trigger:
     """Return the trigger of a row."""
     return Trigger(
         id=row.id,

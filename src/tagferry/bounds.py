@@ -156,6 +156,8 @@ LOGIN_RESULTS_UNSENT = 1000
 """Failed logins that wait to be reported to the other processes of the database; the oldest are dropped."""
 REMEMBERED_RESULTS = 10_000
 """Results that are remembered of each query that authenticates or authorizes requests."""
+REMEMBERED_NAMES = 100_000
+"""Names of organizations, and of repositories, that are remembered as readable by users, in the lists of all users."""
 REMEMBERED_SEALS = 1000
 """Registry tokens, login secrets and security tokens that are remembered as authentic."""
 AUDITED_PATH_CHARACTERS = 1000

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, literal, or_, select
+from sqlalchemy import BindParameter, Boolean, ColumnElement, Select, String, and_, bindparam, literal, or_, select
 
+from tagferry import bounds
 from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.accounts.organizations import held_by, organization_of
 from tagferry.db.engine import Database
@@ -122,6 +123,20 @@ class AccessControl:
         self._open_regions = open_regions
         self._decisions = RememberedQuery(database, _DECISION, _decided, size=lambda found: int(found.is_granted))
         self._organizations = RememberedQuery(database, _ORGANIZATION, _first)
+        self._readable_organizations = RememberedQuery(
+            database,
+            _READABLE_ORGANIZATIONS,
+            lambda rows: {row.name: row.domain for row in rows},
+            size=lambda found: 1 + len(found),
+            limit=bounds.REMEMBERED_NAMES,
+        )
+        self._readable_repositories = RememberedQuery(
+            database,
+            _READABLE_REPOSITORIES,
+            lambda rows: {f"{namespace}/{name}": domain or "" for namespace, name, domain in rows},
+            size=lambda found: 1 + len(found),
+            limit=bounds.REMEMBERED_NAMES,
+        )
 
     def pinned(self) -> AbstractContextManager[None]:
         """Check only once within the context, for this task, that what is remembered is still valid.
@@ -229,28 +244,19 @@ class AccessControl:
 
     async def readable(self, caller: Caller, region: RegionId) -> ReadableRepositories:
         """Return what the caller may read in a region."""
-        organizations = (
-            select(OrganizationRow.name, DomainRow.name)
-            .join(DomainRow, DomainRow.id == OrganizationRow.domain_id)
-            .where(OrganizationRow.region == region)
+        mine = {"region": region, "user_id": caller.user_id, "is_admin": caller.is_admin}
+        organizations = await self._readable_organizations.get(mine)
+        repositories = await self._readable_repositories.get(
+            mine | {"domain_name": caller.domain_name, "today": today()}
         )
-        repositories = repositories_with_domains(region)
-        if not caller.is_admin:
-            mine = OrganizationPermissionRow.user_id == caller.user_id
-            of_it = OrganizationPermissionRow.organization_id == OrganizationRow.id
-            organizations = organizations.join(OrganizationPermissionRow, of_it).where(mine)
-            repositories = repositories.where(_is_readable_to(caller))
-        async with self._database.read() as session:
-            whole = (await session.execute(organizations)).all()
-            single = (await session.execute(repositories)).all()
         return ReadableRepositories(
-            organizations=dict(whole),
-            repositories={f"{namespace}/{name}": domain or "" for namespace, name, domain in single},
+            organizations=organizations,
+            repositories=repositories,
             is_everything=self.has_unrecorded_organizations(caller, region),
         )
 
 
-def repositories_with_domains(region: RegionId) -> Select[str, str, str | None]:
+def repositories_with_domains(region: RegionId | BindParameter[str]) -> Select[str, str, str | None]:
     """Select the recorded repositories of a region: organization, name, and owning domain."""
     return (
         select(RepositoryRow.namespace, RepositoryRow.name, DomainRow.name)
@@ -270,6 +276,7 @@ def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
     return or_(RepositoryShareRow.deadline.is_(None), RepositoryShareRow.deadline >= since)
 
 
+_IS_ADMIN: BindParameter[bool] = bindparam("is_admin", type_=Boolean)
 _TAKE_IN = "an administrator can let users into it with: tagferry org create {}/{}"
 _LOGIN = "without a login only public repositories can be read; try: docker login"
 
@@ -309,7 +316,7 @@ def _decision() -> Select[*tuple[Any, ...]]:
             RepositoryRow.is_public,
             RepositoryPermissionRow.permission.label("held_here"),
             RepositoryShareRow.domain_name.label("shared_with"),
-            bindparam("is_admin", type_=Boolean).label("is_admin"),
+            _IS_ADMIN.label("is_admin"),
         )
         .select_from(one)
         .outerjoin(OrganizationRow, organization)
@@ -360,12 +367,32 @@ _ORGANIZATION = (
     )
     .where(OrganizationRow.region == bindparam("region"), OrganizationRow.name == bindparam("namespace"))
 )
-
-
-def _is_readable_to(caller: Caller) -> ColumnElement[bool]:
-    """Return the condition that the repository itself grants the caller read access."""
-    granted = select(RepositoryPermissionRow.repository_id).where(RepositoryPermissionRow.user_id == caller.user_id)
-    shared = select(RepositoryShareRow.repository_id).where(
-        RepositoryShareRow.domain_name == caller.domain_name, is_shared(today())
+_READABLE_ORGANIZATIONS = (
+    select(OrganizationRow.name, DomainRow.name.label("domain"))
+    .join(DomainRow, DomainRow.id == OrganizationRow.domain_id)
+    .where(
+        OrganizationRow.region == bindparam("region"),
+        or_(
+            _IS_ADMIN,
+            OrganizationRow.id.in_(
+                select(OrganizationPermissionRow.organization_id).where(
+                    OrganizationPermissionRow.user_id == bindparam("user_id")
+                )
+            ),
+        ),
     )
-    return or_(RepositoryRow.is_public, RepositoryRow.id.in_(granted), RepositoryRow.id.in_(shared))
+)
+_READABLE_REPOSITORIES = repositories_with_domains(bindparam("region", type_=String)).where(
+    or_(
+        _IS_ADMIN,
+        RepositoryRow.is_public,
+        RepositoryRow.id.in_(
+            select(RepositoryPermissionRow.repository_id).where(RepositoryPermissionRow.user_id == bindparam("user_id"))
+        ),
+        RepositoryRow.id.in_(
+            select(RepositoryShareRow.repository_id).where(
+                RepositoryShareRow.domain_name == bindparam("domain_name"), is_shared(bindparam("today"))
+            )
+        ),
+    )
+)

@@ -5,6 +5,7 @@
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
+#   make test-release   rehearse a release on a clone: build, install and run the demo
 #   make fuzz           fuzz the API with requests generated from the OpenAPI document
 #   make fuzz-parsers   fuzz every parser of untrusted input; Linux only
 #   make faults         kills and errors at system calls, attacks, and a soak; KILLS=1000 MINUTES=60 for more
@@ -12,6 +13,7 @@
 #   make bench          the benchmarks       ARGS are passed on
 #   make bench-durable  those of the queue   ARGS are passed on
 #   make lock           update requirements/*.txt from pyproject.toml
+#   make release        check, tag and build VERSION=1.2.3; nothing is pushed
 #   make clean          remove .venv and every cache
 
 PYTHON ?= python3
@@ -39,7 +41,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-sdks test-interop fuzz faults fuzz-parsers check bench bench-durable lock clean
+.PHONY: help demo test test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -58,6 +60,17 @@ test-sdks: $(VENV)/.dev
 
 test-interop: $(VENV)/.dev
 	$(BIN)/pytest tests/interop tests/contract -m interop $(ARGS)
+
+# A commit that has just been released has no unreleased changes, so one is added.
+test-release: $(VENV)/.dev
+	rm -rf build/rehearsal
+	git clone --quiet --no-tags . build/rehearsal
+	cd build/rehearsal && git checkout --quiet -B main && git config user.name rehearsal && \
+		git config user.email rehearsal@example.com && \
+		sed -i 's/^## \[Unreleased\]$$/&\n\n- A rehearsal./' CHANGELOG.md && \
+		git commit --quiet --all --message "rehearse a release" && \
+		$(abspath $(BIN))/python tools/release.py 999.0.0
+	rm -rf build/rehearsal
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzzing $(ARGS)
@@ -98,9 +111,12 @@ lock:
 		--no-emit-find-links --quiet --custom-compile-command 'make lock' $(ARGS) --output-file requirements/fuzz.txt
 	rm -rf $(LOCK_VENV)
 
+release: $(VENV)/.dev
+	$(BIN)/python tools/release.py $(VERSION)
+
 clean:
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/bin/python:
 	@$(require_python)

@@ -42,16 +42,18 @@ class Peer:
 
 
 def tagferry() -> Peer:
-    """Return the copy engine in a new process, with compiled modules as after an installation."""
-    for package in (Path(tagferry_package.__file__).parent, Path(__file__).parent):
-        compileall.compile_dir(package, quiet=1)
+    """Return `tagferry copy` in a new process, with compiled modules as after an installation."""
+    compileall.compile_dir(Path(tagferry_package.__file__).parent, quiet=1)
+    return Peer("tagferry", tagferry_package.__version__, _tagferry)
 
-    def command(errand: Errand) -> list[str]:
-        return [
-            sys.executable, "-m", "bench.copy_tags", errand.source, errand.target, errand.repository, *errand.tags
-        ]  # fmt: skip
 
-    return Peer("tagferry", tagferry_package.__version__, command)
+def _tagferry(errand: Errand) -> list[str]:
+    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
+    hosts = [part for host in (errand.source, errand.target) for part in ("--plain-http", host)]
+    command = [str(Path(sys.executable).with_name("tagferry")), "copy", *hosts]
+    if len(errand.tags) == 1:
+        return [*command, f"{source}:{errand.tags[0]}", f"{target}:{errand.tags[0]}"]
+    return [*command, "--all-tags", source, target]
 
 
 def installed_peers() -> list[Peer]:

@@ -130,7 +130,7 @@ def _between_registries(table: Table, folder: Path, other: str) -> None:
     with docker_registry(folder / "source") as source, docker_registry(folder / "target") as target:
 
         def copied(python: str, goal: str, repository: str, tags: list[str]) -> list[Sample]:
-            command = [python, "-m", "bench.copy_tags", source.address, goal, repository, *tags]
+            command = [python, "-m", "bench.cost.copy_tags", source.address, goal, repository, *tags]
             measured = run(command, log=folder / "log", timeout=300)
             return [(measured.cpu, measured.wall)]
 

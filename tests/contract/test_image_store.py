@@ -140,6 +140,7 @@ async def test_an_unknown_repository_has_no_tags_to_list(store: ImageStore, repo
     with pytest.raises(NotFound) as described:
         await store.describe_tags(repository)
     assert listed.value.kind == described.value.kind == "repository"
+    assert await store.list_tags_within(repository, 1) == frozenset()
 
 
 async def test_an_existing_blob_is_not_sent_again(store: ImageStore, repository: RepositoryName):

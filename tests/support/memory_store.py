@@ -163,7 +163,7 @@ class MemoryStore:
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         await self._enter("list_tags_within")
         if repository not in self._repositories:
-            return None
+            return frozenset()
         return frozenset(record.tag for record in self._records(repository))
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:

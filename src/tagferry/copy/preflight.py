@@ -62,6 +62,11 @@ class Finding(NamedTuple):
     found_at: float | None = None
 
 
+def absent(route: Route, tag: Tag) -> Finding:
+    """Return the finding for a tag of a target repository that has no tags; for copies with `override` only."""
+    return Finding(tag=tag, verdict=Verdict.COPY, source=None, target=None, identity=route.target.identity)
+
+
 async def compare(
     route: Route,
     tag: Tag,

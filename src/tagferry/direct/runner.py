@@ -1,8 +1,10 @@
 """Run copies without a server."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from tagferry.concurrency import bounded_gather
@@ -11,7 +13,7 @@ from tagferry.copy.engine import CopyEngine, Limits
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.outcome import missing_at_source
-from tagferry.copy.preflight import Verdict
+from tagferry.copy.preflight import Verdict, absent
 from tagferry.copy.progress import Progress
 from tagferry.copy.referrers import Gaps
 from tagferry.copy.rewrite import Acceptance, Rewrite
@@ -26,6 +28,8 @@ from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
 
 _TASKS_AT_ONCE = 16
+_LIST_SECONDS = 0.05
+"""Seconds to wait for the target's list of tags after the source's has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +104,32 @@ class DirectCopier:
             self._bandwidth[source.name] = self._limiter
         route = Route(source, source_repository, target, target_repository)
         try:
-            images = await self._images(task, route)
+            checking = asyncio.ensure_future(self._is_empty(task, route))
+            try:
+                images = await self._images(task, route)
+                # A registry that is far away is asked for each tag sooner than it answers for all of them.
+                await asyncio.wait([checking], timeout=_LIST_SECONDS)
+                is_empty = checking.done() and checking.result()
+            finally:
+                checking.cancel()
+                await asyncio.wait([checking])
         except TagferryError as error:
             self._report(_failed(task.source, task.target, error))
             return
         self.found += len(images)
         route = route._replace(references={one.tag: one.reference for one in images if one.reference != one.tag})
-        handle = self._estimate if self._options.dry_run else self._copy
-        await bounded_gather(images, lambda image: handle(task, route, image), limit=self._options.jobs)
+        handle = self._estimate if self._options.dry_run else partial(self._copy, is_absent=is_empty)
+        await bounded_gather(images, partial(handle, task, route), limit=self._options.jobs)
+
+    async def _is_empty(self, task: CopyTask, route: Route) -> bool:
+        """Return whether the target repository has no tags, so that none needs a request of its own.
+
+        Requested only while the source lists its tags, so that it takes hardly any time. A registry that hides a
+        repository from readers may be wrong about it; with `override`, that costs only requests.
+        """
+        if task.selection is None or not task.selection.needs_list or not self._options.override:
+            return False
+        return await route.target.list_tags_within(route.target_repository, 1) == frozenset()
 
     async def _images(self, task: CopyTask, route: Route) -> list[_Image]:
         """Return the images of a task; raises errors of the source."""
@@ -142,7 +164,7 @@ class DirectCopier:
             raise Invalid("TARGET", "must have a tag, because SOURCE has none", str(target))
         return _Image(tag, reference)
 
-    async def _copy(self, task: CopyTask, route: Route, image: _Image) -> None:
+    async def _copy(self, task: CopyTask, route: Route, image: _Image, *, is_absent: bool) -> None:
         source, target = _named(task.source, image.reference), task.target.tagged(image.tag)
         started_at, progress = time.monotonic(), Progress()
         self.copies.append(progress)
@@ -152,6 +174,7 @@ class DirectCopier:
                 selected.route,
                 image.tag,
                 override=self._options.override,
+                finding=absent(selected.route, image.tag) if is_absent else None,
                 progress=progress,
                 is_last=lambda _: True,
             )

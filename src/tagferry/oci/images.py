@@ -212,7 +212,8 @@ class ImageStore(Protocol):
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         """Return all tags of a repository if at most this many requests list them; None if not, or if it is refused.
 
-        For callers that can also request single tags: a tag not in the list does not exist; None means unknown.
+        For callers that can also request single tags: a tag not in the list does not exist; None means unknown. The
+        list of a repository that certainly does not exist is empty.
         """
         ...
 

@@ -74,12 +74,13 @@ class TagLists:
         is_directory = False
         try:
             async for page in pages(self._transport, call, fetch=self._fetch_once):
+                if page.status == 404 and not found.pages:
+                    # Without this code, the registry may just not list tags.
+                    return frozenset() if page.code == "NAME_UNKNOWN" else None
                 found.add(self._names(page, call, repository, is_first=not found.pages), page)
                 is_directory = _is_directory(page, found.first)
                 if has_next_page(page) and found.pages >= requests:
                     return None
-        except NotFound:
-            return None
         except TagferryError as error:
             if isinstance(error, NotAList | EndlessList) or not isinstance(error, Unavailable):
                 await self._learned.mark_unavailable(TAG_LIST, error.message)

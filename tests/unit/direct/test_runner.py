@@ -117,6 +117,23 @@ async def test_tags_of_signatures_are_copied_with_their_images_only(stores: Memo
     assert await stores.digest(f"b.example/with/out:{signature}") is None
 
 
+@pytest.mark.parametrize(("override", "exists", "requests"), [(True, False, 0), (True, True, 3), (False, False, 3)])
+async def test_a_repository_that_does_not_exist_answers_for_all_its_tags_at_once(
+    stores: MemoryStores, override: bool, exists: bool, requests: int
+):
+    for tag in ("v1", "v2", "v3"):
+        await push(stores.hosts["a.example"], APP, image(seed=tag), Tag(tag))
+    if exists:
+        await push(stores.hosts["b.example"], COPY, image(seed="other"), Tag("v0"))
+    target = stores.hosts["b.example"]
+    target.counts.clear()
+
+    await run(stores, task("a.example/team/app", "b.example/release/app", TagSelection()), override=override)
+
+    assert target.counts["head_manifest"] == requests
+    assert [tag async for tag in target.list_tags(COPY)] == [*(["v0"] if exists else []), "v1", "v2", "v3"]
+
+
 async def test_a_selection_that_matches_nothing_fails(stores: MemoryStores):
     await push(stores.hosts["a.example"], APP, image(), V1)
     nothing = TagSelection(patterns=(Pattern("x"),))

@@ -48,6 +48,22 @@ async def test_what_is_no_list_of_tags_is_an_error_and_never_an_empty_list(
     assert TAG_LIST in capabilities.stored.unavailable
 
 
+@pytest.mark.parametrize(
+    ("answer", "tags"),
+    [
+        (Reply(status=404, body=b'{"errors": [{"code": "NAME_UNKNOWN"}]}'), frozenset()),
+        (Reply(status=404, body=b"404 page not found"), None),
+        (Reply(status=404), None),
+    ],
+)
+async def test_only_a_repository_that_is_said_to_be_unknown_certainly_has_no_tags(
+    script: ScriptedRegistry, store: RemoteStore, answer: Reply, tags: frozenset[Tag] | None
+):
+    script.always("GET", LIST, answer)
+
+    assert await store.list_tags_within(APP, 1) == tags
+
+
 async def test_null_is_how_a_list_without_tags_is_written(script: ScriptedRegistry, store: RemoteStore):
     script.always("GET", LIST, said({"name": APP, "tags": None}))
 
@@ -170,7 +186,7 @@ async def test_a_refused_tag_list_is_recorded_and_not_conclusive_about_tags(
     assert str(status) in capabilities.stored.unavailable[TAG_LIST]
 
 
-@pytest.mark.parametrize("answer", [Reply(status=503), Reply(status=429), Reply(drop=True), error(404, "NAME_UNKNOWN")])
+@pytest.mark.parametrize("answer", [Reply(status=503), Reply(status=429), Reply(drop=True), Reply(status=404)])
 async def test_an_optional_list_is_requested_once_and_temporary_faults_are_not_recorded(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):

@@ -229,7 +229,7 @@ class DiskStore:
         try:
             return frozenset([tag async for tag in self.list_tags(repository)])
         except NotFound:
-            return None
+            return frozenset()
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         return await self._threads.run(self._manifests.tags, repository, only)

@@ -1,6 +1,6 @@
-"""Copy tags with tagferry's copy engine alone, start-up included, for the comparison with skopeo.
+"""Copy tags with the copy engine of any tagferry, start-up included: earlier ones have no `tagferry copy`.
 
-python -m bench.copy_tags SOURCE TARGET REPOSITORY TAG...
+python -m bench.cost.copy_tags SOURCE TARGET REPOSITORY TAG...
 """
 
 import asyncio

@@ -80,7 +80,12 @@ def tagferry(
 
 @contextmanager
 def serving(
-    folder: Path, url: str, environment: Mapping[str, str] | None = None, *, files: int | None = None
+    folder: Path,
+    url: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    files: int | None = None,
+    start_limit: float = START_LIMIT,
 ) -> Iterator[Served]:
     """Serve a folder's installation, and wait until it answers on this URL; unless killed, it must stop when requested.
 
@@ -89,6 +94,7 @@ def serving(
         url: the region that has to answer.
         environment: more variables.
         files: the limit of file descriptors.
+        start_limit: seconds after which it must answer.
     """
     limit = None if files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files))
     log = folder / "serve.log"
@@ -103,7 +109,7 @@ def serving(
             preexec_fn=limit,
         )
         try:
-            _wait_until_healthy(process, url, log)
+            _wait_until_healthy(process, url, log, start_limit)
             yield Served(process, log)
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -125,8 +131,8 @@ def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path, limit: float) -> None:
+    deadline = time.monotonic() + limit
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:

@@ -83,7 +83,7 @@ async def test_one_platform_arrives_under_a_new_index(tmp_path: Path) -> None:
         assert await synchronize(ferry) == []
         again = await job(ferry)
         assert (again["digest"], again["rewritten"]["digests"]) == (root.digest, told["digests"])
-        assert again["reason"] == "the image, rewritten as the target region accepts it, is already in place"
+        assert again["reason"] == "up to date, rewritten as the target region accepts it"
 
 
 async def test_the_command_line_prints_the_changed_digests(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ async def test_open_jobs_of_the_version_before_the_queue_are_ended_by_this_one(
     assert [job.reason for job in jobs[1:]] == [
         "copied and verified",
         "copied and verified",
-        "the identical image is already in place",
-        "the identical image is already in place",
+        "up to date",
+        "up to date",
         "copied and verified",
     ]
     assert arrived == {

@@ -229,7 +229,7 @@ async def test_jobs_tell_when_they_began_and_ended_and_are_found_by_state_and_re
     held = ferry.hold(SOUTH)
     (done,) = await started(ferry, "v1")
     (under_way,) = await eventually(lambda: listed(ferry, status="running"))
-    assert (under_way["endedAt"], under_way["starts"]) == (None, 1)
+    assert (under_way["endedAt"], under_way["attempts"], under_way["starts"]) == (None, 1, 1)
     held.released.set()
     (missing,) = await started(ferry, "none")
     await ferry.ended_jobs(name_in("team"), [done, missing])

@@ -47,7 +47,7 @@ async def test_an_identical_tag_is_in_place_and_no_failure(ferry: Deployment, ov
 
     job = (await jobs(ferry))["V1"]
     assert (job["status"], job["digest"]) == ("success", NEW.digest)
-    assert job["reason"] == "the identical image is already in place"
+    assert job["reason"] == "up to date"
 
 
 @pytest.mark.parametrize("more", [{}, {"override": False}, {"override": None}])

@@ -310,7 +310,7 @@ async def test_a_source_that_cannot_be_reached_is_told_as_such(tmp_path: Path) -
         (job,) = await jobs(ferry)
         assert job["status"] == "failed"
         assert "127.0.0.1:1" in job["reason"]
-        assert (job["attempts"], job["nextAttemptAt"], job["lastError"]) == (1, None, job["reason"])
+        assert (job["failures"], job["nextAttemptAt"], job["lastError"]) == (1, None, job["reason"])
 
 
 async def test_headers_are_spelled_as_documented_for_clients_that_look_at_their_case(ferry: Deployment) -> None:

@@ -38,14 +38,17 @@ async def test_each_tag_is_told_what_would_be_done(ferry: Deployment) -> None:
     assert answer.status == 200
     told = {tag["tag"]: tag for tag in answer.document["tags"]}
     assert {tag: one["action"] for tag, one in told.items()} == {
-        "same": "in place",
+        "same": "up_to_date",
         "other": "existed",
         "new": "copy",
         "missing": "failed",
     }
     size = sum(map(len, NEW.all_blobs.values()))
     assert told["new"]["bytesPresent"] == len(SHARED)
+    assert told["new"]["bytesToCopy"] == answer.document["bytesToCopy"] == size - len(SHARED)
+    # Deprecated names of the same numbers.
     assert told["new"]["bytesToMove"] == answer.document["bytesToMove"] == size - len(SHARED)
+    assert all(tag["blobsToMove"] == tag["blobsToCopy"] for tag in answer.document["tags"])
     assert told["new"]["sourceDigest"] == NEW.digest
     assert told["other"]["targetDigest"] == OLD.digest
 
@@ -56,8 +59,8 @@ async def test_what_tags_share_is_counted_once(ferry: Deployment) -> None:
 
     first, second = (await plan(ferry, "v1", "v2")).document["tags"]
 
-    assert first["bytesToMove"] == second["bytesPresent"] == sum(map(len, OLD.all_blobs.values()))
-    assert second["bytesToMove"] == 0
+    assert first["bytesToCopy"] == second["bytesPresent"] == sum(map(len, OLD.all_blobs.values()))
+    assert second["bytesToCopy"] == 0
 
 
 async def test_within_a_region_blobs_are_mounted(ferry: Deployment) -> None:
@@ -65,7 +68,7 @@ async def test_within_a_region_blobs_are_mounted(ferry: Deployment) -> None:
 
     (told,) = (await plan(ferry, "v1", remoteRegionId=NORTH)).document["tags"]
 
-    assert (told["bytesToMove"], told["bytesToMount"]) == (0, sum(map(len, OLD.all_blobs.values())))
+    assert (told["bytesToCopy"], told["bytesToMount"]) == (0, sum(map(len, OLD.all_blobs.values())))
 
 
 async def test_nothing_is_changed(ferry: Deployment) -> None:

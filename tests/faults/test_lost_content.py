@@ -152,7 +152,7 @@ async def test_a_lost_layer_of_an_up_to_date_tag_is_restored_with_verify_all(
         assert job["status"] == "success"
         is_back = await ferry.store(SOUTH).stat_blob(name_in(TEAM), Digest.of(SHARED)) is not None
         assert is_back is (verify == "all")
-        assert ("already in place" in job["reason"]) is (verify == "copied")
+        assert ("up to date" in job["reason"]) is (verify == "copied")
 
 
 def _made(folder: Path) -> Path:

@@ -77,7 +77,7 @@ class Ferry:
         async def job() -> dict[str, Any]:
             async with self.deployment.client() as client:
                 found = (await client.sync_jobs(APP.namespace, APP.repository, [job_id]))[job_id]
-            return found if found["attempts"] and found["status"] == "waiting" else {}
+            return found if found["failures"] and found["status"] == "waiting" else {}
 
         return await eventually(job, seconds=60)
 
@@ -112,7 +112,7 @@ async def test_a_registry_that_comes_back_gets_the_tag(tmp_path: Path, region: s
         ferry.registry.is_away = False
         (ended,) = await ferry.deployment.ended_jobs(APP, [job_id])
         assert ended["status"] == "success"
-        assert ended["starts"] == ended["attempts"] + 1
+        assert ended["attempts"] == ended["failures"] + 1
 
 
 async def test_bytes_sent_before_an_outage_of_the_target_are_not_sent_again(

@@ -213,7 +213,7 @@ async def test_each_invalid_manifest_fails_alone_and_once(tmp_path: Path, databa
         jobs = await installation.jobs(ids)
         assert {job["tag"] for job in jobs if job["status"] != "success"} == set(POISON), jobs
         assert all(job["reason"] for job in jobs if job["tag"] in POISON)
-        assert {job["starts"] for job in jobs} <= {0, 1}
+        assert {job["attempts"] for job in jobs} <= {0, 1}
 
 
 async def ended(program: Program) -> int:

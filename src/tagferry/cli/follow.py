@@ -73,7 +73,7 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
 
 def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
     """Describe the next attempt of a waiting job, with its time and the last error; "" if the job has not failed."""
-    if not job.get("attempts") or job["status"] != "waiting":
+    if not job.get("failures") or job["status"] != "waiting":
         return ""
     due = job.get("nextAttemptAt")
     seconds = (datetime.fromisoformat(due) - (now or datetime.now(UTC))).total_seconds() if due else 0

@@ -9,7 +9,7 @@ from rich.table import Table
 from tagferry.cli.lines import write_rewritten
 from tagferry.names import Namespace, Repository
 
-_COLOURS = {"copy": "cyan", "in place": "green", "existed": "yellow", "failed": "red"}
+_COLOURS = {"copy": "cyan", "up_to_date": "green", "existed": "yellow", "failed": "red"}
 
 
 def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console: Console) -> None:
@@ -19,12 +19,12 @@ def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console
         for tag in plan["tags"]:
             table.add_row(
                 f"{namespace}/{repository}:{tag['tag']}",
-                f"[{_COLOURS.get(tag['action'], 'red')}]{tag['action']}",
-                *(decimal(tag[name]) for name in ("bytesToMove", "bytesToMount", "bytesPresent")),
+                f"[{_COLOURS.get(tag['action'], 'red')}]{tag['action'].replace('_', ' ')}",
+                *(decimal(tag[name]) for name in ("bytesToCopy", "bytesToMount", "bytesPresent")),
                 tag["reason"],
             )
     console.print(table)
     for (namespace, repository), plan in plans.items():
         for tag in plan["tags"]:
             write_rewritten(console.file, f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"))
-    console.print(f"{decimal(sum(plan['bytesToMove'] for plan in plans.values()))} to copy; nothing was changed")
+    console.print(f"{decimal(sum(plan['bytesToCopy'] for plan in plans.values()))} to copy; nothing was changed")

@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
         target: the digest that it points to at the target; None if the target lacks the tag.
         present: content that the target holds.
         to_mount: content that the target can mount from another of its repositories.
-        to_move: content to transfer.
+        to_copy: content to transfer.
         rewritten: how the image differs, or would differ, at the target.
         gaps: referrers at the source that may be missing.
     """
@@ -39,8 +39,8 @@ class Estimate(NamedTuple):
     target: Digest | None = None
     present: int = 0
     to_mount: int = 0
-    to_move: int = 0
-    blobs_to_move: int = 0
+    to_copy: int = 0
+    blobs_to_copy: int = 0
     rewritten: Rewrite | None = None
     gaps: Gaps = NO_GAPS
 
@@ -130,8 +130,8 @@ def _estimate(plan: Plan, finding: Finding, methods: Mapping[Digest, str], count
         target=finding.target,
         present=sizes["present"],
         to_mount=sizes["mount"],
-        to_move=sizes["move"],
-        blobs_to_move=transfers,
+        to_copy=sizes["move"],
+        blobs_to_copy=transfers,
         rewritten=plan.rewritten,
         gaps=plan.gaps,
     )

@@ -205,7 +205,7 @@ class DirectCopier:
         is_copy = estimate.verdict is Verdict.COPY
         status: Status = "to_copy" if is_copy else _STATUSES[estimate.verdict]
         digest = estimate.source if is_copy else estimate.target
-        self._report(_result(source, target, status, digest, notes, size=estimate.to_move))
+        self._report(_result(source, target, status, digest, notes, size=estimate.to_copy))
 
     def _engine(self, task: CopyTask) -> CopyEngine:
         """Return the engine of all tasks with the same referrers setting; content is shared by all."""

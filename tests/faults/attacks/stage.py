@@ -223,7 +223,7 @@ class Stage:
         while True:
             answer = await asyncio.to_thread(caller.management, "GET", path)
             status = answer.document[0]["status"] if answer.status == 200 and answer.document else str(answer.status)
-            if or_failed and answer.status == 200 and answer.document and answer.document[0].get("attempts"):
+            if or_failed and answer.status == 200 and answer.document and answer.document[0].get("failures"):
                 return "tried again"
             if status not in ("waiting", "running") or time.monotonic() > deadline:
                 return str(status)

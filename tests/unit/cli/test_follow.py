@@ -93,18 +93,19 @@ def test_a_job_whose_registry_is_unavailable_shows_its_next_attempt_and_the_erro
     job = {
         "status": "waiting",
         "attempts": 2,
+        "failures": 2,
         "nextAttemptAt": due,
         "lastError": "cannot connect to https://a.example",
     }
     assert waiting_for(job, datetime(2030, 1, 1, 12, tzinfo=UTC)) == shown
     assert waiting_for({**job, "status": "running"}) == ""
-    assert waiting_for({**job, "attempts": 0}) == ""
+    assert waiting_for({**job, "failures": 0}) == ""
 
 
 async def test_each_failed_attempt_is_shown_once():
-    first = {**RUNNING, "status": "waiting", "attempts": 1, "nextAttemptAt": None, "lastError": "away"}
+    first = {**RUNNING, "status": "waiting", "attempts": 1, "failures": 1, "nextAttemptAt": None, "lastError": "away"}
     first |= {"bytesPerSecond": None, "secondsLeft": None}
-    second = {**first, "attempts": 2, "lastError": "still away"}
+    second = {**first, "attempts": 2, "failures": 2, "lastError": "still away"}
     stream = io.StringIO()
     server = cast("ManagementClient", Server(first, first, second, ENDED))
 

@@ -192,7 +192,7 @@ async def test_a_dry_run_reports_the_rewrite(source: ScriptedStore, target: Scri
     assert (before.verdict, after.verdict) == (Verdict.COPY, Verdict.UP_TO_DATE)
     assert before.source == after.source == IMAGE.digest
     assert before.rewritten == after.rewritten == outcome.rewritten
-    assert before.to_move == sum(map(len, AMD.blobs.values()))
+    assert before.to_copy == sum(map(len, AMD.blobs.values()))
 
 
 @pytest.mark.parametrize("holder", ["source", "target"])

@@ -137,7 +137,7 @@ async def test_an_estimate_counts_blobs_of_an_earlier_engine_as_mounted(source: 
 
     estimate = estimates[V1]
     assert isinstance(estimate, Estimate)
-    assert (estimate.to_mount, estimate.to_move) == (sum(map(len, sample.blobs.values())), 0)
+    assert (estimate.to_mount, estimate.to_copy) == (sum(map(len, sample.blobs.values())), 0)
 
 
 async def test_wrong_locations_are_removed_and_fail_no_copy(source: ScriptedStore, target: ScriptedStore):

@@ -367,7 +367,7 @@ async def test_an_incomplete_image_is_repaired_only_if_all_tags_are_verified(
 
     planned = (await engine(target, VerifyMode.ALL).estimate_all(way, [V1], override=False))[V1]
     assert isinstance(planned, Estimate)
-    assert (planned.verdict, planned.blobs_to_move) == (Verdict.COPY, what in ("layer", "signature's blob"))
+    assert (planned.verdict, planned.blobs_to_copy) == (Verdict.COPY, what in ("layer", "signature's blob"))
 
     verifying = engine(target, VerifyMode.ALL)
     assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.COPY

@@ -101,7 +101,7 @@ async def test_signatures_are_found_by_name_if_neither_referrers_nor_tags_are_li
     first, second = await synced(world), await synced(world)
 
     assert (first.status, first.reason) == (JobStatus.SUCCESS, "copied and verified")
-    assert (second.status, second.reason) == (JobStatus.SUCCESS, "the identical image is already in place")
+    assert (second.status, second.reason) == (JobStatus.SUCCESS, "up to date")
     assert await is_signed(world)
 
 
@@ -116,7 +116,7 @@ async def test_a_failed_search_is_part_of_the_jobs_reason(world: World, script: 
 
     assert first.status is second.status is JobStatus.SUCCESS
     assert first.reason.startswith(f"copied and verified; {UNSEARCHED}registry source ")
-    assert second.reason.startswith(f"the identical image is already in place; {UNSEARCHED}registry source ")
+    assert second.reason.startswith(f"up to date; {UNSEARCHED}registry source ")
     assert await is_signed(world), "what was found was copied"
 
 
@@ -164,7 +164,7 @@ async def test_referrers_that_the_source_has_lost_are_named_in_the_jobs_reason(w
     assert (first.status, first.reason[:180]) == (JobStatus.SUCCESS, f"copied and verified{told}"[:180])
     assert (second.status, second.reason[:180]) == (
         JobStatus.SUCCESS,
-        f"the identical image is already in place{told}"[:180],
+        f"up to date{told}"[:180],
     )
     assert await is_signed(world)
 
@@ -205,7 +205,7 @@ async def test_one_tag_of_very_many_takes_a_handful_of_requests(world: World, sc
 
     job = await synced(world)
 
-    assert job.reason == "the identical image is already in place"
+    assert job.reason == "up to date"
     assert len(script.asked) <= 8, script.lines()
 
 
@@ -261,7 +261,7 @@ async def test_a_target_that_lists_neither_referrers_nor_tags_gets_the_signature
         first, second = await synced(world), await synced(world)
 
         assert (first.status, first.reason) == (JobStatus.SUCCESS, "copied and verified")
-        assert (second.status, second.reason) == (JobStatus.SUCCESS, "the identical image is already in place")
+        assert (second.status, second.reason) == (JobStatus.SUCCESS, "up to date")
         tag = referrers_tag(IMAGE.digest)
         written = [asked for asked in script.asked if asked.method == "PUT" and "/manifests/" in asked.path]
         assert [asked.path.rpartition("/")[2] for asked in written][-2:] == [tag, V1]

@@ -68,7 +68,7 @@ async def test_a_request_after_the_end_creates_new_jobs(world: World):
 
     assert [job.reason for job in await world.recorded()] == [
         "copied and verified",
-        "the identical image is already in place",
+        "up to date",
     ]
 
 
@@ -94,7 +94,7 @@ async def test_a_request_with_another_override_runs_after_the_one_before_it(held
     held.source.reading.set()
     assert await service.wait(second, seconds=60) == []
     reasons = [job.reason for job in await held.recorded()]
-    assert reasons == ["copied and verified", "the identical image is already in place"]
+    assert reasons == ["copied and verified", "up to date"]
 
 
 async def test_findings_from_before_the_end_of_the_earlier_request_are_checked_again(held: World, service: SyncService):
@@ -248,7 +248,7 @@ async def test_content_copied_before_the_stop_is_not_copied_again(held: World, s
 
     # If the job ended before the repeated request, that request has a job of its own.
     job = (await held.recorded())[0]
-    assert (job.status, job.reason) == (JobStatus.SUCCESS, "the identical image is already in place")
+    assert (job.status, job.reason) == (JobStatus.SUCCESS, "up to date")
     assert held.source.counts["read_blob"] == 0
 
 
@@ -262,7 +262,7 @@ async def test_ordered_requests_are_resumed_in_order(held: World, service: SyncS
 
     assert [job.reason for job in await held.recorded()] == [
         "copied and verified",
-        "the identical image is already in place",
+        "up to date",
     ]
 
 

@@ -49,7 +49,7 @@ async def test_a_tag_that_is_up_to_date_is_a_success_without_a_copy(world: World
 
     (job,) = await world.recorded()
     assert job.status is JobStatus.SUCCESS
-    assert (job.reason, job.digest) == ("the identical image is already in place", NEW.digest)
+    assert (job.reason, job.digest) == ("up to date", NEW.digest)
     assert world.target.log == []
 
 

@@ -45,8 +45,7 @@ async def test_who_asks_again_after_an_unfinished_search_gets_what_it_missed_in_
 
     await world.sync(V1, is_automatic=is_automatic)
     assert (await world.recorded())[-1].reason == (
-        "the identical image is already in place; signatures and other referrers could not be searched for: "
-        f"{FAULT.message}"
+        f"up to date; signatures and other referrers could not be searched for: {FAULT.message}"
     )
 
     world.source.referrer_failures.clear()

@@ -20,14 +20,11 @@ def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO
             reason = f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}"
             return JobStatus.SUCCESS, f"{reason}{suffix}"
         case Verdict.UP_TO_DATE if rewritten is not None:
-            return (
-                JobStatus.SUCCESS,
-                f"the image, rewritten as the target region accepts it, is already in place{suffix}",
-            )
+            return JobStatus.SUCCESS, f"up to date, rewritten as the target region accepts it{suffix}"
         case Verdict.COPY:
             return JobStatus.SUCCESS, f"copied and verified{suffix}"
         case Verdict.UP_TO_DATE:
-            return JobStatus.SUCCESS, f"the identical image is already in place{suffix}"
+            return JobStatus.SUCCESS, f"up to date{suffix}"
         case Verdict.BLOCKED:
             reason = "the target holds another image under this tag; send override=true to replace it"
             return JobStatus.EXISTED, reason

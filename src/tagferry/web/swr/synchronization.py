@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
@@ -64,6 +64,9 @@ class Rewritten(CamelCaseModel):
     left_behind: list[str] = Field(description="Digests and tags that are not copied.")
 
 
+_DEPRECATED: dict[str, Any] = {"deprecated": True}
+
+
 def _progress(value_of: Callable[[ProgressSnapshot], float | None], rounded: Callable[[float], int] = int) -> Any:
     """Return the validator of a field that is read from a job's progress, which only the process that runs it knows."""
 
@@ -94,13 +97,10 @@ class SyncJobItem(CamelCaseModel):
     request_id: str
     started_at: OptionalTime = Field(description="When a worker last started the job.")
     ended_at: OptionalTime
-    attempts: int = Field(serialization_alias="starts", description="How often a worker started the job.")
-    failures: int = Field(
-        serialization_alias="attempts",
-        description="The number of consecutive failures because a registry was unavailable.",
-    )
+    attempts: int = Field(description="How often a worker started the job.")
+    failures: int = Field(description="How many of the last attempts failed because a registry was unavailable.")
     next_attempt_at: OptionalTime = Field(description="When the job is retried, if it waits for that.")
-    last_error: str | None = Field(description="The error of the last of these attempts.")
+    last_error: str | None = Field(description="The error of the last of these failures.")
     reason: str
     digest: str | None
     bytes_total: int
@@ -115,12 +115,17 @@ class SyncJobItem(CamelCaseModel):
         validation_alias="snapshot"
     )
 
+    @computed_field(json_schema_extra=_DEPRECATED)
+    def starts(self) -> int:
+        """The former name of `attempts`."""
+        return self.attempts
+
 
 class PlannedTag(CamelCaseModel):
     """The plan of a tag.
 
-    `action` is `copy`, `in place` (up to date), `existed` (the tag has another image and `override` is false) or
-    `failed` (the tag cannot be copied).
+    `action` is `copy`, `up_to_date`, `existed` (the tag has another image and `override` is false) or `failed` (the tag
+    cannot be copied).
     """
 
     tag: str
@@ -128,11 +133,21 @@ class PlannedTag(CamelCaseModel):
     reason: str
     source_digest: str | None
     target_digest: str | None
-    blobs_to_move: int
-    bytes_to_move: int
+    blobs_to_copy: int
+    bytes_to_copy: int
     bytes_to_mount: int
     bytes_present: int
     rewritten: Rewritten | None
+
+    @computed_field(json_schema_extra=_DEPRECATED)
+    def blobs_to_move(self) -> int:
+        """The former name of `blobsToCopy`."""
+        return self.blobs_to_copy
+
+    @computed_field(json_schema_extra=_DEPRECATED)
+    def bytes_to_move(self) -> int:
+        """The former name of `bytesToCopy`."""
+        return self.bytes_to_copy
 
     @classmethod
     def of(cls, tag: Tag, estimate: Estimate | TagferryError) -> Self:
@@ -144,8 +159,8 @@ class PlannedTag(CamelCaseModel):
             reason=_planned_reason(estimate),
             source_digest=found.source,
             target_digest=found.target,
-            blobs_to_move=found.blobs_to_move,
-            bytes_to_move=found.to_move,
+            blobs_to_copy=found.blobs_to_copy,
+            bytes_to_copy=found.to_copy,
             bytes_to_mount=found.to_mount,
             bytes_present=found.present,
             rewritten=found.rewritten,
@@ -156,7 +171,12 @@ class SyncPlan(CamelCaseModel):
     """The response of `sync_plan`. Content that tags share is counted once, for the first of them."""
 
     tags: list[PlannedTag]
-    bytes_to_move: int
+    bytes_to_copy: int
+
+    @computed_field(json_schema_extra=_DEPRECATED)
+    def bytes_to_move(self) -> int:
+        """The former name of `bytesToCopy`."""
+        return self.bytes_to_copy
 
 
 class StartedJob(ResponseModel):
@@ -218,7 +238,7 @@ async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, conte
     """Show what `sync_images` with the same body would copy, without copying. An extension of tagferry."""
     estimates = await context.services.sync.plan(_sync_request(namespace, repository, body, context))
     tags = [PlannedTag.of(tag, estimate) for tag, estimate in estimates.items()]
-    return SyncPlan(tags=tags, bytes_to_move=sum(tag.bytes_to_move for tag in tags))
+    return SyncPlan(tags=tags, bytes_to_copy=sum(tag.bytes_to_copy for tag in tags))
 
 
 @router.get(f"{BELOW_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
@@ -307,7 +327,12 @@ def _statuses(text: str) -> list[JobStatus]:
         raise InvalidFilter("filter", f"must have statuses separated by ',' in status, out of {known}", text) from None
 
 
-_ACTIONS = {Verdict.COPY: "copy", Verdict.UP_TO_DATE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
+_ACTIONS = {
+    Verdict.COPY: "copy",
+    Verdict.UP_TO_DATE: "up_to_date",
+    Verdict.BLOCKED: "existed",
+    Verdict.MISSING: "failed",
+}
 
 
 def _planned_reason(estimate: Estimate | TagferryError) -> str:

@@ -43,11 +43,11 @@ SHED_PER_ADDRESS = 32
 """Requests from one address that are refused within that time because of overload or too many logins. After that, its
 new connections are refused, too, until the time has passed."""
 SHARES_RESERVE = 64
-"""Further requests that are admitted after `requests` is reached, and in each tenth of a second while the event loop is
-late, only from addresses that have had less than an equal share."""
+"""Further requests that are admitted after `concurrent_requests` is reached, and in each tenth of a second while the
+event loop is late, only from addresses that have had less than an equal share."""
 MANAGEMENT_RESERVE = 32
 """Further requests that are admitted if they have credentials of the management API."""
-CHANGES_GOING_ON = 256
+BACKGROUND_CHANGES = 256
 """Changes in a region that continue after their requests got 504 because the registry did not answer. Further changes
 get 503."""
 READINESS_SECONDS = 5.0
@@ -84,12 +84,12 @@ GUARANTEED_MANIFEST_BYTES = 1024 * 1024
 """Bytes of manifests, of one image and of everything attached to it, that `MANIFESTS_HELD_BYTES` does not limit."""
 INDEX_DEPTH = 8
 """Nesting depth of indexes."""
-QUESTION_TAGS = 100_000
+LIST_REQUEST_TAGS = 100_000
 """Tags that one request for a list inspects, over all repositories. Further repositories are listed without size and
 dates."""
-QUESTION_MANIFESTS = 5000
+LIST_REQUEST_MANIFESTS = 5000
 """Manifests that one request for a list reads. Cached ones do not count."""
-QUESTION_BYTES = 64 * 1024 * 1024
+LIST_REQUEST_BYTES = 64 * 1024 * 1024
 """Bytes of manifests and configurations that one request for a list reads."""
 LISTED_IMAGE_DESCRIPTORS = 20_000
 """Layers and children of one image that count toward the size in lists."""
@@ -122,7 +122,7 @@ REFERRERS_READ_BYTES = 32 * 1024 * 1024
 """Bytes of one manifest's referrers that are read at once from an embedded registry's disk."""
 REFERRERS = 1000
 """Referrers of one manifest that are copied. Further ones are omitted and named in the job's reason."""
-ATTACHMENTS = 5000
+ATTACHED_ARTIFACTS = 5000
 """Attached artifacts of one image that are copied, including those attached to attached artifacts."""
 
 AUTHORIZATION_BYTES = 16 * 1024
@@ -139,7 +139,7 @@ IAM_TOKEN_CHARACTERS = 255
 """Characters of an IAM token. Valid tokens have 64."""
 SEALED_BYTES = 16 * 1024
 """Bytes of a login secret, a security token or a token of an embedded registry."""
-BODY_MARKS = 50_000
+BODY_STRUCTURAL_CHARACTERS = 50_000
 """Brackets, braces, commas and quotation marks in the JSON body of a request to the management API."""
 ERRORS_REPORTED = 20
 """Errors of one request that its response lists."""
@@ -167,19 +167,19 @@ FORWARDED_HOPS = 16
 SIGNATURES_OF_USER = 100_000
 """Signed requests for changes that one user may send within 15 minutes, while their signatures are remembered."""
 
-ANSWER_HEAD_BYTES = 64 * 1024
+RESPONSE_HEAD_BYTES = 64 * 1024
 """Bytes of a registry's response before its body, and between two chunks of the body."""
-LARGE_ANSWER_BYTES = 256 * 1024
+LARGE_RESPONSE_BYTES = 256 * 1024
 """Bytes from which a registry's response counts as large."""
-LARGE_ANSWERS = 4
+LARGE_RESPONSES = 4
 """Large responses of one registry that are held until they are parsed. Further ones wait."""
-LISTS_AT_ONCE = 4
+CONCURRENT_LISTS = 4
 """Lists of tags or repositories of one registry that are read at once. Further ones wait."""
-TOKEN_ANSWER_BYTES = 256 * 1024
+TOKEN_RESPONSE_BYTES = 256 * 1024
 """Bytes of a token server's response."""
 REGISTRY_TOKEN_CHARACTERS = 32 * 1024
 """Characters of a token from a token server. Hardly any registry accepts a header as long as this."""
-ADDRESS_CHARACTERS = 16 * 1024
+URL_CHARACTERS = 16 * 1024
 """Characters of a URL from a registry, such as a signed one of its storage."""
 PROGRESS_BYTES = 64 * 1024
 """Bytes that an attempt of a transfer must move to reset the count of failures."""
@@ -200,7 +200,7 @@ REFERRER_PAGES = 100
 
 RECORDED_TEXT = 4000
 """Characters of a text with quotations, such as the reason of a job, that the database keeps."""
-JOB_LOSSES = 5
+JOB_LOST_WORKERS = 5
 """Lost workers after which the job that they were running fails."""
 
 RECORDS_PRUNED = 100_000

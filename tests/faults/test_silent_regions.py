@@ -111,7 +111,7 @@ async def test_lists_of_a_silent_region_are_answered_504_and_delay_no_other_regi
         monkeypatch.setattr(load, "admits", counted)
 
         async def all_wait() -> bool:
-            return len(arrived) >= len(stuck) and hole.connections >= bounds.LISTS_AT_ONCE and load.busy == 0
+            return len(arrived) >= len(stuck) and hole.connections >= bounds.CONCURRENT_LISTS and load.busy == 0
 
         # More than the limit of requests, including those that are admitted because of their credentials.
         for _ in range(3):
@@ -195,7 +195,7 @@ async def test_a_change_at_a_silent_region_is_answered_504_and_reported_to_conti
 
 
 async def test_continuing_changes_at_a_silent_region_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounds, "CHANGES_GOING_ON", 3)
+    monkeypatch.setattr(bounds, "BACKGROUND_CHANGES", 3)
     async with ferry(tmp_path, patience=4.0, limits={"response_timeout_seconds": 1}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token()}
         method, path, _ = CHANGES[0]

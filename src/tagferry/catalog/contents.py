@@ -65,11 +65,11 @@ class BoundedReader:
         self._listings = listings_of(store)
         self._ahead: dict[RepositoryName, ReadAhead] = {}
         self._budget = Budget(
-            manifests=bounds.QUESTION_MANIFESTS,
-            bytes=bounds.QUESTION_BYTES,
+            manifests=bounds.LIST_REQUEST_MANIFESTS,
+            bytes=bounds.LIST_REQUEST_BYTES,
             text_bytes=bounds.LISTED_TEXT_BYTES if with_texts else 0,
         )
-        self._tags = bounds.QUESTION_TAGS
+        self._tags = bounds.LIST_REQUEST_TAGS
         self._failures: list[TagferryError] = []
         self._has_succeeded = False
         self._is_cut = False
@@ -99,7 +99,7 @@ class BoundedReader:
         """Count tags whose digests were read; return False once there are too many for one request."""
         self._tags -= tags
         if self._tags < 0:
-            self._reached("QUESTION_TAGS")
+            self._reached("LIST_REQUEST_TAGS")
         return self._tags >= 0
 
     async def image(self, name: RepositoryName, digest: Digest) -> Image | None:
@@ -259,7 +259,7 @@ class BoundedReader:
     def _may_read(self) -> bool:
         may = self._budget.manifests > 0 and self._budget.bytes > 0
         if not may:
-            self._reached("QUESTION_MANIFESTS" if self._budget.bytes > 0 else "QUESTION_BYTES")
+            self._reached("LIST_REQUEST_MANIFESTS" if self._budget.bytes > 0 else "LIST_REQUEST_BYTES")
         return may
 
     def _reached(self, bound: str) -> None:

@@ -154,7 +154,7 @@ def _below(level: Iterable[Digest], found: ReadAhead) -> list[Digest]:
         if isinstance(facts, Facts):
             below |= {child.digest: None for child in facts.children if child.digest not in found.facts}
     # More is read one by one, up to the limits of an image.
-    return list(below)[: bounds.QUESTION_MANIFESTS]
+    return list(below)[: bounds.LIST_REQUEST_MANIFESTS]
 
 
 def _configs(roots: Iterable[Digest], found: ReadAhead) -> list[Descriptor]:

@@ -79,7 +79,7 @@ class Gaps:
 
     def __or__(self, other: "Gaps") -> "Gaps":
         # Bounded by the number of referrers that are ever copied.
-        left_behind = dict(islice({**self.left_behind, **other.left_behind}.items(), bounds.ATTACHMENTS))
+        left_behind = dict(islice({**self.left_behind, **other.left_behind}.items(), bounds.ATTACHED_ARTIFACTS))
         return Gaps(self.search_error or other.search_error, left_behind, self.may_pass or other.may_pass)
 
 
@@ -133,7 +133,7 @@ class ReferrerSearch:
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
             # Unreadable referrers count too, since a registry may list any number of them.
             named, excess = self._first(
-                named, bounds.ATTACHMENTS - requested, f"{bounds.ATTACHMENTS} referrers of an image"
+                named, bounds.ATTACHED_ARTIFACTS - requested, f"{bounds.ATTACHED_ARTIFACTS} referrers of an image"
             )
             requested += len(named)
             gaps |= excess
@@ -187,7 +187,7 @@ class ReferrerSearch:
         reason = f"only {what} are copied"
         if self._required:
             raise _not_searched(Refused(reason))
-        return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit : limit + bounds.ATTACHMENTS], reason))
+        return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit : limit + bounds.ATTACHED_ARTIFACTS], reason))
 
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
         """Return the references to any of these manifests."""
@@ -198,10 +198,10 @@ class ReferrerSearch:
 
         async def one(subject: Digest) -> tuple[_References, TagferryError | None]:
             nonlocal listed
-            if listed > bounds.ATTACHMENTS:
+            if listed > bounds.ATTACHED_ARTIFACTS:
                 # Further referrers would not be copied, and each list may be long.
                 return _References([], [], NO_GAPS), Refused(
-                    f"only {bounds.ATTACHMENTS} attached artifacts are searched for"
+                    f"only {bounds.ATTACHED_ARTIFACTS} attached artifacts are searched for"
                 )
             found, fault = await _references(store, repository, subject, known)
             listed += len(found.all)
@@ -272,7 +272,7 @@ class ReferrerSearch:
 
 
 def _budget() -> ManifestBudget:
-    return ManifestBudget("an image's attached artifacts", manifests=bounds.ATTACHMENTS + bounds.IMAGE_MANIFESTS)
+    return ManifestBudget("an image's attached artifacts", manifests=bounds.ATTACHED_ARTIFACTS + bounds.IMAGE_MANIFESTS)
 
 
 async def are_tags_up_to_date(route: Route, referrers: Iterable[Referrer], *, override: bool) -> bool:

@@ -144,12 +144,14 @@ class Response:
             self._feed_normalized()
         if self.begun:
             self._head = b""
-        if not self.begun and len(self._head) > bounds.ANSWER_HEAD_BYTES:
-            self._connection.fail(ConnectionFailed(f"the answer's head has more than {bounds.ANSWER_HEAD_BYTES} bytes"))
-        elif self.begun and not self.ended and self._framing_bytes > bounds.ANSWER_HEAD_BYTES:
+        if not self.begun and len(self._head) > bounds.RESPONSE_HEAD_BYTES:
+            self._connection.fail(
+                ConnectionFailed(f"the answer's head has more than {bounds.RESPONSE_HEAD_BYTES} bytes")
+            )
+        elif self.begun and not self.ended and self._framing_bytes > bounds.RESPONSE_HEAD_BYTES:
             self._connection.fail(
                 ConnectionFailed(
-                    f"the answer has more than {bounds.ANSWER_HEAD_BYTES} bytes between two parts of its body"
+                    f"the answer has more than {bounds.RESPONSE_HEAD_BYTES} bytes between two parts of its body"
                 )
             )
         elif self.begun and not self.ended and self._left is None:

@@ -64,7 +64,7 @@ class RemoteStore:
         self._check = RegistryCheck(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._heads, retry.sleep)
-        self._lists = asyncio.Semaphore(bounds.LISTS_AT_ONCE)
+        self._lists = asyncio.Semaphore(bounds.CONCURRENT_LISTS)
         self._tag_lists = TagLists(self._transport, self._learned)
         self._downloader = Downloader(self._transport, self._learned)
         self._sizes = BlobSizes(self._transport, self._learned)

@@ -34,8 +34,10 @@ def check_head(scope: Scope) -> None:
 def check_json(body: bytes) -> None:
     """Raise WrongType for a JSON body that is expensive to parse or nested too deeply."""
     opened = body.count(b"[") + body.count(b"{")
-    if opened + body.count(b",") + body.count(b'"') > bounds.BODY_MARKS:
-        raise _not_plain("body_marks", f"that has at most {bounds.BODY_MARKS} brackets, commas and quotation marks")
+    if opened + body.count(b",") + body.count(b'"') > bounds.BODY_STRUCTURAL_CHARACTERS:
+        raise _not_plain(
+            "body_marks", f"that has at most {bounds.BODY_STRUCTURAL_CHARACTERS} brackets, commas and quotation marks"
+        )
     if opened > bounds.JSON_DEPTH and _depth(body) > bounds.JSON_DEPTH:
         raise _not_plain("json_depth", f"that is nested at most {bounds.JSON_DEPTH} levels deep")
 

@@ -64,8 +64,8 @@ class Deadline:
             await self._time_out("check them with: tagferry region check", scope, receive, send)
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._going_on >= bounds.CHANGES_GOING_ON:
-            BOUND_REACHED.labels(bound="changes_going_on").inc()
+        if self._going_on >= bounds.BACKGROUND_CHANGES:
+            BOUND_REACHED.labels(bound="background_changes").inc()
             message = "too many changes wait for the region's registry; check it with: tagferry region check"
             await respond(Overloaded(message, retry_after=5.0), scope)(scope, receive, send)
             return

@@ -99,7 +99,7 @@ def forgetful(store: OddStore) -> BoundedReader:
     return BoundedReader(store)
 
 
-@pytest.mark.parametrize(("bound", "value", "shown"), [("QUESTION_MANIFESTS", 4, 4), ("QUESTION_BYTES", 1, 1)])
+@pytest.mark.parametrize(("bound", "value", "shown"), [("LIST_REQUEST_MANIFESTS", 4, 4), ("LIST_REQUEST_BYTES", 1, 1)])
 async def test_one_request_reads_up_to_a_limit_and_the_next_continues(
     store: OddStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, shown: int
 ):
@@ -123,7 +123,7 @@ async def test_repositories_beyond_the_limit_of_tags_are_listed_without_sizes(
     store: OddStore, monkeypatch: pytest.MonkeyPatch
 ):
     await filled(store)
-    monkeypatch.setattr(bounds, "QUESTION_TAGS", 2 * len(TAGS) - 1)
+    monkeypatch.setattr(bounds, "LIST_REQUEST_TAGS", 2 * len(TAGS) - 1)
     reader = BoundedReader(store)
     assert (await describe_repository(store, APP, reader)).size > 0
     assert (await describe_repository(store, APP, reader)) == (await describe_repository(store, APP, reader))
@@ -222,7 +222,7 @@ async def test_an_unreadable_image_does_not_prevent_the_deletion_of_other_tags(
     monkeypatch.setattr(store, "delete_manifest", refuse_tags)
     assert await delete_tag(store, APP, TAGS[5]) == [TAGS[5]]
 
-    monkeypatch.setattr(bounds, "QUESTION_MANIFESTS", 0)
+    monkeypatch.setattr(bounds, "LIST_REQUEST_MANIFESTS", 0)
     store.user += 1
     with pytest.raises(Conflict):
         await delete_tag(store, APP, TAGS[4])

@@ -340,7 +340,7 @@ async def test_referrers_beyond_the_limit_are_left_out_and_reported(signed: Scri
 async def test_the_limit_covers_referrers_of_referrers(
     signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.copy.referrers.bounds.ATTACHMENTS", 3)
+    monkeypatch.setattr("tagferry.copy.referrers.bounds.ATTACHED_ARTIFACTS", 3)
 
     outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
 
@@ -433,7 +433,7 @@ async def test_unreadable_referrers_count_towards_the_limit_at_every_depth(
     source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
     """Otherwise a registry could repeatedly list one more existing referrer and many missing ones."""
-    monkeypatch.setattr(bounds, "ATTACHMENTS", 50)
+    monkeypatch.setattr(bounds, "ATTACHED_ARTIFACTS", 50)
     await push(source, APP, IMAGE, V1)
     subject = IMAGE
     for depth in range(30):
@@ -447,7 +447,7 @@ async def test_unreadable_referrers_count_towards_the_limit_at_every_depth(
     outcome = await CopyEngine().copy(route(source, target), V1, override=False)
 
     assert outcome.verdict is Verdict.COPY
-    assert source.counts["get_manifest"] <= len(IMAGE.all_manifests) + bounds.ATTACHMENTS + 10
+    assert source.counts["get_manifest"] <= len(IMAGE.all_manifests) + bounds.ATTACHED_ARTIFACTS + 10
 
 
 async def test_errors_of_referrers_hold_no_manifests_in_memory(

@@ -148,7 +148,7 @@ async def test_a_truncated_body_fails(http: ConnectionPool):
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (bounds.ANSWER_HEAD_BYTES + 1),
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (bounds.RESPONSE_HEAD_BYTES + 1),
     ],
     ids=["not-http", "two-lengths", "no-number", "long-head"],
 )

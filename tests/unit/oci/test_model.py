@@ -409,7 +409,7 @@ def test_a_document_at_every_bound_is_read():
 
 
 def test_sizes_of_images_and_their_referrers_fit_a_database_integer():
-    assert bounds.CONTENT_BYTES * (bounds.IMAGE_MANIFESTS + bounds.ATTACHMENTS) < 2**63
+    assert bounds.CONTENT_BYTES * (bounds.IMAGE_MANIFESTS + bounds.ATTACHED_ARTIFACTS) < 2**63
 
 
 @pytest.mark.parametrize(

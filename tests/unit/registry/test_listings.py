@@ -269,7 +269,7 @@ async def test_a_repository_that_was_not_read_completely_is_read_again(
     cut_short = RepositoryName("team/cut")
     await filled(store, cut_short)
     with monkeypatch.context() as limited:
-        limited.setattr(bounds, "QUESTION_MANIFESTS", 2)
+        limited.setattr(bounds, "LIST_REQUEST_MANIFESTS", 2)
         cut = await describe_repository(store, cut_short)
     whole = await describe_repository(store, cut_short)
     assert 0 < cut.size < whole.size

@@ -178,13 +178,13 @@ async def test_a_list_of_too_many_values_is_not_even_parsed(
 
 
 async def test_the_number_of_large_responses_in_memory_is_limited(script: ScriptedRegistry, opened: Opening):
-    body = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 2 * bounds.LARGE_ANSWER_BYTES)
+    body = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 2 * bounds.LARGE_RESPONSE_BYTES)
     digests = [Digest.of(str(number).encode()) for number in range(40)]
     script.always("GET", "/v2/team/app/manifests/*", Reply(body=body, headers={"Content-Type": OCI_INDEX}))
     store, most = opened(attempts=1), 0
 
     def held() -> int:
-        return sum(isinstance(one, Answer) and len(one.body) > bounds.LARGE_ANSWER_BYTES for one in gc.get_objects())
+        return sum(isinstance(one, Answer) and len(one.body) > bounds.LARGE_RESPONSE_BYTES for one in gc.get_objects())
 
     async def get(digest: Digest) -> None:
         nonlocal most
@@ -196,12 +196,12 @@ async def test_the_number_of_large_responses_in_memory_is_limited(script: Script
 
     await asyncio.gather(*map(get, digests))
     assert sum("/manifests/" in line for line in script.lines()) == 40
-    assert most <= bounds.LARGE_ANSWERS + 1
+    assert most <= bounds.LARGE_RESPONSES + 1
 
 
 async def test_lists_of_several_large_pages_do_not_wait_for_each_other(script: ScriptedRegistry, opened: Opening):
-    size = bounds.LARGE_ANSWER_BYTES + 1
-    paths = [f"/v2/team/app{number}/tags/list" for number in range(2 * bounds.LARGE_ANSWERS)]
+    size = bounds.LARGE_RESPONSE_BYTES + 1
+    paths = [f"/v2/team/app{number}/tags/list" for number in range(2 * bounds.LARGE_RESPONSES)]
     for path in paths:
         following = {"Link": f'<{path}?page=2>; rel="next"'}
         script.on("GET", path, said({"tags": ["v1", "x" * size]}, headers=following))
@@ -217,8 +217,8 @@ async def test_lists_of_several_large_pages_do_not_wait_for_each_other(script: S
 
 
 async def test_a_cancelled_or_broken_read_releases_its_memory(script: ScriptedRegistry, opened: Opening):
-    large = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 12 * bounds.LARGE_ANSWER_BYTES)
-    digests = [Digest.of(str(number).encode()) for number in range(bounds.LARGE_ANSWERS)]
+    large = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 12 * bounds.LARGE_RESPONSE_BYTES)
+    digests = [Digest.of(str(number).encode()) for number in range(bounds.LARGE_RESPONSES)]
     are_sent = asyncio.Event()
 
     def trickling(_: Asked) -> Reply:

@@ -66,8 +66,8 @@ async def test_a_token_that_is_longer_than_any_header_is_refused(script: Scripte
 async def test_an_answer_of_a_token_server_is_bounded(script: ScriptedRegistry, opened: Opening):
     headers = {"WWW-Authenticate": f'Bearer realm="{script.url}/token"'}
     script.always("GET", "/v2/*", Reply(status=401, headers=headers))
-    script.always("GET", "/token", said({"token": "x", "more": "y" * bounds.TOKEN_ANSWER_BYTES}))
-    with pytest.raises(TagferryError, match=f"at most {bounds.TOKEN_ANSWER_BYTES} bytes"):
+    script.always("GET", "/token", said({"token": "x", "more": "y" * bounds.TOKEN_RESPONSE_BYTES}))
+    with pytest.raises(TagferryError, match=f"at most {bounds.TOKEN_RESPONSE_BYTES} bytes"):
         await opened(attempts=1, credentials=USER).get_manifest(APP, V1)
 
 
@@ -86,9 +86,9 @@ async def test_documents_that_nest_or_count_without_end_are_no_lists(
 
 
 async def test_an_address_that_is_too_long_is_not_followed(script: ScriptedRegistry, opened: Opening):
-    location = "/" + "x" * bounds.ADDRESS_CHARACTERS
+    location = "/" + "x" * bounds.URL_CHARACTERS
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": location[:8000] * 3}))
-    with pytest.raises(Unavailable, match=f"URL of more than {bounds.ADDRESS_CHARACTERS} characters"):
+    with pytest.raises(Unavailable, match=f"URL of more than {bounds.URL_CHARACTERS} characters"):
         await opened(attempts=1).write_blob(APP, blob(b"x"), opening(b"x"))
 
 

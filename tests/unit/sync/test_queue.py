@@ -257,7 +257,7 @@ async def lose_the_worker(line: Line) -> None:
 
 async def test_a_job_whose_workers_are_lost_repeatedly_fails(line: Line):
     (killer,) = await line.add("killer")
-    for _ in range(bounds.JOB_LOSSES - 1):
+    for _ in range(bounds.JOB_LOST_WORKERS - 1):
         assert await line.claim() == ["killer"]
         await lose_the_worker(line)
         assert await line.jobs.ends([killer.id]) == {}
@@ -289,6 +289,6 @@ async def test_jobs_beside_one_that_kills_its_worker_do_not_fail_with_it(line: L
 
 async def test_a_regular_stop_of_a_worker_does_not_count_as_a_loss(line: Line):
     await line.add("t1")
-    for _ in range(2 * bounds.JOB_LOSSES):
+    for _ in range(2 * bounds.JOB_LOST_WORKERS):
         assert await line.claim() == ["t1"]
         assert await line.queue.release(ME) == 1

@@ -27,9 +27,9 @@ def test_a_body_may_be_nested_up_to_the_bound():
 
 
 def test_a_body_has_at_most_so_many_parts():
-    check_json(b"[" + b"1," * (bounds.BODY_MARKS - 1))
+    check_json(b"[" + b"1," * (bounds.BODY_STRUCTURAL_CHARACTERS - 1))
 
-    for body in (b"[" + b"1," * bounds.BODY_MARKS, b'"' * 60_000, b"{}" * 60_000):
+    for body in (b"[" + b"1," * bounds.BODY_STRUCTURAL_CHARACTERS, b'"' * 60_000, b"{}" * 60_000):
         with pytest.raises(
             WrongType, match="body must be JSON that has at most 50000 brackets, commas and quotation marks"
         ):

@@ -206,7 +206,7 @@ class AuthorizedSender:
         for _ in range(MAX_REDIRECTS + 1):
             is_named = not is_anonymous and origin_of(url) == origin_of(request.url)
             call = Call(
-                method=method, task=task, url=url, body=body, limit=bounds.TOKEN_ANSWER_BYTES, is_for_token=is_named
+                method=method, task=task, url=url, body=body, limit=bounds.TOKEN_RESPONSE_BYTES, is_for_token=is_named
             )
             if self._sender.is_own(url):
                 await self._sender.wait_for_rate()

@@ -89,7 +89,7 @@ class Exchange:
         self._token_hosts, self._redirect_hosts = HostList(endpoint.token_hosts), HostList(endpoint.redirect_hosts)
         self._zone: Zone | None = None
         self._proxies = Proxies(endpoint.proxy)
-        self._large_answers = asyncio.Semaphore(bounds.LARGE_ANSWERS)
+        self._large_answers = asyncio.Semaphore(bounds.LARGE_RESPONSES)
         self._pool: ConnectionPool | None = None
         self.circuits = CircuitBreakers()
         self.round_trip: float | None = None
@@ -248,7 +248,7 @@ class Exchange:
         self, call: Call, response: Response, limit: int, slot: LargeAnswerSlot, *, is_needed: bool
     ) -> bytearray:
         """Read a body up to slightly more than the limit; a large one only under a slot."""
-        body, most_small = bytearray(), min(limit, bounds.LARGE_ANSWER_BYTES)
+        body, most_small = bytearray(), min(limit, bounds.LARGE_RESPONSE_BYTES)
         chunks, applied = response.chunks(), codings(response.headers)
         try:
             async for chunk in decoded(chunks, applied) if applied else chunks:

@@ -43,10 +43,8 @@ class RegistryUrls:
         Raises:
             Unavailable: the URL is not a valid http or https URL.
         """
-        if len(location) > bounds.ADDRESS_CHARACTERS:
-            raise Unavailable(
-                f"registry {self._name} returned a URL of more than {bounds.ADDRESS_CHARACTERS} characters"
-            )
+        if len(location) > bounds.URL_CHARACTERS:
+            raise Unavailable(f"registry {self._name} returned a URL of more than {bounds.URL_CHARACTERS} characters")
         try:
             location = encoded(location)
             if location.startswith("/") and not location.startswith("//") and self._is_at_base(base):

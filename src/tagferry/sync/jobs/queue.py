@@ -32,7 +32,7 @@ _MINUTE = timedelta(minutes=1)
 _SUSPECTED = 2
 """Jobs whose workers were lost more often than this run one at a time. A job that kills its worker then takes no other
 suspected job with it."""
-_GIVEN_UP = f"its worker was lost {bounds.JOB_LOSSES} times; the copy may need more memory than the machine has"
+_GIVEN_UP = f"its worker was lost {bounds.JOB_LOST_WORKERS} times; the copy may need more memory than the machine has"
 
 # Statements that every claim executes are built once.
 _BETWEEN = ">"
@@ -169,7 +169,7 @@ class JobQueue:
         """Fail the jobs whose workers have been lost too often."""
         ended = await session.execute(
             transition(JobStatus.FAILED, reason=_GIVEN_UP, lost_workers=SyncJobRow.lost_workers + 1)
-            .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOSSES - 1)
+            .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOST_WORKERS - 1)
             .returning(SyncJobRow.id)
         )
         given_up = list(ended.scalars())
@@ -221,7 +221,7 @@ class JobQueue:
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
                 "closed_pairs": [_BETWEEN.join(pair) for pair in free.capacity.closed(self._regions)],
-                "most_lost": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
+                "most_lost": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOST_WORKERS,
                 "chosen": chosen,
                 "slots": free.slots,
             }

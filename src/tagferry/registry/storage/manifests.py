@@ -11,12 +11,11 @@ from threading import Lock
 from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryError, TooLarge
+from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.dates import date_from_timestamp
 from tagferry.oci.images import TagRecord, tag_changed
-from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
-from tagferry.registry.errors import MissingReference
+from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import (
     concerns_file,
@@ -29,7 +28,6 @@ from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_mar
 from tagferry.registry.storage.kept_manifests import KeptManifests
 from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_of
 from tagferry.registry.storage.referrers import ReferrerEntries
-from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.tag_names import TagNames
 from tagferry.registry.storage.tag_records import TagRecords
 
@@ -59,11 +57,8 @@ class ManifestFiles:
         kept: manifests that were read or written before.
     """
 
-    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker, syncing: Syncing) -> None:
+    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker) -> None:
         self._layout = layout
-        self._syncing = syncing
-        self._undurable: set[Path] = set()
-        """Manifests whose write failed at its end; a file that exists nevertheless is written again."""
         self._blobs = blobs
         self._integrity = integrity
         self.tag_cache = TagNames()
@@ -107,50 +102,6 @@ class ManifestFiles:
             _ = manifest.subject
         self.kept.keep(stored.found, manifest)
         return manifest
-
-    def write(
-        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None, *, is_restored: bool = False
-    ) -> None:
-        """Store a manifest and point a tag to it.
-
-        Args:
-            repository: the repository.
-            manifest: the manifest.
-            tag: the tag, if any.
-            is_restored: whether the manifest was stored before, perhaps by a version that did not compare sizes.
-
-        Raises:
-            MissingReference: the repository lacks a blob or manifest that the manifest refers to.
-            TooLarge: the manifest exceeds the limit.
-            Invalid: the manifest nests too deep, or states a wrong size of a blob.
-        """
-        if manifest.size > bounds.MANIFEST_BYTES:
-            raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
-        self._require_content(repository, manifest, sizes=not is_restored)
-        self._require_shallow(repository, manifest)
-        path = self._layout.manifest(repository, manifest.digest)
-        content = manifest.media_type.encode() + b"\n" + manifest.raw
-        is_missing = path in self._undurable or not _has_content(path, content)
-        # An entry without its manifest is ignored, so it is written first. A tag is written last.
-        files = self.referrers.files(repository, manifest)
-        if is_missing:
-            files.append((path, content))
-        if tag is not None:
-            files.append((self._layout.tag(repository, tag), manifest.digest.encode()))
-        try:
-            self._syncing.replace(files, temporary=self._layout.temporary)
-        except OSError:
-            if is_missing:
-                self._undurable.add(path)
-            raise
-        if is_missing:
-            self._undurable.discard(path)
-            found = path.stat()
-            self._integrity.remember(found)
-            self.kept.keep(found, manifest)
-            self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
-        if tag is not None:
-            self._integrity.record_repair(Damage("tag", tag, repository))
 
     def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
@@ -274,39 +225,6 @@ class ManifestFiles:
                 needed |= {blob.digest for blob in self.read(repository, digest).blobs}
         return needed
 
-    def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
-        for blob in manifest.blobs:
-            held = self._blobs.find(repository, blob.digest, size=blob.size)
-            if held is None and not blob.is_external:
-                hint = f"push it to {repository} before the manifest"
-                raise MissingReference("blob", blob.digest, hint)
-            if sizes and held is not None and held.st_size != blob.size:
-                # Clients would refuse to pull the image, and synchronizations to copy it.
-                raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
-        for child in manifest.children:
-            is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
-            if not is_blob and self.describe(repository, child.digest) is None:
-                hint = f"push it to {repository} before the index"
-                raise MissingReference("manifest", child.digest, hint)
-
-    def _require_shallow(self, repository: RepositoryName, manifest: Manifest) -> None:
-        """Raise Invalid for an index that nests too deep, or refers to too much, to be copied."""
-        level, seen, left = _indexes(manifest), set[Digest](), bounds.NESTED_INDEX_BYTES
-        for _ in range(bounds.INDEX_DEPTH - 1):
-            below: set[Digest] = set()
-            for digest in level - seen:
-                with contextlib.suppress(TagferryError):
-                    index = self.read(repository, digest)
-                    left -= index.size
-                    below |= _indexes(index)
-                if left < 0 or len(seen) >= bounds.IMAGE_MANIFESTS:
-                    most = f"{bounds.IMAGE_MANIFESTS} nested indexes with {bounds.NESTED_INDEX_BYTES} bytes in total"
-                    raise Invalid("manifests", f"must not contain more than {most}")
-                seen.add(digest)
-            level = below
-        if level:
-            raise Invalid("manifests", f"must not nest indexes more than {bounds.INDEX_DEPTH} levels deep")
-
     def _load(self, repository: RepositoryName, digest: Digest, *, only_head: bool = False) -> _Stored | None:
         """Read and verify the file of a manifest; None if it does not exist.
 
@@ -395,16 +313,3 @@ def _is_own(kind: str, path: Path) -> bool:
             return digest_of(path.parent.name, path.name) is not None
         case _:
             return digest_in(path.name) is not None
-
-
-def _has_content(path: Path, content: bytes) -> bool:
-    """Return whether an unmarked file has exactly this content."""
-    try:
-        with open_file(path) as file:
-            return not is_marked(os.fstat(file.fileno())) and file.read(len(content) + 1) == content
-    except OSError:
-        return False
-
-
-def _indexes(manifest: Manifest) -> set[Digest]:
-    return {child.digest for child in manifest.children if child.media_type in INDEX_TYPES}

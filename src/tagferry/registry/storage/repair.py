@@ -13,6 +13,7 @@ from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker
 from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.manifest_writes import ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.scrub import Scrub
@@ -35,6 +36,7 @@ class Repair:
         integrity: IntegrityChecker,
         blobs: BlobFiles,
         manifests: ManifestFiles,
+        manifest_writes: ManifestWrites,
         incoming: IncomingBlobs,
         free_space: FreeSpace,
         quotas: Quotas,
@@ -45,6 +47,7 @@ class Repair:
         self._integrity = integrity
         self._blobs = blobs
         self._manifests = manifests
+        self._manifest_writes = manifest_writes
         self._incoming = incoming
         self._free_space = free_space
         self._quotas = quotas
@@ -91,12 +94,13 @@ class Repair:
     async def restore_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
         """Restore a manifest whose blobs exist; raises as `restore_blob`."""
 
+        def check() -> None:
+            if not self._manifests.is_expected(repository, manifest.digest):
+                raise NotFound("manifest", manifest.digest)
+
         def write() -> None:
-            with self._lock(repository):
-                if not self._manifests.is_expected(repository, manifest.digest):
-                    raise NotFound("manifest", manifest.digest)
-                self._free_space.require(manifest.size)
-                self._manifests.write(repository, manifest, None, is_restored=True)
+            self._free_space.require(manifest.size)
+            self._manifest_writes.write(repository, manifest, None, check, is_restored=True)
 
         async with self._quotas.reserving(repository, manifest.size):
             await self._threads.run(write)

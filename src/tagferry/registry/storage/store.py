@@ -25,6 +25,7 @@ from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.listings import Listings
+from tagferry.registry.storage.manifest_writes import ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
@@ -66,7 +67,7 @@ class DiskStore:
         self._integrity = IntegrityChecker()
         self._syncing = Syncing()
         self._blobs = BlobFiles(self._layout, self._integrity, self._syncing)
-        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity, self._syncing)
+        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         self._cached = CachedReads(
             self._layout,
             self._integrity,
@@ -77,6 +78,9 @@ class DiskStore:
         self._index = RepositoryIndex(self._layout)
         # Held by threads, not tasks: the thread of a cancelled task continues, and still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
+        self._manifest_writes = ManifestWrites(
+            self._layout, self._blobs, self._manifests, self._integrity, self._syncing, self._lock
+        )
         self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
         self._free_space = FreeSpace(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
@@ -88,6 +92,7 @@ class DiskStore:
             self._integrity,
             self._blobs,
             self._manifests,
+            self._manifest_writes,
             self._incoming,
             self._free_space,
             self.quotas,
@@ -148,13 +153,14 @@ class DiskStore:
         override: bool = True,
         seen: Digest | None = None,
     ) -> None:
+        def check() -> None:
+            existing = None if override or tag is None else self._manifests.describe(repository, tag)
+            if tag is not None and existing is not None and not may_be_replaced(existing.digest, manifest, seen):
+                raise tag_changed(repository, tag)
+
         def write() -> None:
-            with self._lock(repository):
-                existing = None if override or tag is None else self._manifests.describe(repository, tag)
-                if tag is not None and existing is not None and not may_be_replaced(existing.digest, manifest, seen):
-                    raise tag_changed(repository, tag)
-                self._free_space.require(manifest.size)
-                self._manifests.write(repository, manifest, tag)
+            self._free_space.require(manifest.size)
+            self._manifest_writes.write(repository, manifest, tag, check)
 
         async with self.quotas.reserving(repository, manifest.size):
             await self._threads.run(write)

@@ -5,10 +5,11 @@ their journal (docs/decisions/0031).
 """
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from tagferry.registry.storage.files import make_directory, rename_over, sync_directory, sync_file, write_draft
 
@@ -39,43 +40,58 @@ class Syncing:
         for one in syncing:
             one.result()
 
-    def replace(self, files: Sequence[tuple[Path, bytes]], *, temporary: Path) -> None:
-        """Replace the contents of files durably and in order.
-
-        After a crash or a loss of power, a file has its new content only if all files before it have theirs.
+    @contextmanager
+    def drafts(self, contents: Sequence[bytes], *, temporary: Path) -> Iterator[list[Path]]:
+        """Write durable files with these contents; those that are not renamed in the context are removed.
 
         Args:
-            files: each file and its new content; missing directories are created.
-            temporary: a directory of the same file system for the unfinished files; created if missing.
+            contents: the content of each file.
+            temporary: their directory; created if missing.
         """
-        new = {path for path, _ in files if not os.path.lexists(path)}
-        drafts: list[Path] = []
-        placed: list[Path] = []
+        written: list[Path] = []
         try:
-            for _, content in files:
-                drafts.append(write_draft(content, temporary))
-            self.sync(drafts)
-            for draft, (path, _) in zip(drafts, files, strict=True):
-                make_directory(path.parent)
-                rename_over(draft, path)
-                placed.append(path)
-            # One after the other: btrfs makes each directory durable by itself.
-            for directory in dict.fromkeys(path.parent for path in placed):
-                sync_directory(directory)
-        except BaseException:
-            for draft in drafts[len(placed) :]:
+            for content in contents:
+                written.append(write_draft(content, temporary))  # noqa: PERF401  # an error removes those before it
+            self.sync(written)
+            yield written
+        finally:
+            for draft in written:
                 draft.unlink(missing_ok=True)
-            _take_back(placed, new)
-            raise
 
 
-def _take_back(placed: Sequence[Path], new: Set[Path]) -> None:
-    """Remove files that may not be durable, and so must not be relied on later.
+class Placed(NamedTuple):
+    """A durable file that has got its name, which is not durable yet.
 
-    An older file that was replaced cannot be restored; what was placed before it stays, since it may refer to that.
+    Attributes:
+        path: the name.
+        inode: the file's.
+        is_new: whether nothing had the name before.
     """
-    for path in reversed(placed):
-        if path not in new:
-            return
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+
+    path: Path
+    inode: int
+    is_new: bool
+
+    @classmethod
+    def at(cls, path: Path, draft: Path) -> Self:
+        """Rename a file, also over another one."""
+        make_directory(path.parent)
+        placed = cls(path, draft.stat().st_ino, is_new=not os.path.lexists(path))
+        rename_over(draft, path)
+        return placed
+
+    def settle(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        """Make the name durable; if that fails, remove it, since it must not be relied on later.
+
+        What was replaced cannot be restored, and a file that another thread has put in its place stays.
+
+        Args:
+            lock: returns the lock that is held while the name is removed.
+        """
+        try:
+            sync_directory(self.path.parent)
+        except OSError:
+            with lock(), suppress(OSError):
+                if self.is_new and self.path.lstat().st_ino == self.inode:
+                    self.path.unlink()
+            raise

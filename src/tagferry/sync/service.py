@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -12,22 +11,23 @@ from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.estimate import Estimate, Estimates
-from tagferry.copy.preflight import Finding, Verdict
-from tagferry.copy.route import Route
-from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
-from tagferry.names import Namespace, RegionId, Repository, RepositoryRef, Tag
+from tagferry.copy.preflight import Finding
+from tagferry.errors import Expired, Invalid, NotFound, Throttled, TooLarge
+from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_source, authorize_sync, authorize_target
 from tagferry.sync.coalesce import RequestCoalescer
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.completion import JobWaiter
-from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
-from tagferry.sync.jobs.reasons import describe, waiting_reason
+from tagferry.sync.jobs.reasons import waiting_reason
 from tagferry.sync.jobs.routes import route_of
-from tagferry.sync.jobs.searches import ReferrerSearches, Target
+from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
+from tagferry.sync.preflight import Preflight, new_job, require_repository, require_source
+from tagferry.sync.retry import requests_to_retry
 
 PREFLIGHT_SECONDS = 5.0
 """Seconds for the preflight check of a request; its jobs check the tags that are left."""
@@ -83,7 +83,7 @@ class SyncService:
         self._engine = engine
         self._worker = worker
         self._waiter = waiter
-        self._searches = searches
+        self._preflight = Preflight(engine, worker, searches)
         self._max_tags_per_request = max_tags_per_request
         self._max_concurrent_requests_per_user = max_concurrent_requests_per_user
         self._seconds = seconds
@@ -124,7 +124,7 @@ class SyncService:
         )
         found = [one for one in estimates.values() if isinstance(one, Estimate)]
         if not any(one.source is not None for one in found):
-            await _require_source(route)
+            await require_source(route)
         return estimates
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
@@ -220,7 +220,7 @@ class SyncService:
         found = await self._selected(caller, selection, [*ended, JobStatus.WAITING])
         failed = [job for job in found if job.status is not JobStatus.WAITING]
         postponed = [job for job in found if job.next_attempt_at is not None]
-        again, sooner = (_by_target(caller, selection, request_id, jobs) for jobs in (failed, postponed))
+        again, sooner = (requests_to_retry(caller, selection, request_id, jobs) for jobs in (failed, postponed))
         for request in (*again, *sooner):
             await self._authorize(request)
         await self._jobs.retry_now([job.id for job in postponed])
@@ -311,16 +311,12 @@ class SyncService:
             route = route_of(self._regions, request)
             # While another job copies to a tag, its current target is no evidence of its later state.
             free = [tag for tag in wanted if tag not in open_jobs]
-            findings, searched_again = await self._preflight(request, route, free, until)
-            await self._require_repository(route, findings, until)
-            new_jobs = [_new_job(tag, findings.get(tag)) for tag in wanted]
+            findings, searched_again = await self._preflight.compare(request, route, free, until)
+            await require_repository(route, findings, until)
+            new_jobs = [new_job(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
                 # Repeated searches are recorded, so that the rule knows their result.
-                new_jobs = [
-                    new_job
-                    for new_job in new_jobs
-                    if new_job.status is not JobStatus.SUCCESS or new_job.tag in searched_again
-                ]
+                new_jobs = [one for one in new_jobs if one.status is not JobStatus.SUCCESS or one.tag in searched_again]
             found = [one.tag for one in new_jobs if not one.status.has_ended and one.tag in findings]
             async with self._worker.claiming() as claim:
                 # No other request takes these slots meanwhile: a plan without one would be read in vain.
@@ -338,94 +334,6 @@ class SyncService:
         finally:
             self._starting[user] -= 1
         return handles
-
-    async def _preflight(
-        self, request: SyncRequest, route: Route, tags: Sequence[Tag], until: float
-    ) -> tuple[Mapping[Tag, Finding | TagferryError], Collection[Tag]]:
-        """Compare the tags at source and target within a time limit; the jobs check the tags that are left.
-
-        Returns:
-            The findings, and the tags that were searched again because an earlier search was unfinished.
-        """
-        if not self._worker.is_responsive(request.source_region, request.target_region):
-            return {}, ()
-        source = RepositoryRef(request.source_region, request.namespace, request.repository)
-        target = Target(request.target_region, request.target_namespace)
-        findings = await self._engine.compare_all(route, tags, override=request.override, until=until)
-        found = [finding for finding in findings.values() if isinstance(finding, Finding)]
-        if found and len(found) == len(findings):
-            self._worker.record_success(request.source_region, request.target_region)
-        up_to_date = [finding.tag for finding in found if finding.verdict is Verdict.UP_TO_DATE]
-        unfinished = sorted(await self._searches.unfinished(source, target, up_to_date))
-        again = await self._engine.compare_all(route, unfinished, override=request.override, thorough=True, until=until)
-        return {**findings, **again}, unfinished
-
-    async def _require_repository(
-        self, route: Route, findings: Mapping[Tag, Finding | TagferryError], until: float
-    ) -> None:
-        """Raise NotFound if the source repository does not exist; queries the registry only if all tags are missing."""
-        found = [finding for finding in findings.values() if isinstance(finding, Finding)]
-        if found and all(finding.source is None for finding in found):
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await _require_source(route)
-
-
-async def _require_source(route: Route) -> None:
-    """Raise NotFound if the source reports that the repository does not exist."""
-    try:
-        async for _ in route.source.list_tags(route.source_repository):
-            break
-    except NotFound:
-        raise
-    except TagferryError:
-        # Other errors are no evidence that the repository is missing; the job of each tag finds out.
-        return
-
-
-def _new_job(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
-    """Return the initial record of a tag's job: ended if there is nothing to do, else waiting."""
-    if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
-        return NewJob(tag)
-    status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
-    return NewJob(
-        tag,
-        status,
-        reason,
-        digest=finding.target,
-        rewritten=finding.rewritten,
-        search_error=finding.gaps.unfinished if status is JobStatus.SUCCESS else None,
-    )
-
-
-def _by_target(
-    caller: Caller, selection: JobSelection, request_id: str, jobs: Sequence[SyncJob]
-) -> dict[SyncRequest, list[SyncJob]]:
-    """Group jobs into the requests that would repeat them: one for each target, override and rule.
-
-    All jobs of a tag are retried by one request. It keeps the rule that started one of them: the rules at the target
-    need it to know which organizations the content has passed through.
-    """
-    ways = {job.id: (job.target_region, job.target_namespace, job.override) for job in jobs}
-    rules = {(ways[job.id], job.tag): job.rule_id for job in jobs if job.rule_id is not None}
-    groups: dict[tuple[tuple[RegionId, Namespace, bool], int | None], list[SyncJob]] = {}
-    for job in jobs:
-        groups.setdefault((ways[job.id], rules.get((ways[job.id], job.tag))), []).append(job)
-    return {
-        SyncRequest(
-            id=request_id,
-            caller=caller,
-            source_region=selection.region,
-            namespace=selection.namespace,
-            repository=selection.repository,
-            tags=tuple(dict.fromkeys(job.tag for job in group)),
-            target_region=target_region,
-            target_namespace=target_namespace,
-            override=override,
-            rule_id=rule_id,
-        ): group
-        for ((target_region, target_namespace, override), rule_id), group in groups.items()
-    }
 
 
 def _handle(job: SyncJob) -> JobHandle:

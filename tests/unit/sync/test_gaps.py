@@ -141,7 +141,8 @@ async def test_a_job_fails_if_signatures_are_required_and_cannot_be_searched_for
     script.always("GET", API, answer)
     assert world.process is not None
     engine = CopyEngine(referrers="required")
-    world.process.worker._runner._engine = world.process.service._engine = engine
+    service = world.process.service
+    world.process.worker._runner._engine = service._engine = service._preflight._engine = engine
 
     job = await synced(world)
 

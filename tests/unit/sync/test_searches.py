@@ -62,7 +62,8 @@ async def test_who_asks_again_after_an_unfinished_search_gets_what_it_missed_in_
 async def test_who_requires_signatures_later_is_not_told_that_all_is_in_place(half_signed: World):
     assert half_signed.process is not None
     required = CopyEngine(referrers="required")
-    half_signed.process.worker._runner._engine = half_signed.process.service._engine = required
+    service = half_signed.process.service
+    half_signed.process.worker._runner._engine = service._engine = service._preflight._engine = required
 
     assert await half_signed.sync(V1) == [V1]
 

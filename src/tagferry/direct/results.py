@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tagferry.errors import Conflict, Denied, Refused, TagferryError, Unauthenticated, Unavailable
+from tagferry.errors import Conflict, Refused, StorageUnavailable, TagferryError, Unavailable
 from tagferry.names import Digest
 
 Status = Literal["copied", "up_to_date", "existed", "failed", "to_copy"]
@@ -60,9 +60,10 @@ class CopyResult:
             return OK
         if self.status == "existed" or isinstance(self.error, Conflict):
             return EXISTED
-        if isinstance(self.error, Refused | Denied | Unauthenticated):
+        if isinstance(self.error, Refused):
             return DENIED
-        return UNREACHABLE if isinstance(self.error, Unavailable) else FAILED
+        is_registry = isinstance(self.error, Unavailable) and not isinstance(self.error, StorageUnavailable)
+        return UNREACHABLE if is_registry else FAILED
 
     def to_json(self) -> dict[str, Any]:
         """Return the record for `--json`."""

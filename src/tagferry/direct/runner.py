@@ -23,7 +23,8 @@ from tagferry.direct.references import LATEST, ImageReference, LayoutReference, 
 from tagferry.direct.results import CopyResult, Status
 from tagferry.direct.stores import Stores
 from tagferry.direct.tasks import CopyTask
-from tagferry.errors import Invalid, InvalidName, NotFound, TagferryError, detached
+from tagferry.errors import Invalid, InvalidName, NotFound, TagferryError, Untrusted, detached
+from tagferry.http.faults import NO_TLS
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
 
@@ -297,9 +298,17 @@ def _result(
 
 
 def _failed(source: ImageReference | str, target: ImageReference, error: TagferryError) -> CopyResult:
-    return CopyResult(
-        source=str(source), target=str(target), status="failed", reason=error.message, error=detached(error)
-    )
+    reason = f"{error.message}{_hint(error)}"
+    return CopyResult(source=str(source), target=str(target), status="failed", reason=reason, error=detached(error))
+
+
+def _hint(error: TagferryError) -> str:
+    """Return the option that helps after an error of TLS."""
+    if NO_TLS in error.message:
+        return "; for a registry without TLS, add --plain-http HOST"
+    if isinstance(error, Untrusted):
+        return "; trust its authority with --ca-file FILE, or add --insecure HOST"
+    return ""
 
 
 def _named(source: ImageReference, reference: Reference) -> str:

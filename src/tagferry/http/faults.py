@@ -28,9 +28,11 @@ _VERIFICATION = {
     64: "certificate is for another IP address",
 }
 _CLIENT_CERTIFICATE = "the server requires a client certificate; set client_certificate and client_key"
+NO_TLS = "the server does not speak TLS"
+"""The reason for a server without TLS, as errors quote it."""
 _TLS = {
-    "WRONG_VERSION_NUMBER": "the server does not speak TLS",
-    "HTTP_REQUEST": "the server does not speak TLS",
+    "WRONG_VERSION_NUMBER": NO_TLS,
+    "HTTP_REQUEST": NO_TLS,
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the TLS handshake; it may require a client certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the server refused the client certificate",

@@ -9,10 +9,19 @@ from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import format_size, parse_rate
 from tagferry.direct.stores import RegistryAccess, Stores
 from tagferry.direct.tasks import CopyTask, TagSelection
-from tagferry.errors import Conflict, Invalid, NotFound, Refused, TagferryError, Unavailable, Untrusted
+from tagferry.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    Refused,
+    StorageUnavailable,
+    TagferryError,
+    Unavailable,
+    Untrusted,
+)
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
-from tagferry.oci.model import OCI_INDEX
+from tagferry.oci.model import OCI_INDEX, Descriptor
 from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.patterns import Pattern
 from tests.support.images import artifact, image, index, push
@@ -236,6 +245,26 @@ async def test_a_failing_image_does_not_stop_the_others(stores: MemoryStores):
     assert exit_code(results) == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "option"),
+    [
+        (Unavailable("cannot connect to https://a.example: the server does not speak TLS"), "--plain-http HOST"),
+        (Untrusted("cannot connect to https://a.example: certificate has expired"), "--insecure HOST"),
+    ],
+)
+async def test_an_error_of_tls_names_the_option_that_helps(stores: MemoryStores, error: TagferryError, option: str):
+    class Failing(MemoryStore):
+        async def head_manifest(self, *_arguments: object, **_terms: object) -> Descriptor | None:
+            raise error
+
+    stores.hosts["b.example"] = Failing("b.example")
+
+    (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app"))
+
+    assert result.reason.startswith(error.message)
+    assert result.reason.endswith(option)
+
+
 def result_of(error: TagferryError | None) -> CopyResult:
     return CopyResult(source="a", target="b", status="failed" if error else "copied", error=error)
 
@@ -250,6 +279,7 @@ def result_of(error: TagferryError | None) -> CopyResult:
         ([Unavailable("x")], 6),
         ([Untrusted("x"), Unavailable("y"), None], 6),
         ([Refused("x")], 7),
+        ([StorageUnavailable("the disk is full")], 3),
         ([Refused("x"), Unavailable("y")], 3),
     ],
 )

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, Row, and_, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -81,9 +82,8 @@ class Repositories:
         here = RepositoryRow.region == region
         if namespaces is not None:
             here &= RepositoryRow.namespace.in_(namespaces)
-        async with self._database.read() as session:
-            rows = await session.scalars(select(RepositoryRow).where(here))
-            return sorted((_record(row) for row in rows), key=lambda record: record.name)
+        rows = await self._database.rows(select(*RepositoryRow.__table__.columns).where(here), {})
+        return sorted((_record(row) for row in rows), key=lambda record: record.name)
 
     async def create(
         self, caller: Caller, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata
@@ -193,7 +193,7 @@ def _at(region: RegionId, name: RepositoryName) -> ColumnElement[bool]:
     )
 
 
-def _record(row: RepositoryRow) -> RepositoryRecord:
+def _record(row: RepositoryRow | Row[*tuple[Any, ...]]) -> RepositoryRecord:
     return RepositoryRecord(
         id=row.id,
         region=RegionId(row.region),

@@ -73,6 +73,7 @@ class BoundedReader:
         self._failures: list[TagferryError] = []
         self._has_succeeded = False
         self._is_cut = False
+        self._has_unread_config = False
 
     @property
     def scope(self) -> int:
@@ -80,9 +81,9 @@ class BoundedReader:
         return self._reading.number
 
     @property
-    def is_cut(self) -> bool:
-        """True if a limit was reached, so that something is missing."""
-        return self._is_cut
+    def is_complete(self) -> bool:
+        """True if no limit was reached, and every config was read."""
+        return not (self._is_cut or self._has_unread_config)
 
     @asynccontextmanager
     async def reading_ahead(self, name: RepositoryName, digests: Sequence[Digest]) -> AsyncIterator[bool]:
@@ -251,6 +252,7 @@ class BoundedReader:
                 async with self.store.read_blob(name, config) as chunks:
                     raw = b"".join([chunk async for chunk in chunks])
         except (TagferryError, OSError):
+            self._has_unread_config = True
             return None
         built = await asyncio.to_thread(date_in, raw) if len(raw) > bounds.PARSED_AT_ONCE_BYTES else date_in(raw)
         memory.keep_date(config.digest, built)

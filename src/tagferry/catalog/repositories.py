@@ -51,12 +51,15 @@ async def list_repositories(store: ImageStore, namespaces: Collection[Namespace]
     Raises:
         Unsupported: the store does not list its repositories.
     """
-    if namespaces is None:
-        return [name async for name in store.list_repositories() if "/" in name]
-    prefixes = tuple(f"{namespace}/" for namespace in namespaces)
-    if not prefixes:
+    if namespaces is not None and not namespaces:
         return []
-    return [name async for name in store.list_repositories() if name.startswith(prefixes)]
+    prefixes = None if namespaces is None else tuple(f"{namespace}/" for namespace in namespaces)
+    listings = listings_of(store)
+    if listings is not None:
+        names = await listings.repositories()
+    else:
+        names = [name async for name in store.list_repositories()]
+    return [name for name in names if ("/" in name if prefixes is None else name.startswith(prefixes))]
 
 
 async def repositories_with_tags(store: ImageStore, names: Sequence[RepositoryName]) -> set[RepositoryName]:
@@ -143,7 +146,7 @@ async def _describe(
         updated=max(updates, default=None),
     )
     is_whole = len(details) == len(records) and all(detail.image is not None for detail in details)
-    if state is not None and is_whole and not reader.is_cut:
+    if state is not None and is_whole and reader.is_complete:
         _remember(reader, name, state, described)
     return described
 

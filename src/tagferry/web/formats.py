@@ -21,6 +21,7 @@ def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetim
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=20_000)
 def number(*names: str) -> int:
     """Return a stable positive id of 31 bits for a resource that has only names."""
     return int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:4], "big") >> 1

@@ -81,10 +81,9 @@ class Layout:
         """Return the same path as text."""
         return f"{self.root}/repositories/{repository}/_manifests/{digest.algorithm}/{digest.encoded}"
 
-    def content_directories(self, repository: RepositoryName) -> list[str]:
-        """Return the directories of a repository's manifests and blobs, which need not exist."""
-        directory = f"{self.root}/repositories/{repository}"
-        return [f"{directory}/{kind}/{algorithm}" for kind in ("_manifests", "_blobs") for algorithm in ALGORITHMS]
+    def manifest_directories(self, repository: RepositoryName) -> list[str]:
+        """Return the directories of a repository's manifests as text; they need not exist."""
+        return [f"{self.root}/repositories/{repository}/_manifests/{algorithm}" for algorithm in ALGORITHMS]
 
     def tags(self, repository: RepositoryName) -> Path:
         """Return the directory of a repository's tags."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Collection, Container, Sequence
 from typing import TypeVar
 
+from tagferry.concurrency import LatestResult
 from tagferry.errors import NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import TagRecord
@@ -13,6 +14,7 @@ from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
+from tagferry.registry.storage.repository_index import RepositoryIndex
 from tagferry.registry.storage.tag_records import ContentState, ListedTags
 from tagferry.registry.storage.threads import DiskThreads
 
@@ -28,6 +30,7 @@ class Listings:
         manifests: ManifestFiles,
         blobs: BlobFiles,
         integrity: IntegrityChecker,
+        index: RepositoryIndex,
         threads: DiskThreads,
     ) -> None:
         self._layout = layout
@@ -35,6 +38,11 @@ class Listings:
         self._blobs = blobs
         self._integrity = integrity
         self._threads = threads
+        self._repositories = LatestResult(lambda: threads.run(index.names))
+
+    async def repositories(self) -> Sequence[RepositoryName]:
+        """Return the repositories that hold something, in lexical order, a list that must not be changed."""
+        return await self._repositories.result()
 
     async def tags(self, repository: RepositoryName) -> ListedTags:
         """Return the tags of a repository; raises NotFound."""

@@ -8,7 +8,6 @@ from threading import Lock
 from typing import Self
 
 from tagferry import bounds
-from tagferry.concurrency import LatestResult
 from tagferry.errors import Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
@@ -99,8 +98,9 @@ class DiskStore:
             self._lock,
         )
         self._reads = BlobReads(self._blobs, self._integrity, self._cached, self._threads)
-        self.listings = Listings(self._layout, self._manifests, self._blobs, self._integrity, self._threads)
-        self._repositories = LatestResult(lambda: self._threads.run(self._index.names))
+        self.listings = Listings(
+            self._layout, self._manifests, self._blobs, self._integrity, self._index, self._threads
+        )
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # Reads from a read-only disk do not need these directories.
             with ignoring_read_only():
@@ -241,7 +241,7 @@ class DiskStore:
         return await self._threads.run(self._manifests.tags, repository, only)
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
-        for repository in await self._repositories.result():
+        for repository in await self.listings.repositories():
             yield repository
 
     async def list_referrers(

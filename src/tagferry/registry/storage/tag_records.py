@@ -146,8 +146,8 @@ class TagRecords:
             newest = max(newest, found.st_ctime_ns, found.st_mtime_ns)
             # A sum, because the order of entries is arbitrary.
             fingerprint += hash((name, _stamp(found)))
-        for directory in self._layout.content_directories(repository):
-            # Content that was stored or deleted changes its directory.
+        for directory in self._layout.manifest_directories(repository):
+            # A manifest that was stored or deleted changes its directory.
             status = _status(directory)
             if status is not None:
                 newest = max(newest, status.st_ctime_ns)

@@ -15,7 +15,7 @@ from tagferry.web.json_response import ModelResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.organizations import organization_limit
-from tagferry.web.swr.repository_views import list_readable, views
+from tagferry.web.swr.repository_views import described_names, list_readable
 
 router = APIRouter(tags=["overview"])
 _OWN = 100
@@ -113,14 +113,14 @@ async def overview(context: RequestContext) -> Overview:
     """
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
-    shown = await views(context, entries)
+    described = await described_names(context, entries.names)
     return Overview(
         domain_id=context.caller.domain_id,
         domain_name=context.caller.domain_name,
-        namspace_num=len({*readable.organizations, *(entry.name.partition("/")[0] for entry in entries)}),
+        namspace_num=len({*readable.organizations, *(name.partition("/")[0] for name in entries.names)}),
         repo_num=len(entries),
-        image_num=sum(len(one.details.tags) for one in shown),
-        store_space=sum(one.details.size for one in shown),
+        image_num=sum(len(one.tags) for one in described),
+        store_space=sum(one.size for one in described),
     )
 
 

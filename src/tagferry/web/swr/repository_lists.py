@@ -9,11 +9,12 @@ from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
 from tagferry.errors import Invalid
+from tagferry.names import RepositoryName
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
-from tagferry.web.swr.repository_views import Entry, View, list_readable, views
+from tagferry.web.swr.repository_views import Entries, View, list_readable, views
 
 router = APIRouter(tags=["repositories"])
 
@@ -139,7 +140,7 @@ async def list_from_marker(
 async def page_of(
     context: SwrContext,
     parameters: Mapping[str, str | None],
-    find: Callable[[], Awaitable[list[Entry]]],
+    find: Callable[[], Awaitable[Entries]],
     *,
     orders: Mapping[str, Order] = ORDERS,
 ) -> list[RepositoryItem]:
@@ -163,56 +164,57 @@ async def page_of(
 
 
 async def page_behind_marker(
-    context: SwrContext, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
+    context: SwrContext, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[Entries]]
 ) -> RepositoryPage:
     """Return the page of a list selected by `limit` and `marker`, in the order of ids; like `page_of`."""
     size = Page.parse({"limit": parameters.get("limit")}).limit
     after = parse_number(parameters, "marker", default=-1)
     entries = await find()
-    following = sorted((found, one.name, one) for one in entries if (found := _id(context, one)) > after)
+    following = sorted((found, name) for name in entries.names if (found := _id(context, name)) > after)
     # Two names may have the same id. A page never ends between them, since the marker could not distinguish them.
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
-    shown = await views(context, [one for _, _, one in following[:end]])
+    shown = await views(context, entries.select(name for _, name in following[:end]))
     return RepositoryPage(
         repos=[_marked(context, one) for one in shown],
         next_marker=following[end - 1][0] if end < len(following) else None,
     )
 
 
-async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -> list[Entry]:
+async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -> Entries:
     namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
     if category:
         check_category(category)
     is_public = parse_flag(parameters, "is_public")
     readable = await context.services.access.readable(context.caller, context.region.id)
-    return [
+    entries = await list_readable(context, readable, namespace=namespace, part=part)
+    if not category and is_public is None:
+        return entries
+    return Entries.of(
         entry
-        for entry in await list_readable(context, readable, namespace=namespace)
-        if (not part or part in entry.name.partition("/")[2])
-        and (not category or category == entry.category)
-        and is_public in (None, entry.is_public)
-    ]
+        for entry in entries
+        if (not category or category == entry.category) and is_public in (None, entry.is_public)
+    )
 
 
-async def _page(context: SwrContext, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
+async def _page(context: SwrContext, entries: Entries, page: Page, *, order: Order, descending: bool) -> list[View]:
     """Return the views of a page. Ordered by name, only the page's repositories are read, otherwise all."""
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:
-        ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
-        return await views(context, ordered[chosen])
+        names = entries.names[::-1] if descending else entries.names
+        return await views(context, entries.select(names[chosen]))
     every = await views(context, entries)
     return sorted(every, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 
-def _id(context: SwrContext, entry: Entry) -> int:
-    return number(context.region.id, entry.name)
+def _id(context: SwrContext, name: RepositoryName) -> int:
+    return number(context.region.id, name)
 
 
 def _marked(context: SwrContext, one: View) -> MarkedRepositoryItem:
     namespace = one.entry.name.partition("/")[0]
-    return MarkedRepositoryItem.of(context, one, id=_id(context, one.entry), namespace_name=namespace)
+    return MarkedRepositoryItem.of(context, one, id=_id(context, one.entry.name), namespace_name=namespace)
 
 
 def _listed(context: SwrContext, one: View, *, total: int) -> RepositoryItem:

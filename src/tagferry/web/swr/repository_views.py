@@ -1,9 +1,11 @@
 """Views of repositories, which combine their records with the content of their registry."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from typing import Self, overload
 
 from tagferry.accounts.access import ReadableRepositories
 from tagferry.accounts.model import RepositoryRecord
@@ -15,8 +17,6 @@ from tagferry.catalog import (
     list_repositories,
     repositories_with_tags,
 )
-from tagferry.catalog.contents import BoundedReader
-from tagferry.catalog.repositories import Unreadable
 from tagferry.errors import NotFound
 from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName, Tag
@@ -79,13 +79,55 @@ class View:
         return max(filter(None, (said, self.details.updated)), default=None)
 
 
+class Entries(Sequence[Entry]):
+    """The repositories of a list, by name. An entry is made only for a repository that is looked at.
+
+    Attributes:
+        names: the repositories in lexical order.
+    """
+
+    def __init__(self, names: Sequence[RepositoryName], make: Callable[[RepositoryName], Entry]) -> None:
+        self.names = names
+        self._make = make
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """Return a list of these."""
+        by_name = {entry.name: entry for entry in entries}
+        return cls(sorted(by_name), by_name.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return self.select(self.names[index])
+        return self._make(self.names[index])
+
+    def select(self, names: Iterable[RepositoryName]) -> list[Entry]:
+        """Return the entries of some of these repositories."""
+        return [self._make(name) for name in names]
+
+
 async def list_readable(
-    context: SwrContext, readable: ReadableRepositories, *, namespace: str | None = None
-) -> list[Entry]:
+    context: SwrContext, readable: ReadableRepositories, *, namespace: str | None = None, part: str | None = None
+) -> Entries:
     """Return the repositories that the caller can read, of one organization or of all, ordered by name.
 
     A name with neither a record nor a tag is omitted, since some registries keep listing deleted repositories. If many
     names have no record, this is not checked.
+
+    Args:
+        context: the request's context.
+        readable: what the caller can read.
+        namespace: only repositories of this organization.
+        part: only repositories with this in their name.
 
     Raises:
         Unsupported: the region's registry does not list its repositories.
@@ -96,17 +138,35 @@ async def list_readable(
     records = await context.services.repositories.list_in(context.region.id, namespaces)
     by_name = {record.name: record for record in records}
     downloads = await context.services.downloads.in_region(context.region.id, namespaces)
-    listed = {*by_name, *await list_repositories(context.region.store, namespaces)}
-    names = [
-        name for name in sorted(listed) if name in readable and (not namespace or name.partition("/")[0] == namespace)
-    ]
+    names: Sequence[RepositoryName] = await list_repositories(context.region.store, namespaces)
+    if not by_name.keys() <= set(names):
+        names = sorted({*by_name, *names})
+    names = _readable(names, readable, namespace)
+    if part:
+        names = [name for name in names if part in name.partition("/")[2]]
+    unrecorded = [name for name in names if name not in by_name] if by_name else names
+    if vacant := await _vacant(context, unrecorded):
+        names = [name for name in names if name not in vacant]
 
-    vacant = await _vacant(context, [name for name in names if name not in by_name])
-    return [
-        Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
-        for name in names
-        if name not in vacant
-    ]
+    def entry(name: RepositoryName) -> Entry:
+        return Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
+
+    return Entries(names, entry)
+
+
+def _readable(
+    names: Sequence[RepositoryName], readable: ReadableRepositories, namespace: str | None
+) -> list[RepositoryName]:
+    found: list[RepositoryName] = []
+    # Names are sorted, so that those of an organization are next to each other.
+    for organization, group in groupby(names, key=lambda name: name.partition("/")[0]):
+        if namespace and organization != namespace:
+            continue
+        if readable.is_everything or organization in readable.organizations:
+            found += group
+        else:
+            found += [name for name in group if name in readable]
+    return found
 
 
 async def _vacant(context: SwrContext, names: Sequence[RepositoryName]) -> set[RepositoryName]:
@@ -116,25 +176,24 @@ async def _vacant(context: SwrContext, names: Sequence[RepositoryName]) -> set[R
     return set(names) - await repositories_with_tags(context.region.store, names)
 
 
-async def views(context: SwrContext, entries: Sequence[Entry], reader: BoundedReader | None = None) -> list[View]:
-    """Return the views of listed repositories, without images if they are missing or cannot be read.
-
-    Args:
-        context: the request's context.
-        entries: the repositories.
-        reader: bounds what is read for all repositories of a list.
-    """
+async def views(context: SwrContext, entries: Sequence[Entry]) -> list[View]:
+    """Return the views of listed repositories, without images if they are missing or cannot be read."""
     shown = [entry.name for entry in entries if entry.is_shared is not False]
-    described = dict(zip(shown, await describe_repositories(context.region.store, shown, reader), strict=True))
-    return [_view(context, entry, described.get(entry.name)) for entry in entries]
+    described = dict(zip(shown, await described_names(context, shown), strict=True))
+    return [View(entry, described.get(entry.name) or RepositoryDetails(entry.name)) for entry in entries]
 
 
-def _view(context: SwrContext, entry: Entry, found: RepositoryDetails | Unreadable | None) -> View:
-    if isinstance(found, RepositoryDetails):
-        return View(entry, found)
-    if found is not None and not isinstance(found, NotFound):
-        log.warning("list.repository.unreadable", region=context.region.id, repository=entry.name, reason=str(found))
-    return View(entry, RepositoryDetails(entry.name))
+async def described_names(context: SwrContext, names: Sequence[RepositoryName]) -> list[RepositoryDetails]:
+    """Return repositories with their images, or without if they are missing or cannot be read."""
+    found = []
+    for name, one in zip(names, await describe_repositories(context.region.store, names), strict=True):
+        if isinstance(one, RepositoryDetails):
+            found.append(one)
+            continue
+        found.append(RepositoryDetails(name))
+        if not isinstance(one, NotFound):
+            log.warning("list.repository.unreadable", region=context.region.id, repository=name, reason=str(one))
+    return found
 
 
 async def find(context: SwrContext, name: RepositoryName) -> View:

@@ -18,7 +18,7 @@ from tagferry.web.swr.repository_lists import (
     page_behind_marker,
     page_of,
 )
-from tagferry.web.swr.repository_views import Entry
+from tagferry.web.swr.repository_views import Entries, Entry
 
 router = APIRouter(tags=["sharing"])
 _OURS, _THEIRS = "self", "thirdparty"
@@ -132,7 +132,7 @@ class _Wanted:
         )
 
 
-async def _matching(context: SwrContext, wanted: _Wanted) -> list[Entry]:
+async def _matching(context: SwrContext, wanted: _Wanted) -> Entries:
     shares, region = context.services.shares, context.region.id
     found = await (shares.received if wanted.are_theirs else shares.given)(context.caller, region)
     namespaces = {one.name.namespace for one in found}
@@ -149,4 +149,4 @@ async def _matching(context: SwrContext, wanted: _Wanted) -> list[Entry]:
         )
         for one in found
     )
-    return [entry for entry in entries if entry in wanted]
+    return Entries.of(entry for entry in entries if entry in wanted)

@@ -18,8 +18,9 @@ from typing import Any
 
 from bench.client import RegistryClient
 from bench.content import KIB, MIB, many_tags, one_image
+from bench.cost.table import Sample, Table, cpu_seconds
 from bench.cost.works import MANAGEMENT, REGISTRY, SYNCED, TAGS, Asked, Management, Registry, Work
-from bench.measure import middle, run
+from bench.measure import run
 from bench.registries import docker_registry
 from bench.served import ORGANIZATION, Tagferry, served
 from tests.support.processes import exit_on_signals
@@ -32,8 +33,6 @@ _MANY = f"copy {TAGS} tags"
 _SAME = f"copy {TAGS} tags in place"
 _COPIES = (_SAME, _MANY, _LARGE)
 _START = "serve until ready"
-Sample = tuple[float, float]
-"""Seconds of CPU and of wall time."""
 
 
 def _keys(works: Sequence[Work[Any]]) -> list[str]:
@@ -41,40 +40,6 @@ def _keys(works: Sequence[Work[Any]]) -> list[str]:
 
 
 _KEYS = (*_COMMANDS, *_PARSED, _START, *_keys(REGISTRY), *_keys(MANAGEMENT), *_COPIES)
-
-
-class Table:
-    """Measures both in turn, and prints each line as soon as it is known."""
-
-    def __init__(self, pairs: int, only: Sequence[str]) -> None:
-        self._pairs = pairs
-        self._only = only
-        print(f"{'':34}{'CPU before':>12}{'after':>12}{'ratio':>8}{'time ratio':>12}", flush=True)
-
-    def wants(self, *keys: str) -> bool:
-        """Return whether one of these workloads is selected."""
-        return not self._only or any(part in key for part in self._only for key in keys)
-
-    def measure(
-        self, keys: Sequence[str], before: Callable[[], list[Sample]], after: Callable[[], list[Sample]]
-    ) -> None:
-        """Take samples of both in turn; each has one for every key."""
-        if not self.wants(*keys):
-            return
-        before(), after()
-        pairs = []
-        for turn in range(self._pairs):
-            # The second one may find warm caches, so the order alternates.
-            first, second = (before, after) if turn % 2 == 0 else (after, before)
-            samples = {first: first(), second: second()}
-            pairs.append((samples[before], samples[after]))
-        for place, key in enumerate(keys):
-            earlier = [one[place] for one, _ in pairs]
-            later = [one[place] for _, one in pairs]
-            cpu = middle([new[0] / old[0] for old, new in zip(earlier, later, strict=True)])
-            wall = middle([new[1] / old[1] for old, new in zip(earlier, later, strict=True)])
-            figures = [_shown(middle([one[0] for one in samples])) for samples in (earlier, later)]
-            print(f"{key:34}{figures[0]:>12}{figures[1]:>12}{cpu:8.3f}{wall:12.3f}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +78,7 @@ def _programs(table: Table, folder: Path, other: str) -> None:
     def start(python: str) -> list[Sample]:
         begun = time.perf_counter()
         with served(folder / "start", python=python) as server:
-            return [(_cpu(server.process_id), time.perf_counter() - begun)]
+            return [(cpu_seconds(server.process_id), time.perf_counter() - begun)]
 
     _pair(table, [_START], start, other)
 
@@ -174,25 +139,16 @@ def _requests(
 
 
 def _sample(work: Work[Asked], asked: Asked, process_id: int) -> list[Sample]:
-    used, begun = _cpu(process_id), time.perf_counter()
+    used, begun = cpu_seconds(process_id), time.perf_counter()
     for _ in range(work.times):
         work.once(asked)
-    return [((_cpu(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
+    return [((cpu_seconds(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
 
 
 def _parsed(python: str) -> list[Sample]:
     command = [python, "-m", "bench.cost.parsing"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return [(seconds, seconds) for seconds in map(float, answer.stdout.split())]
-
-
-def _cpu(process_id: int) -> float:
-    """Return the CPU seconds of a process by its CPU-time clock, which counts nanoseconds (Linux)."""
-    return time.clock_gettime((~process_id << 3) | 2)
-
-
-def _shown(seconds: float) -> str:
-    return f"{seconds * 1e6:.0f} µs" if seconds < 0.01 else f"{seconds:.3f} s"
 
 
 if __name__ == "__main__":

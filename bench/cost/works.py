@@ -6,14 +6,12 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import count
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlsplit
 
-from bench.cost.exchange import Connection, header
+from bench.cost.exchange import Connection, Signed, header
 from bench.served import ORGANIZATION, TARGET_REGION, Tagferry
-from tagferry import signing
 
 Asked = TypeVar("Asked")
 
@@ -133,9 +131,7 @@ class Management:
     """The management API of a server with remote registries, where everything is up to date."""
 
     def __init__(self, server: Tagferry) -> None:
-        self._server = server
-        self._connection = Connection(server.address)
-        self._serial = count()
+        self._ask = Signed(server).ask
         self._path = f"/v2/manage/namespaces/{ORGANIZATION}/repos/{SYNCED}"
         self.sync(TAGS)
 
@@ -148,19 +144,6 @@ class Management:
         wanted = {"imageTag": [f"v{number}" for number in range(tags)], "override": True}
         target = {"remoteNamespace": ORGANIZATION, "remoteRegionId": TARGET_REGION}
         self._ask("POST", f"{self._path}/sync_images", "", json.dumps(wanted | target).encode())
-
-    def _ask(self, method: str, path: str, query: str, body: bytes = b"") -> None:
-        # Signatures within one second would be the same without the serial number.
-        headers = {
-            "Host": self._server.address,
-            "Content-Type": "application/json",
-            "Prefer": "wait=300",
-            "X-Serial": str(next(self._serial)),
-        }
-        request = signing.Request(method=method, path=path, query=query, headers=list(headers.items()), body=body)
-        headers |= signing.sign(request, self._server.access_key, self._server.secret_key, now=datetime.now(UTC))
-        target = f"{path}?{query}" if query else path
-        self._connection.ask(method, target, headers, body, expect=200)
 
 
 MANAGEMENT: tuple[Work[Management], ...] = (

@@ -16,13 +16,13 @@ from tagferry.cli.lines import write_json
 from tagferry.direct.lists import parse_list
 from tagferry.direct.platforms import parse_platform
 from tagferry.direct.references import parse_image
-from tagferry.direct.results import INTERRUPTED, CopyResult, exit_code
+from tagferry.direct.results import FAILED, INTERRUPTED, CopyResult, exit_code
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import parse_rate
 from tagferry.direct.state import state_directory
 from tagferry.direct.stores import RegistryAccess, Stores
 from tagferry.direct.tasks import CopyList, CopyTask, TagPattern, TagSelection
-from tagferry.errors import Invalid
+from tagferry.errors import Invalid, TagferryError
 
 _SHOW_SECONDS = 0.2
 
@@ -50,6 +50,10 @@ def copy(options: Namespace) -> int:
     except Invalid as error:
         display.error(error.message)
         return USAGE
+    except TagferryError as error:
+        # An archive could not be written.
+        display.error(error.message)
+        return FAILED
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.error("interrupted; repeat the command to continue")
         return INTERRUPTED

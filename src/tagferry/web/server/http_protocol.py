@@ -7,14 +7,10 @@ This is the only module that uses uvicorn, and it relies on undocumented parts o
 import asyncio
 import contextvars
 import math
-import re
-from collections.abc import Callable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
 import httptools
-import structlog
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,42 +22,14 @@ from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
 from tagferry.web.server.file_responses import EXTENSIONS, FileResponses
+from tagferry.web.server.framing import MessageLimits, RefusedMessage, head_too_long
+from tagferry.web.server.lingering import LingeringClose, ResponseTransport
 from tagferry.web.server.progress import Progress, acknowledged_bytes
-from tagferry.web.server.refusals import NOSNIFF, raw_refusal
+from tagferry.web.server.refusals import raw_refusal
 
 log = SparseEvents(__name__)
-_faults = structlog.get_logger(__name__)
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\])(?::[0-9]*)?")
-_VERSIONS = frozenset({"1.0", "1.1"})
 _LINE_BYTES = 4  # the colon, a space, and the end of the line
-
-
-class _Refused(Exception):
-    """A request is refused.
-
-    Attributes:
-        status: the HTTP status of the response.
-        message: the error message of the response.
-        bound: the name of the bound that was reached, if any.
-    """
-
-    def __init__(self, status: int, message: str, bound: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.bound = bound
-
-
-class _ResponseTransport:
-    """The transport that a request writes its response to. The protocol closes the connection."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -84,15 +52,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._answering: RequestResponseCycle | None = None
         self._deadline = math.inf
-        self._refused: _Refused | None = None
-        self._is_dropping = self._is_lingering = False
+        self._refused: RefusedMessage | None = None
+        self._closing = LingeringClose()
         # The state of the message that is being read:
         self._messages = 0
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
-        self._hosts: list[bytes] = []
-        self._codings: list[bytes] = []
-        self._head_bytes = self._unparsed_bytes = 0
-        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
+        self._message = MessageLimits()
         self._sending = Progress(limits.stall_timeout_seconds)
         self._taking = Progress(limits.stall_timeout_seconds)
         self._files: FileResponses | None = None
@@ -101,7 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._response_transport: Any = _ResponseTransport(transport, self._close)
+        self._response_transport: Any = ResponseTransport(transport, self._close)
         self._files = FileResponses.on(transport, self.flow.drain)
         self._slot.close = transport.abort
         self._deadline = self.loop.time() + self._limits.header_timeout_seconds
@@ -125,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_not_taken(now):
             self._count("stall_timeout_seconds", "closed a connection: the client did not read the response")
             self.transport.abort()
-        elif self._is_dropping or self.transport.is_closing():
+        elif self._closing.is_dropping or self.transport.is_closing():
             if now > self._deadline and not self.transport.get_write_buffer_size():
                 self.transport.abort()
         elif self.flow.read_paused:
@@ -135,9 +100,9 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._in_body and not self.cycle.response_complete:
             if self.cycle.waiting_for_100_continue:
                 self._sending.restart()
-            elif self._sending.is_stalled(now, self._body_bytes):
+            elif self._sending.is_stalled(now, self._message.body_bytes):
                 self._refuse(
-                    _Refused(
+                    RefusedMessage(
                         408, "the body arrived too slowly; check the connection and try again", "stall_timeout_seconds"
                     )
                 )
@@ -147,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         if self._in_head:
             self._refuse(
-                _Refused(
+                RefusedMessage(
                     408, "the head of the request was not complete in time; send it at once", "header_timeout_seconds"
                 )
             )
@@ -170,29 +135,30 @@ class BoundedProtocol(HttpToolsProtocol):
     # Requests
 
     def data_received(self, data: bytes) -> None:
-        if self._is_dropping:
-            self._unread_bytes += len(data)
-            if self._unread_bytes > bounds.LINGER_BYTES:
+        if self._closing.is_dropping:
+            if not self._closing.drop(len(data)):
                 self._count("linger_bytes", "closed a connection: the client kept sending after the last response")
                 self.transport.abort()
             return
-        messages, body_bytes = self._messages, self._body_bytes
+        messages, body_bytes = self._messages, self._message.body_bytes
         is_between = not self._in_head and not self._in_body
         try:
             self._feed(data)
             if messages == self._messages:
-                self._check_unparsed(len(data), self._body_bytes - body_bytes)
+                self._check_unparsed(len(data), self._message.body_bytes - body_bytes)
             elif is_between and messages + 1 == self._messages and self._in_head:
                 self._check_unparsed(len(data), 0)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, _Refused) else _Refused(400, "the request is not valid HTTP/1.1"))
-        except _Refused as error:
+            self._refuse(
+                cause if isinstance(cause, RefusedMessage) else RefusedMessage(400, "the request is not valid HTTP/1.1")
+            )
+        except RefusedMessage as error:
             self._refuse(error)
 
     def _feed(self, data: bytes) -> None:
         rest: bytes | memoryview = data
-        while len(rest) and not self._is_dropping:
+        while len(rest) and not self._closing.is_dropping:
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
@@ -223,65 +189,53 @@ class BoundedProtocol(HttpToolsProtocol):
     def _check_unparsed(self, received: int, content: int) -> None:
         """Limit the bytes of a message that the parser has not reported yet."""
         if self._in_head:
-            self._unparsed_bytes += received
-            if self._unparsed_bytes > bounds.HEAD_BYTES:
-                raise _head_too_long(self.url)
+            self._message.add_unparsed_head(received, self.url)
         elif self._in_body:
-            self._framing_bytes += received - content
-            if self._framing_bytes > bounds.FRAMING_BYTES + self._body_bytes // 8:
-                raise _Refused(
-                    400, "the body has too many bytes of chunk sizes, extensions or trailers", "framing_bytes"
-                )
+            self._message.add_framing(received - content)
 
     def on_message_begin(self) -> None:
         if self._is_last:
-            raise _Refused(400, "the previous request asked to close the connection")
+            raise RefusedMessage(400, "the previous request asked to close the connection")
         if len(self.pipeline) >= bounds.PIPELINED_REQUESTS:
-            raise _Refused(503, "too many requests at once on this connection", "pipelined_requests")
+            raise RefusedMessage(503, "too many requests at once on this connection", "pipelined_requests")
         super().on_message_begin()
         self._messages += 1
-        self._hosts, self._codings = [], []
+        self._message = MessageLimits()
         self._in_head = True
-        self._head_bytes = self._unparsed_bytes = 0
-        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
         self._sending.restart()
         self._deadline = self.loop.time() + self._limits.header_timeout_seconds
 
     def on_url(self, url: bytes) -> None:
-        self._head_bytes += len(url)
         super().on_url(url)
-        if self._head_bytes > bounds.HEAD_BYTES:
-            raise _url_too_long()
+        self._message.add_url(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             # The fields of a trailer are dropped, since they are not used and must not be taken for headers.
-            self._trailers += 1
-            if self._trailers > bounds.HEADERS:
-                raise _Refused(431, f"the trailer must have at most {bounds.HEADERS} fields", "headers")
+            self._message.add_trailer()
             return
-        self._head_bytes += len(name) + len(value) + _LINE_BYTES
-        if self._head_bytes > bounds.HEAD_BYTES:
-            raise _head_too_long(b"")
+        message = self._message
+        message.head_bytes += len(name) + len(value) + _LINE_BYTES
+        if message.head_bytes > bounds.HEAD_BYTES:
+            raise head_too_long(b"")
         if len(self.headers) >= bounds.HEADERS:
-            raise _Refused(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
+            raise RefusedMessage(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
         # The same as uvicorn's, without its call, since short requests spend most of their time here.
         name = name.lower()
         if name == b"host":
-            self._hosts.append(value)
+            message.hosts.append(value)
         elif name == b"transfer-encoding":
-            self._codings.append(value)
+            message.codings.append(value)
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        version = self.parser.get_http_version()
-        self._check_head(version)
+        self._message.check_head(self.parser.get_http_version())
         if self.parser.should_upgrade():
             self.scope["method"] = self.parser.get_method().decode("ascii")
             if self.scope["method"] == "CONNECT":
-                raise _Refused(405, "CONNECT is not supported: this server is not a proxy")
+                raise RefusedMessage(405, "CONNECT is not supported: this server is not a proxy")
             self._is_upgrade = True
             return
         if self._files is not None:
@@ -292,38 +246,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = math.inf
         self._is_last = not self.cycle.keep_alive
 
-    def _check_head(self, version: str) -> None:
-        if version not in _VERSIONS:
-            raise _Refused(505, f"HTTP/{version} is not supported; use HTTP/1.1")
-        hosts = self._hosts
-        if len(hosts) > 1 or (not hosts and version == "1.1"):
-            raise _Refused(400, f"the request must have one Host header: got {len(hosts)}")
-        if hosts and not _HOST.fullmatch(hosts[0]):
-            raise _Refused(400, "the Host header must be HOST or HOST:PORT")
-        if self._codings:
-            if version == "1.0":
-                raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding; use Content-Length")
-            if len(self._codings) > 1 or self._codings[0].lower() != b"chunked":
-                raise _Refused(501, "Transfer-Encoding must be chunked")
-
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        self._pieces += 1
-        if self._pieces > bounds.BODY_PIECES + self._body_bytes // 64:
-            raise _Refused(400, "the body has too many small chunks; send larger ones", "body_pieces")
+        self._message.add_content(len(body))
         if self.cycle.response_complete:
-            self._unread_bytes += len(body)
-            if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
-                raise _Refused(413, "the request was answered before the end of its body", "unread_body_bytes")
-            return
-        super().on_body(body)
+            self._message.add_unread(len(body))
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._is_upgrade:
             return
         super().on_message_complete()
         self._in_body = False
-        if self._answering is None and not self._is_dropping:
+        if self._answering is None and not self._closing.is_dropping:
             # The response was complete before the end of the body.
             self._await_request()
 
@@ -345,7 +280,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering = None
         if is_shed:
             self._slot.shed()
-        if self.transport.is_closing() or self._is_lingering:
+        if self.transport.is_closing() or self._closing.has_begun:
             return
         if is_shed and self.pipeline:
             # The pipelined requests would be refused one by one.
@@ -360,7 +295,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answer_refused(self._refused)
         else:
             self.flow.resume_reading()
-            if self._in_body and self.expect_100_continue and self._body_bytes == 0:
+            if self._in_body and self.expect_100_continue and self._message.body_bytes == 0:
                 # The client got no 100 Continue, so what it sends next could be the body or another request.
                 self._linger()
             elif self._in_body:
@@ -381,9 +316,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._slot.idle()
         self._deadline = self.loop.time() + self._limits.keep_alive_timeout_seconds
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: RefusedMessage) -> None:
         """Respond with an error after the responses to earlier requests, and close. Further input is dropped."""
-        self._is_dropping = True
+        self._closing.is_dropping = True
         self._deadline = math.inf
         if refused.bound is not None:
             self._count(refused.bound, "refused a request", message=refused.message)
@@ -412,7 +347,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refused = refused
                 self.flow.resume_reading()
 
-    def _answer_refused(self, refused: _Refused, request_id: str | None = None) -> None:
+    def _answer_refused(self, refused: RefusedMessage, request_id: str | None = None) -> None:
         path = self.url.decode("latin-1") if self._messages else "/"
         more = self.server_state.default_headers
         self.transport.write(raw_refusal(refused.status, refused.message, path, more, request_id=request_id))
@@ -421,83 +356,26 @@ class BoundedProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close the connection after a response, as requested by the client or the application."""
         is_complete = self._answering is not None and self._answering.response_complete
-        if is_complete and (self._in_body or self._in_head or self._is_dropping or self.pipeline):
+        if is_complete and (self._in_body or self._in_head or self._closing.is_dropping or self.pipeline):
             self.pipeline.clear()
             self._linger()
         else:
             self.transport.close()
 
     def _linger(self) -> None:
-        """Close for writing and keep reading for a while, since closing with unread data could lose the response."""
-        self._is_dropping = self._is_lingering = True
-        self._unread_bytes = 0
+        """Close after the last response, once the client has had time to read it."""
         self._deadline = self.loop.time() + bounds.LINGER_SECONDS
         self._slot.idle()
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self._closing.begin(self.transport)
 
     def _count(self, bound: str, event: str, **fields: object) -> None:
         BOUND_REACHED.labels(bound=bound).inc()
         log.warning(event, limit=bound, address=self._slot.address, **fields)
 
 
-class ListenerProtocols:
-    """Creates the protocols of one listener's connections, and keeps what they share.
-
-    Args:
-        app: the application that answers the requests.
-        limits: the limits of each connection.
-    """
-
-    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
-        self._config = Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
-        self._config.load()
-        self._state = ServerState()
-        self._limits = limits
-        self.tick()
-
-    def new(self, slot: Slot) -> BoundedProtocol:
-        """Return the protocol of a new connection."""
-        return BoundedProtocol(self._config, self._state, slot, self._limits)
-
-    @property
-    def is_idle(self) -> bool:
-        """True if no connection is open and no request is being answered."""
-        return not self._state.connections and not self._state.tasks
-
-    def tick(self) -> None:
-        """Renew the `Date` of responses, and enforce deadlines and minimum rates; call this once a second."""
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode()), NOSNIFF]
-        now = asyncio.get_running_loop().time()
-        for protocol in self._open():
-            try:
-                protocol.check(now)
-            except Exception:
-                # The deadlines of the other connections must be enforced nevertheless.
-                _faults.exception("closed a connection: its check failed")
-                protocol.transport.abort()
-
-    def finish(self) -> None:
-        """Close idle connections now, and each other one after the request that it answers."""
-        for protocol in self._open():
-            protocol.shutdown()
-
-    def cancel(self) -> int:
-        """Cancel the requests that are being answered; returns their number."""
-        for task in self._state.tasks:
-            task.cancel()
-        return len(self._state.tasks)
-
-    def _open(self) -> list[BoundedProtocol]:
-        return [protocol for protocol in self._state.connections if isinstance(protocol, BoundedProtocol)]
-
-
-def _url_too_long() -> _Refused:
-    return _Refused(414, f"the URL must be shorter than {bounds.HEAD_BYTES} bytes", "head_bytes")
-
-
-def _head_too_long(url: bytes) -> _Refused:
-    if len(url) > bounds.HEAD_BYTES // 2:
-        return _url_too_long()
-    return _Refused(431, f"the request's head must have at most {bounds.HEAD_BYTES} bytes", "head_bytes")
+def listener_state(app: ASGIApp) -> tuple[Config, ServerState]:
+    """Return uvicorn's configuration and state, which the connections of one listener share."""
+    config = Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config.load()
+    return config, ServerState()

@@ -18,7 +18,7 @@ from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
 from tagferry.web.server.connections import Connections, affordable_connections, raise_descriptor_limit
 from tagferry.web.server.header_case import HeaderCase
-from tagferry.web.server.http_protocol import ListenerProtocols
+from tagferry.web.server.listener_protocols import ListenerProtocols
 from tagferry.web.server.proxies import trust
 
 log = structlog.get_logger(__name__)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from tagferry.web.swr import (
-    attachments,
+    accessories,
     auto_sync,
     job_actions,
     login,
@@ -27,7 +27,7 @@ for part in (
     job_actions,
     auto_sync,
     tags,
-    attachments,
+    accessories,
     permissions,
     sharing,
     retentions,

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import event
 
-from tagferry.accounts.access import AccessControl
+from tagferry.accounts.access import AccessControl, today
 from tagferry.accounts.grants import Grant, Grants
 from tagferry.accounts.model import Permission
 from tagferry.accounts.organizations import Organizations
@@ -14,6 +15,7 @@ from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import OrganizationPermissionRow
+from tagferry.errors import Denied, NotFound, Unauthenticated
 from tagferry.names import Namespace, RepositoryName
 from tests.unit.accounts.conftest import NORTH, PASSWORD
 
@@ -60,3 +62,45 @@ async def test_the_list_of_readable_repositories_follows_every_change(
     await organizations.delete(NORTH, Namespace("team"))
     assert await readable() == ({}, {})
     await other.close()
+
+
+async def test_a_remembered_share_ends_after_its_last_day(
+    either: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    users, organizations, repositories = Users(either, vault), Organizations(either), Repositories(either)
+    owner = await users.create("owner", PASSWORD, domain="owners")
+    carol = await users.create("carol", PASSWORD, domain="acme")
+    await organizations.create(owner, NORTH, Namespace("team"))
+    app = await repositories.create(owner, NORTH, APP, RepositoryMetadata(is_public=False))
+    last_day = today()
+    await Shares(either).create(owner, app.id, "acme", deadline=last_day, description="")
+    access = AccessControl(either)
+    monkeypatch.setattr("tagferry.accounts.access.today", lambda: last_day)
+    assert (await access.require(carol, NORTH, APP, Permission.READ)).is_guest
+
+    monkeypatch.setattr("tagferry.accounts.access.today", lambda: last_day + timedelta(days=1))
+
+    with pytest.raises(Denied):
+        await access.require(carol, NORTH, APP, Permission.READ)
+
+
+async def test_refusals_are_not_remembered_so_that_invented_names_evict_nothing(either: Database, vault: Vault):
+    users, organizations = Users(either, vault), Organizations(either)
+    owner = await users.create("owner", PASSWORD, domain="owners")
+    carol = await users.create("carol", PASSWORD, domain="acme")
+    await organizations.create(owner, NORTH, Namespace("team"))
+    access = AccessControl(either)
+    statements: list[str] = []
+    event.listen(
+        either._engine.sync_engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
+
+    for caller in (carol, None):
+        for _ in range(2):
+            with pytest.raises((Denied, Unauthenticated)):
+                await access.require(caller, NORTH, APP, Permission.READ)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await access.require(carol, NORTH, RepositoryName("unknown/app"), Permission.READ)
+
+    assert len(statements) == 6

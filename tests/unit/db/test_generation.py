@@ -261,6 +261,20 @@ async def test_a_lost_connection_makes_it_unknown_and_is_replaced(
     await database.close()
 
 
+async def test_transactions_do_not_wait_for_each_other_before_they_commit(postgres: Any, postgres_template: str):
+    url = postgres.url(postgres.new_database(like=postgres_template))
+    first, second = Database(url), Database(url)
+    async with first.write() as session:
+        await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+        async with second.write() as other:
+            await asyncio.wait_for(other.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'b')")), 60)
+        before = await current(first)
+
+    assert await current(first) != before
+    await first.close()
+    await second.close()
+
+
 async def test_a_caller_that_comes_after_a_query_was_sent_gets_the_result_of_the_next(
     postgres: Any, monkeypatch: pytest.MonkeyPatch
 ):

@@ -7,8 +7,9 @@ import pytest
 from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Expired, Throttled, Unavailable
 from tagferry.names import Tag
-from tagferry.sync.jobs.model import JobStatus, SyncRequest
+from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.service import SyncService
+from tests.support.deployment import eventually
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, TEAM, V1, V2, V3, World
@@ -287,12 +288,11 @@ async def test_waiting_callers_see_a_shutdown_as_such_and_not_as_failed_tags(
 async def test_the_progress_of_a_long_copy_is_recorded(held: World, service: SyncService):
     started = await service.start(held.request(V1))
     await held.source.being_read.wait()
-    for _ in range(500):
-        (job,) = await held.recorded()
-        if job.bytes_total:
-            break
-        await asyncio.sleep(0.01)
 
+    async def recorded() -> list[SyncJob]:
+        return [job for job in await held.recorded() if job.bytes_total]
+
+    (job,) = await eventually(recorded)
     assert (job.status, job.bytes_done) == (JobStatus.RUNNING, 0)
     assert job.bytes_total == sum(map(len, NEW.blobs.values()))
     held.source.reading.set()

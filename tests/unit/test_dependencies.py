@@ -1,4 +1,4 @@
-"""The packages that pyproject.toml declares are the packages that the sources import."""
+"""pyproject.toml declares the packages that the sources import, and the versions of Python that CI tests with."""
 
 import ast
 import re
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+OWN = {"tagferry", *(folder.name for folder in ROOT.iterdir())}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -28,7 +29,7 @@ def normalized(name: str) -> str:
 def imported(folder: str) -> set[str]:
     """Return the top-level modules that the sources of a folder import, other than those of Python and our own."""
     modules = {name for file in (ROOT / folder).rglob("*.py") for name in imports(ast.parse(file.read_text("utf-8")))}
-    return modules - sys.stdlib_module_names - {"tagferry", "tests"}
+    return modules - sys.stdlib_module_names - OWN
 
 
 def imports(source: ast.Module) -> Iterator[str]:
@@ -59,3 +60,9 @@ def test_every_imported_package_is_declared(folder: str, declared: set[str]):
 
 def test_every_declared_package_is_imported():
     assert RUNTIME - set().union(*(DISTRIBUTIONS.get(module, set()) for module in imported("src"))) == set()
+
+
+def test_the_supported_versions_of_python_are_those_that_ci_tests_with():
+    classifiers = " ".join(PROJECT["project"]["classifiers"])
+    tested = re.findall(r"with Python (\d+\.\d+)", (ROOT / ".ci" / "run").read_text())
+    assert re.findall(r"Python :: (\d+\.\d+)", classifiers) == tested

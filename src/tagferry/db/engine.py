@@ -158,7 +158,9 @@ class Database:
                 async with self._write_gate, self._writes.begin() as connection:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
-                    await connection.run_sync(_upgrade)
+                    # With SQLite, this statement takes the lock. Another process may have upgraded it meanwhile.
+                    if not await connection.run_sync(_is_newest):
+                        await connection.run_sync(_upgrade)
         except DatabaseUnavailable as error:
             raise Unavailable(error.detail) from None
         except SQLAlchemyError as error:

@@ -1,7 +1,7 @@
 """Read blobs: from memory if possible, verified once, and in the event loop's pace."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 
@@ -61,7 +61,7 @@ class BlobReads:
             opened = await self._open(repository, digest)
         with closing(opened):
             if opened.content is not None:
-                yield _slice(opened.content, offset, length)
+                yield _InMemory(opened.content[offset : None if length is None else offset + length])
                 return
             chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
             verifying = None
@@ -99,10 +99,17 @@ class BlobReads:
             await self._threads.run(self._blobs.find, repository, digest, thorough=True)
 
 
-async def _slice(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
-    piece = content[offset : None if length is None else offset + length]
-    if piece:
-        yield piece
+class _InMemory(AsyncIterator[bytes]):
+    """Content as one chunk. A generator that is not read to its end would be closed by a task of its own."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, b""
+        if not content:
+            raise StopAsyncIteration
+        return content
 
 
 def _file_content(chunks: AsyncIterator[bytes], opened: OpenedBlob, offset: int, length: int | None) -> FileContent:

@@ -16,7 +16,7 @@ from tagferry.copy.engine import CopyEngine
 from tagferry.copy.preflight import Verdict
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
-from tagferry.errors import Corrupt, NotFound
+from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_MANIFEST, Descriptor
@@ -486,6 +486,52 @@ async def test_a_large_blob_is_read_once_before_its_ranges_are_sent(
     assert parts == [LARGE[offset:] for offset in range(1, 50)]
     assert await read(again, APP, blob(LARGE), offset=1000) == LARGE[1000:]
     assert len(reads) == 1
+    await again.close()
+
+
+async def test_no_range_of_a_damaged_copy_is_sent_while_an_intact_one_is_verified(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    wanted = blob(LARGE)
+    for name in (APP, OTHER):
+        await store.write_blob(name, wanted, opening(LARGE))
+    copied = tmp_path / "region/repositories" / OTHER / "_blobs/sha256" / wanted.digest.encoded
+    copied.unlink()
+    copied.write_bytes(b"?" + LARGE[1:])
+    again = await restarted(store, tmp_path / "region")
+
+    parts = await asyncio.gather(*(read(again, name, wanted, offset=1) for name in (APP, OTHER)))
+
+    # The damaged copy is replaced by the intact file of the pool.
+    assert parts == [LARGE[1:], LARGE[1:]]
+    assert await read(again, OTHER, wanted) == LARGE
+    await again.close()
+
+
+@pytest.mark.parametrize("changes", [1, 100])
+async def test_a_range_is_sent_only_of_a_file_that_stays_as_it_was_verified(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    wanted = blob(LARGE)
+    await store.write_blob(APP, wanted, opening(LARGE))
+    again = await restarted(store, tmp_path / "region")
+    hashed, reads = integrity._hash, 0
+
+    def changing(*given: Any) -> str | None:
+        nonlocal reads
+        found = hashed(*given)
+        reads += 1
+        if reads <= changes:
+            os.utime(pooled(tmp_path / "region", wanted.digest), ns=(reads, reads))
+        return found
+
+    monkeypatch.setattr(integrity, "_hash", changing)
+    if changes == 1:
+        assert await read(again, APP, wanted, offset=1) == LARGE[1:]
+        assert reads == 2
+    else:
+        with pytest.raises(Unavailable, match="changed while it was verified"):
+            await read(again, APP, wanted, offset=1)
     await again.close()
 
 

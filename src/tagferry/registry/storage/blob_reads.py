@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 
-from tagferry.errors import Corrupt
+from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.registry.storage.blobs import BlobFiles, OpenedBlob
@@ -18,6 +18,8 @@ from tagferry.streams import FileContent
 
 _CONCURRENT_VERIFICATIONS = 4
 """Large blobs that are verified concurrently; the other threads stay available for short operations."""
+_ATTEMPTS = 3
+"""Attempts to open a blob whose file is replaced or changed again after it was verified."""
 
 
 class BlobReads:
@@ -30,7 +32,7 @@ class BlobReads:
         self._integrity = integrity
         self._cached = cached
         self._threads = threads
-        self._verifying: dict[Digest, asyncio.Task[None]] = {}
+        self._verifying: dict[int, asyncio.Task[None]] = {}
         self._verification_slots = asyncio.Semaphore(_CONCURRENT_VERIFICATIONS)
 
     async def size(self, repository: RepositoryName, digest: Digest) -> int | None:
@@ -51,14 +53,13 @@ class BlobReads:
 
         Raises:
             Corrupt: while reading; the blob is damaged, and counts as missing from now on.
+            Unavailable: the blob's file changes again and again, so that no part of it can be sent.
         """
         digest = descriptor.digest
         opened = await self._open(repository, digest)
         is_part = bool(offset) or (length is not None and length < opened.found.st_size)
         if is_part and not opened.is_verified:
-            opened.close()
-            await self._verify(repository, digest)
-            opened = await self._open(repository, digest)
+            opened = await self._verified(opened, repository, digest)
         with closing(opened):
             if opened.content is not None:
                 yield _InMemory(opened.content[offset : None if length is None else offset + length])
@@ -85,12 +86,26 @@ class BlobReads:
             return self._cached.open_blob(repository, digest)
         return await self._threads.open(self._blobs.open, repository, digest)
 
-    async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
-        """Verify a whole blob, once for all concurrent callers, and independently of their cancellation."""
-        task = self._verifying.get(digest)
+    async def _verified(self, opened: OpenedBlob, repository: RepositoryName, digest: Digest) -> OpenedBlob:
+        """Close an unverified blob, verify it, and open it again."""
+        for _ in range(_ATTEMPTS):
+            opened.close()
+            await self._verify(opened.found.st_ino, repository, digest)
+            opened = await self._open(repository, digest)
+            if opened.is_verified:
+                return opened
+        opened.close()
+        raise Unavailable(f'the file of the blob "{digest}" changed while it was verified; try again')
+
+    async def _verify(self, inode: int, repository: RepositoryName, digest: Digest) -> None:
+        """Verify a whole file, once for all concurrent callers, and independently of their cancellation.
+
+        Repositories usually share a blob's file, but not after a restore that copied it for each of them.
+        """
+        task = self._verifying.get(inode)
         if task is None:
-            task = self._verifying[digest] = asyncio.create_task(self._read_whole(repository, digest))
-            task.add_done_callback(lambda _: self._verifying.pop(digest, None))
+            task = self._verifying[inode] = asyncio.create_task(self._read_whole(repository, digest))
+            task.add_done_callback(lambda _: self._verifying.pop(inode, None))
         await asyncio.wait((task,))
         task.result()
 

@@ -4,16 +4,20 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from huaweicloudsdkswr.v2 import DeleteNamespacesRequest
 
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.storage import directory_faults as faults
 from tagferry.registry.storage.layout import Layout
 from tests.support.deployment import NORTH, TEAM, Answer, Deployment, deployed
 from tests.support.images import image, push
+from tests.support.sdk_calls import refused
 
 APP = RepositoryName(f"{TEAM}/app")
 CONTENT = b"one more blob"
@@ -125,6 +129,27 @@ async def test_a_directory_that_vanished_is_made_again(tmp_path: Path, place: st
         answer = await pushed(ferry)
         assert answer.status in (201, 404), answer.content
         assert await readiness(ferry) == (200, "ok")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+async def test_an_organization_whose_directory_cannot_be_read_is_not_deleted_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    scandir = os.scandir
+
+    def fail(path: Any) -> AbstractContextManager[Any]:
+        if str(path).endswith(f"/repositories/{TEAM}"):
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    delete = DeleteNamespacesRequest(namespace=TEAM)
+    async with deployed(tmp_path) as ferry:
+        await push(ferry.store(NORTH), APP, image(), Tag("v1"))
+        with monkeypatch.context() as failing:
+            failing.setattr(os, "scandir", fail)
+            assert (await refused(ferry, "delete_namespaces", delete))[0] == 503
+        status, _, message = await refused(ferry, "delete_namespaces", delete)
+        assert (status, "still has repositories" in message) == (409, True)
 
 
 async def test_what_clients_get_wrong_is_no_fault(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Lists of an embedded registry: nothing unchanged is read again, and nothing that changed is missed."""
 
+import errno
 import os
 import shutil
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from tagferry.catalog import describe_repositories, describe_repository, describ
 from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.pages import FoundTags, TagQuery, find_tags
 from tagferry.errors import NotFound
-from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.registry.storage import repository_index, tag_records
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.store import DiskStore
-from tagferry.registry.storage.threads import DiskThreads
+from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable
 from tests.support.images import SampleImage, image, index, push
 
 APP = RepositoryName("team/app")
@@ -378,6 +379,69 @@ async def test_every_directory_is_looked_at_again_after_a_pause(store: DiskStore
     assert await list_repositories(store, None) == []
     with pytest.raises(NotFound):
         await store.listings.tags(APP)
+
+
+Failing = Callable[[str, int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    """Lets directories whose path ends with a text fail to be read, with an error number."""
+
+    @contextmanager
+    def fail(end: str, number: int) -> Iterator[None]:
+        scandir = os.scandir
+
+        def refused(path: Any) -> AbstractContextManager[Any]:
+            if str(path).endswith(end):
+                raise OSError(number, os.strerror(number), str(path))
+            return scandir(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", refused)
+            yield
+
+    return fail
+
+
+@pytest.mark.parametrize("place", ["/other", "/other/app/_manifests/sha256"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+async def test_a_directory_that_could_not_be_read_is_listed_once_it_can(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch, failing: Failing, number: int, place: str
+):
+    monkeypatch.setattr(repository_index, "_PAUSE", 10**9)
+    await push(store, APP, image(seed="a"), TAGS[0])
+    assert await list_repositories(store, None) == [APP]
+    await push(store, RepositoryName("other/app"), image(seed="b"), TAGS[0])
+
+    with failing(place, number):
+        if number == errno.EMFILE:
+            with pytest.raises(DiskUnavailable, match="too many files open"):
+                await list_repositories(store, None)
+        else:
+            assert await list_repositories(store, None) == [APP]
+
+    assert await list_repositories(store, None) == ["other/app", APP]
+
+
+@pytest.mark.parametrize("place", ["/team", "/team/app/deep"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+async def test_an_organization_that_cannot_be_read_is_not_empty(
+    store: DiskStore, failing: Failing, number: int, place: str
+):
+    deep = RepositoryName("team/app/deep/er")
+    await push(store, deep, image(seed="a"), TAGS[0])
+    organization = Namespace("team")
+
+    with failing(place, number):
+        with pytest.raises(DiskUnavailable):
+            await store.repositories_in(organization)
+        with pytest.raises(DiskUnavailable):
+            await store.clear_organization(organization)
+
+    assert await store.repositories_in(organization) == [deep]
+    assert await store.clear_organization(organization) == [deep]
+    assert await store.repositories_in(Namespace("absent")) == []
 
 
 async def test_the_memory_for_tags_is_bounded(store: DiskStore, counts: Counts, monkeypatch: pytest.MonkeyPatch):

@@ -71,9 +71,12 @@ class GarbageCollector:
 
         Returns:
             The repositories that have tags, which are kept, and the uploads that were deleted.
+
+        Raises:
+            OSError: a directory cannot be read, so it may hold images.
         """
         held, ended = [], []
-        for repository in self._layout.names(namespace):
+        for repository in self._layout.names(namespace, strict=True):
             with self._lock(repository):
                 if self._layout.has_tags(repository):
                     held.append(repository)

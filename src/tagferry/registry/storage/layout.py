@@ -171,17 +171,20 @@ class Layout:
             (self.tag_file(repository, tag) for tag in map(tag_of, file_names(self.tags(repository))) if tag), None
         )
 
-    def names(self, below: str = "") -> list[RepositoryName]:
+    def names(self, below: str = "", *, strict: bool = False) -> list[RepositoryName]:
         """Return the names of all directories of repositories in lexical order, including empty ones.
 
         Args:
             below: the first part of the names; any by default.
+            strict: whether to raise the error of a directory that cannot be read, instead of leaving it out.
         """
         found = []
-        for folder, directories, _ in os.walk(self.repositories / below, onerror=log_unreadable):
+        on_error = _raise_unreadable if strict else log_unreadable
+        for folder, directories, _ in os.walk(self.repositories / below, onerror=on_error):
+            relative = Path(folder).relative_to(self.repositories)
             if any(name.startswith("_") for name in directories):
-                found.append(Path(folder).relative_to(self.repositories).as_posix())
-            directories[:] = [name for name in directories if not name.startswith("_")]
+                found.append(relative.as_posix())
+            directories[:] = [name for name in directories if parse_repository((relative / name).as_posix())]
         return sorted(name for text in found if (name := parse_repository(text)))
 
 
@@ -228,6 +231,11 @@ def log_unreadable(error: OSError) -> None:
     """Log that a directory cannot be read, unless it does not exist."""
     if not isinstance(error, FileNotFoundError):
         _log.warning("failed to read a directory", path=printable(str(error.filename)), error=error.strerror)
+
+
+def _raise_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def parse_repository(text: str) -> RepositoryName | None:

@@ -3,7 +3,7 @@
 A repository is created or deleted by this process under its lock, which records it here, or by hand. Then the directory
 above it changes, which is looked at each time. All other directories are looked at again after a pause, so what happens
 by hand inside of a single repository's directory is noticed a little later: one below it, or the removal of its files
-alone.
+alone. A directory that cannot be read is left out, and looked at again each time.
 
 All methods block, except `record`; they run in the disk's threads.
 """
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tagferry import bounds
 from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName
+from tagferry.registry.storage.files import concerns_file
 from tagferry.registry.storage.layout import Layout, log_unreadable, parse_repository
 from tagferry.registry.storage.tag_records import SETTLED_NANOSECONDS
 
@@ -41,7 +42,7 @@ class _Directory:
     """A remembered directory.
 
     Attributes:
-        stamp: None if it changed too recently.
+        stamp: None if it changed too recently, or cannot be read.
         below: the names of the directories in it that may contain repositories.
         name: the repository that it is, if any.
         witness: a file that proves that the repository exists.
@@ -76,32 +77,42 @@ class RepositoryIndex:
                 name = name.rpartition("/")[0]
 
     def names(self) -> Sequence[RepositoryName]:
-        """Return the repositories that hold something, in lexical order, a list that must not be changed."""
+        """Return the repositories that hold something, in lexical order, a list that must not be changed.
+
+        Raises:
+            OSError: no file descriptors or memory are left, so nothing can be said about a directory.
+        """
         with self._walking:
             with self._recording:
                 recorded, self._recorded = self._recorded, set()
-            began = time.monotonic()
-            if began >= self._due or len(recorded) >= _RECORDED:
-                self._walk(None)
-                ended = time.monotonic()
-                self._due = ended + _PAUSE * (ended - began)
-            elif changed := recorded.union(self._changed()):
-                self._walk(changed)
+            try:
+                self._update(recorded)
+            except OSError:
+                with self._recording:
+                    self._recorded |= recorded
+                raise
             return self._names
 
-    def _changed(self) -> Iterator[str]:
-        """Yield the directories that have changed, out of those that are looked at each time."""
-        for relative in self._watched:
-            directory = self._kept[relative]
+    def _update(self, recorded: set[str]) -> None:
+        began = time.monotonic()
+        if began >= self._due or len(recorded) >= _RECORDED:
+            self._walk(None)
+            ended = time.monotonic()
+            self._due = ended + _PAUSE * (ended - began)
+        elif changed := recorded.union(filter(self._has_changed, self._watched)):
+            self._walk(changed)
+
+    def _has_changed(self, relative: str) -> bool:
+        directory = self._kept[relative]
+        try:
             stamp = _stamp_of(self._path(relative))
-            if (
-                directory.stamp is None
-                or directory.stamp != stamp
-                or (
-                    directory.name is not None and directory.witness is None and self._exists(directory, directory.name)
-                )
-            ):
-                yield relative
+        except OSError:
+            stamp = None
+        return (
+            directory.stamp is None
+            or directory.stamp != stamp
+            or (directory.name is not None and directory.witness is None and self._exists(directory, directory.name))
+        )
 
     def _walk(self, changed: Collection[str] | None) -> None:
         """Find all repositories; with `changed`, do not look at the others that have none below them."""
@@ -148,11 +159,15 @@ class RepositoryIndex:
             with os.scandir(path) as entries:
                 # Another file system may be mounted at a repository's own directories, but names are never followed.
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=entry.name.startswith("_"))]
-        except OSError as error:
-            log_unreadable(error)
+        except FileNotFoundError:
             return None
-        below = [name for name in names if not name.startswith("_")]
-        name = parse_repository(relative) if len(below) < len(names) else None
+        except OSError as error:
+            if not concerns_file(error):
+                raise
+            log_unreadable(error)
+            return _Directory(None, [], None)
+        below = [name for name in names if parse_repository(f"{relative}/{name}" if relative else name)]
+        name = parse_repository(relative) if any(name.startswith("_") for name in names) else None
         is_settled = now - stamp.changed > SETTLED_NANOSECONDS
         return _Directory(stamp if is_settled else None, below, name)
 
@@ -162,6 +177,8 @@ class RepositoryIndex:
             if directory.witness is None or not os.path.lexists(directory.witness):
                 directory.witness = self._layout.witness(name)
         except OSError as error:
+            if not concerns_file(error):
+                raise
             _log.warning("failed to read a repository", repository=name, reason=str(error))
             return False
         return directory.witness is not None

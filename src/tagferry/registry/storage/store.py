@@ -180,8 +180,20 @@ class DiskStore:
         await self._threads.run(self._garbage.delete_repository, repository)
         self.quotas.record_deletion(repository)
 
+    async def repositories_in(self, namespace: Namespace) -> list[RepositoryName]:
+        """Return the repositories in an organization, including empty ones.
+
+        Raises:
+            DiskUnavailable: a directory cannot be read; lists leave it out, but it may hold images.
+        """
+        return await self._threads.run(self._layout.names, namespace, strict=True)
+
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
-        """Delete the repositories without tags and their uploads; return the repositories that have tags."""
+        """Delete the repositories without tags and their uploads; return the repositories that have tags.
+
+        Raises:
+            DiskUnavailable: as `repositories_in`.
+        """
         held, ended = await self._threads.run(self._garbage.clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)

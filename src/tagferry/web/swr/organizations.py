@@ -154,7 +154,10 @@ async def _require_empty(context: SwrContext, name: Namespace) -> None:
     store = context.region.store
     records = await context.services.repositories.list_in(context.region.id, [name])
     try:
-        listed = await list_repositories(store, [name])
+        # A list may leave out what cannot be read.
+        listed = await (
+            store.repositories_in(name) if isinstance(store, DiskStore) else list_repositories(store, [name])
+        )
     except Unsupported:
         raise Denied(
             f'the registry of {context.region.id} does not list its repositories, so it is unknown whether "{name}" is '

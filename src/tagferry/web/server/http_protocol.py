@@ -376,6 +376,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def listener_state(app: ASGIApp) -> tuple[Config, ServerState]:
     """Return uvicorn's configuration and state, which the connections of one listener share."""
-    config = Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    # `TrustedProxies` decides which proxies are believed; uvicorn would believe every one on this machine.
+    config = Config(
+        app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+    )
     config.load()
     return config, ServerState()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,12 +37,15 @@ _log = SparseEvents(__name__)
 
 
 async def _shield(work: Coroutine[Any, Any, Result]) -> Result:
-    """Complete work before the caller's cancellation takes effect."""
+    """Complete work before the caller's cancellation takes effect, however often the caller is cancelled."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            # Another cancellation is expressed by the same error.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
         raise
 
 

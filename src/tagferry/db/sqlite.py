@@ -97,6 +97,8 @@ class _Connection:
     def __init__(self) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._begin = ""
+        # True if the thread may still be working for a caller that was cancelled.
+        self._is_abandoned = False
         self._sqlite: sqlite3.Connection
         # A connection that is left open must not keep the process from exiting.
         threading.Thread(target=_run_calls, args=(self._calls,), name=THREAD_NAME, daemon=True).start()
@@ -137,14 +139,17 @@ class _Connection:
         await self.call(execute)
 
     async def commit(self) -> None:
-        self._begin = ""
-        if self._sqlite.in_transaction:
-            await self.call(self._sqlite.commit)
+        await self._end(self._sqlite.commit)
 
     async def rollback(self) -> None:
+        await self._end(self._sqlite.rollback)
+
+    async def _end(self, work: Callable[[], None]) -> None:
+        """End the transaction, also one that an abandoned call is about to begin."""
         self._begin = ""
-        if self._sqlite.in_transaction:
-            await self.call(self._sqlite.rollback)
+        if self._is_abandoned or self._sqlite.in_transaction:
+            self._is_abandoned = False
+            await self.call(work)
 
     async def close(self) -> None:
         try:
@@ -161,7 +166,11 @@ class _Connection:
         """Run work in the thread, after the calls before."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._calls.put((future, work))
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._is_abandoned = True
+            raise
 
 
 class _Cursor:

@@ -1,6 +1,7 @@
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -90,6 +91,39 @@ async def test_a_writer_that_is_cancelled_at_any_moment_does_not_block_the_next(
             await write(f"next-{attempt}")
 
     assert len([name for name in await names(database) if name.startswith("next")]) == 60
+
+
+async def test_a_writer_that_is_cancelled_again_and_again_leaves_no_transaction_behind(database: Database, file: Path):
+    async with database.read() as session:
+        await session.execute(text("PRAGMA busy_timeout=60000"))
+    begins = asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as session:
+            begins.set()
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(write())
+        await begins.wait()
+        for _ in range(3):
+            await turns_of_the_loop()
+            writing.cancel()
+        await turns_of_the_loop()
+        assert not writing.done()
+
+        other.execute("ROLLBACK")
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert await names(database) == []
+
+
+async def turns_of_the_loop() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_concurrent_writers_wait_for_each_other_instead_of_failing(database: Database):

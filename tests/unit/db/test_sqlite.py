@@ -5,7 +5,8 @@ import gc
 import inspect
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -108,6 +109,39 @@ async def test_a_failed_statement_leaves_its_transaction_open(database: Database
         await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
 
     assert len(await database.rows(select(DomainRow.id), {})) == 2
+
+
+@pytest.fixture
+async def connection(database: Database, tmp_path: Path) -> AsyncIterator[sqlite._Connection]:
+    opened = await sqlite._Connection.open(
+        lambda: sqlite3.connect(tmp_path / "tagferry.db", isolation_level=None, timeout=60, check_same_thread=False)
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def other(database: Database, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of another process."""
+    with closing(sqlite3.connect(tmp_path / "tagferry.db", isolation_level=None)) as opened:
+        yield opened
+
+
+async def test_a_rollback_ends_the_transaction_that_an_abandoned_call_begins_later(
+    connection: sqlite._Connection, other: sqlite3.Connection
+):
+    other.execute("BEGIN IMMEDIATE")
+    connection.begin_with("BEGIN IMMEDIATE")
+    asking = asyncio.create_task(connection.cursor().execute("SELECT 1"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+    rolling_back = asyncio.create_task(connection.rollback())
+    await asyncio.sleep(0)
+    other.execute("ROLLBACK")
+    await rolling_back
+    assert not await connection.call(lambda: connection._sqlite.in_transaction)
 
 
 async def test_the_threads_end_with_the_database(tmp_path: Path):

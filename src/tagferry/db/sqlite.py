@@ -99,6 +99,7 @@ class _Connection:
         self._begin = ""
         # True if the thread may still be working for a caller that was cancelled.
         self._is_abandoned = False
+        self._is_closed = False
         self._sqlite: sqlite3.Connection
         # A connection that is left open must not keep the process from exiting.
         threading.Thread(target=_run_calls, args=(self._calls,), name=THREAD_NAME, daemon=True).start()
@@ -111,7 +112,7 @@ class _Connection:
         try:
             connection._sqlite = await connection.call(connect)
         except BaseException:
-            connection._calls.put(None)
+            connection._end_thread()
             raise
         return connection
 
@@ -136,7 +137,13 @@ class _Connection:
             finally:
                 cursor.close()
 
-        await self.call(execute)
+        try:
+            await self.call(execute)
+        except sqlite3.Error:
+            if not self._sqlite.in_transaction:
+                # Without a transaction, the next statement would be committed at once.
+                self._begin = begin
+            raise
 
     async def commit(self) -> None:
         await self._end(self._sqlite.commit)
@@ -152,18 +159,30 @@ class _Connection:
             await self.call(work)
 
     async def close(self) -> None:
-        try:
-            await self.call(self._sqlite.close)
-        finally:
-            self._calls.put(None)
+        if not self._is_closed:
+            try:
+                await self.call(self._sqlite.close)
+            finally:
+                self._end_thread()
 
     def stop(self) -> None:
         """Close the connection without waiting, also where no event loop runs."""
         self._calls.put((None, self._sqlite.close))
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        """End the thread after the calls before."""
+        self._is_closed = True
         self._calls.put(None)
 
     async def call(self, work: Callable[[], Result]) -> Result:
-        """Run work in the thread, after the calls before."""
+        """Run work in the thread, after the calls before.
+
+        Raises:
+            sqlite3.ProgrammingError: the connection is closed.
+        """
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._calls.put((future, work))
         try:

@@ -117,7 +117,7 @@ async def connection(database: Database, tmp_path: Path) -> AsyncIterator[sqlite
         lambda: sqlite3.connect(tmp_path / "tagferry.db", isolation_level=None, timeout=60, check_same_thread=False)
     )
     yield opened
-    await opened.close()
+    opened.stop()
 
 
 @pytest.fixture
@@ -142,6 +142,44 @@ async def test_a_rollback_ends_the_transaction_that_an_abandoned_call_begins_lat
     other.execute("ROLLBACK")
     await rolling_back
     assert not await connection.call(lambda: connection._sqlite.in_transaction)
+
+
+async def test_a_transaction_that_could_not_begin_begins_with_the_next_statement(
+    connection: sqlite._Connection, other: sqlite3.Connection
+):
+    await connection.cursor().execute("PRAGMA busy_timeout=0")
+    other.execute("BEGIN IMMEDIATE")
+    connection.begin_with("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        await connection.cursor().execute("SELECT 1")
+    other.execute("ROLLBACK")
+
+    await connection.cursor().execute("INSERT INTO domains (id, name) VALUES ('1', 'acme')")
+    await connection.rollback()
+    assert not other.execute("SELECT id FROM domains").fetchall()
+
+
+async def test_a_statement_that_failed_does_not_begin_its_transaction_twice(connection: sqlite._Connection):
+    connection.begin_with("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="incomplete input"):
+        await connection.cursor().execute("INSERT INTO")
+
+    await connection.cursor().execute("SELECT 1")
+    assert connection._sqlite.in_transaction
+    await connection.rollback()
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_closed_connection_refuses_calls(connection: sqlite._Connection, is_stopped: bool):
+    if is_stopped:
+        connection.stop()
+    else:
+        await connection.close()
+
+    async with asyncio.timeout(20):
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            await connection.cursor().execute("SELECT 1")
+        await connection.close()
 
 
 async def test_the_threads_end_with_the_database(tmp_path: Path):

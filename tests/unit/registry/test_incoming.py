@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
+from tagferry.oci.images import BlobOutcome
+from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import eventually
@@ -218,3 +221,21 @@ async def test_a_small_blob_leaves_no_partial_file(store: DiskStore, tmp_path: P
         )
 
     assert files(tmp_path / "region") == []
+
+
+async def test_a_blob_that_is_deleted_while_it_is_stored_can_be_synchronized_again(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, content = BlobFiles.commit, b"content"
+
+    def deleted(self: BlobFiles, spooled: Path, *given: Any) -> None:
+        spooled.unlink()
+        commit(self, spooled, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BlobFiles, "commit", deleted)
+        with pytest.raises(Unavailable, match="was deleted while it was stored"):
+            await store.write_blob(APP, blob(content), opening(content))
+    assert await store.stat_blob(APP, blob(content).digest) is None
+
+    assert await store.write_blob(APP, blob(content), opening(content)) is BlobOutcome.UPLOADED

@@ -4,6 +4,8 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.api.access import Action
 from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
 from tests.support.open_authorizer import OpenAuthorizer
@@ -244,3 +247,23 @@ async def test_concurrent_pushes_of_a_blob_share_one_file(registry: Registry) ->
     digests = await asyncio.gather(*(registry.push_blob(CONTENT, f"org/app{number}") for number in range(8)))
     pooled = registry.root / "blobs" / "sha256" / digests[0].encoded[:2] / digests[0].encoded
     assert pooled.stat().st_nlink == 9
+
+
+@pytest.mark.parametrize("content", [b"small", CONTENT])
+async def test_an_upload_that_is_cancelled_while_it_is_stored_is_no_blob(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    commit = BlobFiles.commit
+
+    def cancelled(self: BlobFiles, spooled: Path, *given: Any) -> None:
+        spooled.unlink()
+        commit(self, spooled, *given)
+
+    location, digest = await registry.start_upload(), Digest.of(content)
+    with monkeypatch.context() as patched:
+        patched.setattr(BlobFiles, "commit", cancelled)
+        code, body = await put(registry, location, digest, content)
+    assert (code, b"BLOB_UPLOAD_UNKNOWN" in body) == (404, True)
+    assert (await registry.get(f"/v2/org/app/blobs/{digest}"))[0].status == 404
+
+    assert (await put(registry, await registry.start_upload(), digest, content))[0] == 201

@@ -171,14 +171,20 @@ class BlobFiles:
         """Store a verified, durable file as a blob of a repository, and remove the file.
 
         An existing file of the blob is verified first, and replaced if it is damaged.
+
+        Raises:
+            FileNotFoundError: the file was removed before it was stored, e.g. since its upload was cancelled.
         """
         pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
         new: list[Path] = []
         in_pool = self._install(spooled, pooled, digest, thorough=True, new=new)
-        if not (in_pool and self._install(pooled, member, digest, thorough=True, new=new)):
+        is_stored = in_pool and self._install(pooled, member, digest, thorough=True, new=new)
+        if not is_stored:
             # The file in the pool was deleted in between, or has as many links as the file system allows.
-            self._install(spooled, member, digest, thorough=True, new=new)
+            is_stored = self._install(spooled, member, digest, thorough=True, new=new)
         self._make_durable(new)
+        if not is_stored:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(spooled))
         # A cancelled caller may have removed it.
         spooled.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):

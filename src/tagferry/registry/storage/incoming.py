@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from tagferry.errors import Corrupt, TagferryError
+from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
@@ -43,6 +43,7 @@ class IncomingBlobs:
         Raises:
             Corrupt: the size or digest differs, also when received from the beginning.
             DiskUnavailable: the write failed; the received part is deleted, to free its space.
+            Unavailable: the received content was deleted meanwhile.
         """
         commit = commit or self._commit
         path = self._layout.incoming(repository, descriptor.digest)
@@ -110,7 +111,10 @@ class IncomingBlobs:
             spool.check(digest)
             commit(spool, repository, digest)
 
-        await self._threads.run(end)
+        try:
+            await self._threads.run(end)
+        except FileNotFoundError:
+            raise Unavailable(f'the blob "{digest}" was deleted while it was stored; try again') from None
 
     def _create_file(self, path: Path, size: int) -> None:
         """Create the file if its content will fit; called before the first request to the source."""

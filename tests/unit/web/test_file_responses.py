@@ -3,23 +3,29 @@
 import asyncio
 import errno
 import os
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from starlette.types import Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.metrics import registry
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.api.asgi import SEND_FILE
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import LimitSettings
 from tagferry.web.server import file_transfer
+from tagferry.web.server.file_transfer import FileTransfer
 from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.images import blob, opening
@@ -280,5 +286,106 @@ def test_a_transfer_does_not_delay_the_end_of_the_server(run: Run, tmp_path: Pat
                 await client.send(request())
                 await client.answer_begins()
             assert not any(DIGEST.encoded in name for name in descriptors())
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_without_sendfile_is_copied_from(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    def fail(*_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "sendfile", fail)
+
+    async def scenario() -> None:
+        async with served(tmp_path) as url, connected(url, buffer=65536) as client:
+            for _ in range(2):
+                await client.send(request())
+                assert (await client.answer()).body == CONTENT
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
+def test_a_connection_that_fails_is_no_error_of_the_application(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    ends: list[BaseException | None] = []
+
+    def fail(*_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with path.open("rb") as file:
+                length = str(len(CONTENT)).encode()
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+                part = {"file": file.fileno(), "offset": 0, "count": len(CONTENT)}
+                await send({"type": SEND_FILE, **part, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except BaseException as error:
+            ends.append(error)
+            raise
+        ends.append(None)
+
+    monkeypatch.setattr(os, "sendfile", fail)
+
+    async def scenario() -> None:
+        address = f"127.0.0.1:{free_port()}"
+        async with listening([Listener(app, address)], LimitSettings()), connected(f"http://{address}") as client:
+            await client.send(request())
+            await client.answer_begins()
+            assert await client.rest() == b""
+
+    run(scenario())
+    assert ends == [None]
+
+
+class _CountedThreads(ThreadPoolExecutor):
+    submitted = 0
+
+    def submit(self, *given: Any, **named: Any) -> Future[Any]:
+        self.submitted += 1
+        return super().submit(*given, **named)
+
+
+@pytest.mark.parametrize("burst", [1000, 100_000_000])
+def test_a_client_is_not_waited_for_while_a_transfer_waits_for_a_thread(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, burst: int
+):
+    """After a burst, and once a client has read what was sent to it."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    is_free = threading.Event()
+    monkeypatch.setattr(file_transfer, "_BURST_BYTES", burst)
+
+    async def scenario() -> None:
+        here, there = socket.socketpair()
+        with _CountedThreads(1) as threads, here, there, path.open("rb") as file:
+            monkeypatch.setattr(file_transfer, "_threads", threads)
+            here.setblocking(False)
+            there.setblocking(False)
+            transfer = FileTransfer(here.fileno(), file.fileno(), offset=0, count=len(CONTENT))
+            running = asyncio.create_task(transfer.run())
+            try:
+                if burst < len(CONTENT):
+                    await asyncio.sleep(0)
+                else:
+                    await until(lambda: transfer._writable is not None)
+                    assert transfer.waits_for_client
+                threads.submit(is_free.wait)
+                with suppress(BlockingIOError):
+                    while there.recv(1_000_000):
+                        pass
+                await until(lambda: threads.submitted == 3)
+                assert not transfer.waits_for_client
+            finally:
+                is_free.set()
+                transfer.stop()
+                await running
 
     run(scenario())

@@ -79,8 +79,9 @@ class FileResponses:
         except OSError as error:
             if error.errno == errno.EIO:
                 raise
-            # The connection failed, not the disk.
+            # The connection failed, not the disk. The rest of the response is dropped.
             self._transport.abort()
+            cycle.disconnected = True
         else:
             cycle.expected_content_length -= count
         finally:

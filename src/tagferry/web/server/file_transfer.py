@@ -4,6 +4,7 @@ A sendfile call on a socket that does not block may still wait for the disk, so 
 """
 
 import asyncio
+import errno
 import os
 import select
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,10 @@ _BURST_BYTES = 16 * 1024 * 1024
 _PATIENCE_MILLISECONDS = 5
 """The time for which a thread waits for the client, if no transfer lacks a thread; so a fast client takes few switches
 to threads."""
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS)
+"""The errors of sendfile for a file whose file system lacks it, or in a sandbox that does. Source: sendfile(2)."""
+_COPIED_BYTES = 512 * 1024
+"""The most bytes of such a file that are copied at once."""
 
 _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="http-sendfile")
 
@@ -56,6 +61,8 @@ class FileTransfer:
         FileTransfer._active += 1
         try:
             while self._left and not self._is_stopped:
+                # The wait for a thread is not the client's either.
+                self.waits_for_client = False
                 burst = asyncio.get_running_loop().run_in_executor(_threads, self._send_some)
                 try:
                     await asyncio.wait((burst,))
@@ -80,24 +87,29 @@ class FileTransfer:
     def _send_some(self) -> bool:
         """Send until the client has to read on; return whether it has to. Blocks."""
         most = _BURST_BYTES
-        try:
-            while self._left and most > 0 and not self._is_stopped:
-                self.waits_for_client = False
-                try:
-                    sent = os.sendfile(self._connection, self._file, self._offset, min(self._left, most))
-                except BlockingIOError:
-                    self.waits_for_client = True
-                    if FileTransfer._active > _THREADS or not self._is_read_soon():
-                        return True
-                    continue
-                if not sent:
-                    raise EOFError
-                self._offset += sent
-                self._left -= sent
-                most -= sent
-        finally:
-            self.waits_for_client = True
+        while self._left and most > 0 and not self._is_stopped:
+            self.waits_for_client = False
+            try:
+                sent = self._send(min(self._left, most))
+            except BlockingIOError:
+                self.waits_for_client = True
+                if FileTransfer._active > _THREADS or not self._is_read_soon():
+                    return True
+                continue
+            if not sent:
+                raise EOFError
+            self._offset += sent
+            self._left -= sent
+            most -= sent
         return False
+
+    def _send(self, count: int) -> int:
+        try:
+            return os.sendfile(self._connection, self._file, self._offset, count)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        return os.write(self._connection, os.pread(self._file, min(count, _COPIED_BYTES), self._offset))
 
     def _is_read_soon(self) -> bool:
         poll = select.poll()

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tagferry.registry.storage.files import open_file
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
-from tagferry.registry.storage.syncing import Placed, Syncing
+from tagferry.registry.storage.syncing import Placed, Syncing, UndurableNames
 
 
 class ManifestWrites:
@@ -43,8 +43,8 @@ class ManifestWrites:
         self._integrity = integrity
         self._syncing = syncing
         self._lock = lock
-        self._undurable: set[Path] = set()
-        """Manifests that are not durable yet, or whose write failed at its end. Another write stores them again."""
+        self._undurable = UndurableNames()
+        """Manifests and entries of referrers. Another write of the same manifest stores them again."""
 
     def write(
         self,
@@ -99,39 +99,60 @@ class ManifestWrites:
         tag_path = self._layout.tag(repository, tag) if tag is not None else None
         if tag_path is not None:
             files.append((tag_path, manifest.digest.encode()))
+        children = [self._layout.manifest(repository, child.digest) for child in manifest.children]
+        placed_before: list[Path] = []
+        lock = partial(self._lock, repository)
         with self._syncing.drafts([content for _, content in files], temporary=self._layout.temporary) as drafts:
             for draft, (target, _) in zip(drafts, files, strict=True):
-                with self._lock(repository):
+                with self._settled(repository, (*children, *placed_before)):
                     (check if target == tag_path and is_missing else check_all)()
-                    if target == tag_path and self._is_lost(path, content, was_written=is_missing):
+                    # A deletion or a garbage collection may have removed what this name relies on.
+                    if any(map(self._is_lost, placed_before)):
+                        return False
+                    if target == tag_path and not is_missing and self._lacks(path, content):
                         return False
                     placed = Placed.at(target, draft)
+                    if target != tag_path:
+                        self._undurable.add(placed)
                     if target == path:
                         self._record_written(path, manifest)
-                placed.settle(partial(self._lock, repository))
+                self._undurable.settle(placed, lock)
+                placed_before.append(target)
                 if target == path:
-                    self._undurable.discard(path)
                     self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
         if not files:
-            with self._lock(repository):
+            with self._settled(repository, children):
                 check_all()
         if tag is not None:
             self._integrity.record_repair(Damage("tag", tag, repository))
         return True
 
-    def _is_lost(self, path: Path, content: bytes, *, was_written: bool) -> bool:
-        return not os.path.lexists(path) if was_written else self._lacks(path, content)
+    @contextmanager
+    def _settled(self, repository: RepositoryName, names: Iterable[Path]) -> Iterator[None]:
+        """Hold the repository's lock while none of these names waits for the disk."""
+        while True:
+            with self._lock(repository):
+                waiting = self._undurable.waiting(names)
+                if not waiting:
+                    yield
+                    return
+            for one in waiting:
+                one.ended.wait()
+
+    def _is_lost(self, path: Path) -> bool:
+        """Return whether a file that was written has been removed, or written again and perhaps not durably."""
+        return path in self._undurable or not os.path.lexists(path)
 
     def _lacks(self, path: Path, content: bytes) -> bool:
         """Return whether a manifest's file is missing, damaged or perhaps not durable."""
         return path in self._undurable or not _has_content(path, content)
 
     def _record_written(self, path: Path, manifest: Manifest) -> None:
-        # Until it is durable, no other write must rely on it.
-        self._undurable.add(path)
-        found = path.stat()
-        self._integrity.remember(found)
-        self._manifests.kept.keep(found, manifest)
+        # An error must not prevent that the name is settled; reads look at the file again then.
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            self._integrity.remember(found)
+            self._manifests.kept.keep(found, manifest)
 
     def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
         for blob in manifest.blobs:
@@ -144,7 +165,8 @@ class ManifestWrites:
                 raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
         for child in manifest.children:
             is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
-            if not is_blob and self._manifests.describe(repository, child.digest) is None:
+            is_undurable = self._layout.manifest(repository, child.digest) in self._undurable
+            if not is_blob and (is_undurable or self._manifests.describe(repository, child.digest) is None):
                 hint = f"push it to {repository} before the index"
                 raise MissingReference("manifest", child.digest, hint)
 

@@ -5,11 +5,12 @@ their journal (docs/decisions/0031).
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from threading import Event, Lock
+from typing import Self
 
 from tagferry.registry.storage.files import make_directory, rename_over, sync_directory, sync_file, write_draft
 
@@ -59,18 +60,24 @@ class Syncing:
                 draft.unlink(missing_ok=True)
 
 
-class Placed(NamedTuple):
+class Placed:
     """A durable file that has got its name, which is not durable yet.
 
-    Attributes:
+    Args:
         path: the name.
         inode: the file's.
         is_new: whether nothing had the name before.
+
+    Attributes:
+        path: the name.
+        ended: set once the name is durable, or will not become so.
     """
 
-    path: Path
-    inode: int
-    is_new: bool
+    def __init__(self, path: Path, inode: int, *, is_new: bool) -> None:
+        self.path = path
+        self.ended = Event()
+        self._inode = inode
+        self._is_new = is_new
 
     @classmethod
     def at(cls, path: Path, draft: Path) -> Self:
@@ -83,15 +90,50 @@ class Placed(NamedTuple):
     def settle(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
         """Make the name durable; if that fails, remove it, since it must not be relied on later.
 
-        What was replaced cannot be restored, and a file that another thread has put in its place stays.
+        What was replaced cannot be restored, and a file that another thread has put in its place stays. If the
+        directory was deleted meanwhile, the name was too, and nothing is left to do.
 
         Args:
             lock: returns the lock that is held while the name is removed.
         """
         try:
             sync_directory(self.path.parent)
+        except FileNotFoundError:
+            pass
         except OSError:
             with lock(), suppress(OSError):
-                if self.is_new and self.path.lstat().st_ino == self.inode:
+                if self._is_new and self.path.lstat().st_ino == self._inode:
                     self.path.unlink()
             raise
+
+
+class UndurableNames:
+    """Names that are not durable yet, or whose sync failed: nothing durable may refer to them."""
+
+    def __init__(self) -> None:
+        self._placed: dict[Path, Placed] = {}
+        self._lock = Lock()
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._placed
+
+    def waiting(self, paths: Iterable[Path]) -> list[Placed]:
+        """Return those of these names that wait for the disk."""
+        if not self._placed:
+            return []
+        return [one for path in paths if (one := self._placed.get(path)) is not None and not one.ended.is_set()]
+
+    def add(self, placed: Placed) -> None:
+        """Add a name, in place of an earlier one with the same path; the caller settles it in any case."""
+        with self._lock:
+            self._placed[placed.path] = placed
+
+    def settle(self, placed: Placed, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        """Make a name durable as `Placed.settle`; the path stays if that fails, or has got another file."""
+        try:
+            placed.settle(lock)
+            with self._lock:
+                if self._placed.get(placed.path) is placed:
+                    del self._placed[placed.path]
+        finally:
+            placed.ended.set()

@@ -69,7 +69,8 @@ def _wanted(options: Namespace) -> CopyList:
     if options.list is not None:
         if len(images) > 1:
             raise Invalid("SOURCE", "must be omitted with --from", images[0])
-        return parse_list(_read(options.list), name=options.list, target=images[0] if images else None)
+        name = "standard input" if options.list == "-" else options.list
+        return parse_list(_read(options.list), name=name, target=images[0] if images else None)
     if len(images) != 2:
         raise Invalid("tagferry copy", "needs a SOURCE and a TARGET, or --from FILE")
     return CopyList((CopyTask(parse_image(images[0], field="SOURCE"), parse_image(images[1], field="TARGET")),))

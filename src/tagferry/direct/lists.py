@@ -12,16 +12,24 @@ def parse_list(text: str, *, name: str, target: str | None) -> CopyList:
 
     Args:
         text: its content.
-        name: its file name, which shows whether it is YAML.
+        name: its file name, which shows whether it is YAML; or what it is called in errors.
         target: the registry and prefix below which the repositories of skopeo's YAML are copied.
 
     Raises:
-        Invalid: it has an error, or a key that tagferry does not support; names the line or the key.
+        Invalid: it has an error, or a key that tagferry does not support; names the line or the key. Or it is empty.
     """
-    if name.endswith(_YAML_SUFFIXES):
+    if name.lower().endswith(_YAML_SUFFIXES):
         from tagferry.direct.yaml_lists import parse_yaml
 
-        return parse_yaml(text, name=name, target=target)
+        found = parse_yaml(text, name=name, target=target)
+    else:
+        found = _parse_lines(text, name=name, target=target)
+    if not found.tasks:
+        raise Invalid(name, "must name at least one image to copy")
+    return found
+
+
+def _parse_lines(text: str, *, name: str, target: str | None) -> CopyList:
     if target is not None:
         raise Invalid("TARGET", f"must be omitted, because the lines of {name} name their targets", target)
     tasks = []

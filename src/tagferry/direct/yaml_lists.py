@@ -51,7 +51,18 @@ def parse_yaml(text: str, *, name: str, target: str | None) -> CopyList:
 
 
 def _loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    """Return a loader that keeps numbers, dates and booleans as they are written, since they may be tags.
+
+    skopeo and regsync read them in the same way. A tag `1.10` is not the number 1.1, and `010` is not 8.
+    """
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return Loader
 
 
 @dataclass
@@ -67,7 +78,7 @@ class _Regsync:
 
     def parse(self) -> CopyList:
         version = self.document["version"]
-        if version != 1:
+        if str(version) != "1":
             raise Invalid(f"{self.name}: version", "must be 1", version)
         known = {"version", "creds", "defaults", "sync"}
         self._check_keys("", {key: one for key, one in self.document.items() if not str(key).startswith("x-")}, known)
@@ -119,7 +130,10 @@ class _Regsync:
             parse_image(self._text(f"{path}.{key}", entry.get(key)), field=self._path(f"{path}.{key}"))
             for key in ("source", "target")
         )
-        platforms = [entry["platform"]] if entry.get("platform") else entry.get("platforms") or []
+        if entry.get("platform"):
+            platforms = [self._text(f"{path}.platform", entry["platform"])]
+        else:
+            platforms = list(self._texts(f"{path}.platforms", entry.get("platforms")))
         selection = None
         if kind == "repository":
             tags = _mapping(self._path(f"{path}.tags"), entry.get("tags") or {})
@@ -134,22 +148,25 @@ class _Regsync:
             source,
             target,
             selection,
-            platforms=tuple(parse_platform(str(one), field=self._path(f"{path}.platforms")) for one in platforms),
-            referrers=entry.get("referrers", True) is not False,
+            platforms=tuple(parse_platform(one, field=self._path(f"{path}.platforms")) for one in platforms),
+            referrers=_boolean(self._path(f"{path}.referrers"), entry.get("referrers")) is not False,
         )
 
     def _patterns(self, path: str, listed: Any) -> Iterator[Pattern]:
+        for number, one in enumerate(self._texts(path, listed)):
+            yield Pattern(one, field=self._path(f"{path}[{number}]"))
+
+    def _texts(self, path: str, listed: Any) -> Iterator[str]:
         if not isinstance(listed, list | None):
             raise Invalid(self._path(path), "must be a list", listed)
         for number, one in enumerate(listed or []):
-            yield Pattern(self._text(f"{path}[{number}]", one), field=self._path(f"{path}[{number}]"))
+            yield self._text(f"{path}[{number}]", one)
 
     def _text(self, path: str, value: Any, *, is_secret: bool = False) -> str:
-        if isinstance(value, bool | None) or not isinstance(value, str | int | float):
-            raise Invalid(self._path(path), "must be a string", None if is_secret else value)
-        if "{{" in str(value):
-            raise Invalid(self._path(path), "must not be a template", None if is_secret else value)
-        return str(value)
+        text = _text(self._path(path), value, is_secret=is_secret)
+        if "{{" in text:
+            raise Invalid(self._path(path), "must not be a template", None if is_secret else text)
+        return text
 
     def _check_keys(
         self, prefix: str, entry: Mapping[str, Any], known: Any, ignored: frozenset[str] = frozenset()
@@ -187,27 +204,27 @@ class _Skopeo:
         reference = parse_image(f"{host}/x/x", field=path)
         if not isinstance(reference, RegistryReference):
             raise Invalid(path, "must be the host of a registry", host)
-        if (verify := content.get("tls-verify", True)) is not True:
-            if verify is not False:
-                raise Invalid(f"{path}.tls-verify", "must be true or false", verify)
+        if _boolean(f"{path}.tls-verify", content.get("tls-verify")) is False:
             self.insecure.add(reference.host)
         if login := content.get("credentials"):
             login = _mapping(f"{path}.credentials", login)
             self.credentials[reference.host] = Credentials(
-                username=str(login.get("username", "")), password=str(login.get("password", ""))
+                username=_text(f"{path}.credentials.username", login.get("username")),
+                password=_text(f"{path}.credentials.password", login.get("password"), is_secret=True),
             )
         for repository, tags in _mapping(f"{path}.images", content.get("images") or {}).items():
             yield self._task(host, str(repository), self._tags(f"{path}.images.{repository}", tags))
         patterns = _mapping(f"{path}.images-by-tag-regex", content.get("images-by-tag-regex") or {})
         for repository, pattern in patterns.items():
-            found = _Found(Pattern(str(pattern), field=f"{path}.images-by-tag-regex.{repository}"))
+            field = f"{path}.images-by-tag-regex.{repository}"
+            found = _Found(Pattern(_text(field, pattern), field=field))
             yield self._task(host, str(repository), TagSelection(patterns=(found,)))
 
     def _tags(self, path: str, tags: Any) -> TagSelection:
         if not isinstance(tags, list | None):
             raise Invalid(path, "must be a list of tags", tags)
         try:
-            return TagSelection(tags=tuple(Tag(str(tag)) for tag in tags or []))
+            return TagSelection(tags=tuple(Tag(_text(path, tag)) for tag in tags or []))
         except InvalidName as error:
             raise Invalid(path, f"must list tags; {error.rule}", error.value) from None
 
@@ -231,3 +248,20 @@ def _mapping(path: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid(path, "must be a mapping", value)
     return value
+
+
+def _text(path: str, value: Any, *, is_secret: bool = False) -> str:
+    # A value with an explicit type, such as `!!int 5`, is no string.
+    if value is None or isinstance(value, dict | list):
+        raise Invalid(path, "must be a string", None if is_secret else value)
+    return str(value)
+
+
+def _boolean(path: str, value: Any) -> bool | None:
+    """Return a boolean as YAML 1.1 writes it; None if there is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    found: bool | None = yaml.constructor.SafeConstructor.bool_values.get(str(value).lower())
+    if found is None:
+        raise Invalid(path, "must be true or false", value)
+    return found

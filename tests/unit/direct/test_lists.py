@@ -124,6 +124,9 @@ def test_a_configuration_of_regsync_means_the_same_here():
         (('"3\\\\.0"', '"("'), "sync[1].tags.deny[0] must be a regular expression"),
         (("busybox:latest", '"{{env `X`}}"'), "sync[0].source must not be a template"),
         (("platform: linux/amd64", "platform: amd64/v2/3/4"), "sync[0].platforms must have the form"),
+        (("platform: linux/amd64", "platforms: linux/amd64"), "sync[0].platforms must be a list: got 'linux/amd64'"),
+        (("referrers: false", "referrers: maybe"), "sync[1].referrers must be true or false"),
+        (("user: robot", "user:"), "creds[1].user must be a string"),
         (("sync:", "sync: 1\nx-other:"), "sync must be a list"),
     ],
 )
@@ -158,12 +161,70 @@ def test_a_list_of_skopeo_means_the_same_here():
         (("tls-verify: false", "cert-dir: /x"), "quay.io.cert-dir is not supported by tagferry copy"),
         (('["1.0", 2]', '["sha256:12"]'), "images.redis must list tags"),
         (("[latest]", "latest"), "images.coreos/etcd must be a list of tags"),
+        (("[latest]", "[null]"), "images.coreos/etcd must be a string"),
+        ((", password: secret", ", password: "), "credentials.password must be a string"),
+        (("tls-verify: false", "tls-verify: maybe"), "quay.io.tls-verify must be true or false"),
     ],
 )
 def test_what_tagferry_does_not_support_of_skopeo_is_refused_by_its_name(change: tuple[str, str], message: str):
     with pytest.raises(Invalid) as refusal:
         parse(SKOPEO.replace(*change, 1), target="mirror.example.com")
     assert message in refusal.value.message
+
+
+def test_tags_and_passwords_are_what_the_list_says_even_if_they_look_like_numbers():
+    skopeo = """
+registry.example.com:
+  images: {010: [1.10, 010, yes, 2024-01-01, 0x1F, 1_000]}
+  images-by-tag-regex: {nginx: 1.10}
+  credentials: {username: 0123, password: 010}
+  tls-verify: no
+"""
+    regsync = """
+version: 1
+creds: [{registry: quay.io, user: 0123, pass: 1e3}]
+common: &common {type: repository}
+sync:
+  - source: quay.io/app
+    target: localhost/app
+    <<: *common
+    referrers: off
+    tags: {allow: [1.10, 010]}
+""".replace("common: &", "x-common: &")
+
+    named, matching = parse(skopeo, target="mirror.example.com").tasks
+    (listed,) = parse(regsync).tasks
+    login = parse(skopeo, target="mirror.example.com").credentials["registry.example.com"]
+    robot = parse(regsync).credentials["quay.io"]
+
+    assert str(named.source) == "registry.example.com/010"
+    assert selected(named) == ["1.10", "010", "yes", "2024-01-01", "0x1F", "1_000"]
+    assert selected(matching, "1.10", "1.1") == ["1.10"]
+    assert selected(listed, "1.10", "1.1", "010", "8") == ["1.10", "010"]
+    assert (login.username, login.password) == ("0123", "010")
+    assert (robot.username, robot.password) == ("0123", "1e3")
+    assert parse(skopeo, target="mirror.example.com").insecure == {"registry.example.com"}
+    assert listed.referrers is False
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", "images.txt"),
+        ("# nothing yet\n", "images.txt"),
+        ("{}", "list.yaml"),
+        ("registry.example.com: {}", "list.yml"),
+        ("registry.example.com: {images: {}}", "LIST.YAML"),
+    ],
+)
+def test_a_list_without_images_is_refused(text: str, name: str):
+    with pytest.raises(Invalid, match="must name at least one image to copy"):
+        parse(text, name, None if name.endswith("txt") else "mirror.example.com")
+
+
+def test_a_list_of_regsync_without_images_is_refused():
+    with pytest.raises(Invalid, match="must name at least one image to copy"):
+        parse("version: 1\nsync: []\n")
 
 
 @pytest.mark.parametrize("text", ["a: [", "[]", "1", "&a [*a]", "!!python/object:os.system {}", "a: 1"])

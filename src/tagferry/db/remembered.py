@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Row, Select, Table
+from sqlalchemy import Column, ColumnElement, Row, Select, Table
 from sqlalchemy.sql import visitors
 
 from tagferry import bounds
@@ -85,5 +85,7 @@ def _require_covered(statement: Select[*tuple[Any, ...]]) -> None:
     for element in visitors.iterate(statement):
         if isinstance(element, Table) and element.name not in COVERED:
             raise ValueError(f"the generation does not cover the table {element.name}")
-        if isinstance(element, Column) and element.name in COVERED.get(element.table.name, ()):
-            raise ValueError(f"the generation does not cover the column {element.table.name}.{element.name}")
+        # Of an alias, the base columns are those of its table.
+        for column in element.base_columns if isinstance(element, ColumnElement) else ():
+            if isinstance(column, Column) and column.name in COVERED.get(column.table.name, ()):
+                raise ValueError(f"the generation does not cover the column {column.table.name}.{column.name}")

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import bindparam, event, select, text
+from sqlalchemy.orm import aliased
 
 from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows
@@ -114,3 +115,8 @@ def test_a_query_of_what_the_generation_does_not_cover_is_refused(database: Data
         RememberedQuery(database, select(UserRow.id).join(SyncJobRow, SyncJobRow.operator_id == UserRow.id), first)
     with pytest.raises(ValueError, match=r"does not cover the column access_keys\.last_used_at"):
         RememberedQuery(database, select(AccessKeyRow.last_used_at), first)
+    with pytest.raises(ValueError, match=r"does not cover the column access_keys\.last_used_at"):
+        RememberedQuery(database, select(aliased(AccessKeyRow).last_used_at), first)
+    with pytest.raises(ValueError, match=r"does not cover the column access_keys\.last_used_at"):
+        RememberedQuery(database, select(aliased(AccessKeyRow, select(AccessKeyRow).subquery()).last_used_at), first)
+    RememberedQuery(database, select(aliased(AccessKeyRow, name="users").access_key), first)

@@ -3,13 +3,15 @@
 Triggers of the database replace it, in the transaction of the change, whoever makes it: this process, another one, a
 command, or an operator by hand. While it is the same, so are the results of all queries that read only the tables of
 `COVERED`. It is random, so that a restored database or a promoted standby does not repeat a number for other content.
+
+It is read together with the version of the triggers, so that none is missed that is dropped or disabled meanwhile.
 """
 
 import asyncio
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,10 +41,21 @@ COVERED: Mapping[str, frozenset[str]] = {
 }
 """The tables whose changes replace the generation, each with the columns whose changes do not.
 
-New rows of `tokens` do not replace it either: some clients get a token for each of their requests.
+New rows of `tokens` do not replace it either, unless they take the place of others: some clients get a token for each
+of their requests.
 """
 
-_CURRENT = "SELECT value FROM generation WHERE id = 1"
+Reading = tuple[object, ...]
+"""The version of the triggers, the number, and on PostgreSQL the transaction that wrote it: together the generation."""
+
+# Each is one statement, so that both belong to the same state of the database.
+_CURRENT = {
+    "sqlite": "SELECT (SELECT schema_version FROM pragma_schema_version), value FROM generation WHERE id = 1",
+    "postgresql": (
+        "SELECT (SELECT string_agg(CAST(xmin AS text), ' ') FROM pg_trigger WHERE tgfoid = "
+        "(SELECT to_regproc('change_generation'))), value, CAST(xmin AS text) FROM generation WHERE id = 1"
+    ),
+}
 _TRIGGERS = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
     "postgresql": (
@@ -50,6 +63,8 @@ _TRIGGERS = {
         "(SELECT oid FROM pg_class WHERE relnamespace = CAST(current_schema() AS regnamespace))"
     ),
 }
+_LOCK_TIMEOUT = "SET lock_timeout = '100ms'"
+"""On PostgreSQL: requests do not wait while, for example, a table is restored or rewritten."""
 _PIN_SECONDS = 0.1
 """Time after which a task reads the generation again, for example after it has waited to verify a password."""
 _RETRY_SECONDS = 1.0
@@ -65,16 +80,45 @@ class _Pin:
     source: "Generation"
     task: asyncio.Task[Any] | None
     read_at: float | None = None
-    value: int | None = None
+    value: Reading | None = None
 
 
 _pin: ContextVar[_Pin | None] = ContextVar("generation", default=None)
 
 
+class _Triggers:
+    """Whether the triggers of the last version that was seen are complete.
+
+    Args:
+        expected: the names of all triggers.
+    """
+
+    def __init__(self, expected: Sequence[str]) -> None:
+        self._expected = expected
+        # Of no database: PostgreSQL's is null without any trigger.
+        self.version: object = object()
+        self.are_complete = False
+
+    def check(self, version: object, found: Iterable[Sequence[object]]) -> None:
+        """Note rows with the names of all triggers of a version.
+
+        Triggers are missing, for example, after the tables were copied to another database by hand.
+        """
+        names = {name for (name,) in found}
+        missing = [name for name in self._expected if name not in names]
+        if missing:
+            _log.warning(
+                "the database lacks triggers, so nothing is remembered between requests; restore a complete backup",
+                triggers=len(missing),
+                first=missing[0],
+            )
+        self.version, self.are_complete = version, not missing
+
+
 class Generation(ABC):
     """Reads the generation."""
 
-    async def current(self) -> int | None:
+    async def current(self) -> Reading | None:
         """Return the generation, at least as new as this call; None if it cannot be relied on now."""
         pin = _pin.get()
         # Tasks inherit the context of the one that creates them, but may run for much longer.
@@ -99,14 +143,15 @@ class Generation(ABC):
         """Close the connection."""
 
     @abstractmethod
-    async def _read(self) -> int | None: ...
+    async def _read(self) -> Reading | None: ...
 
 
 class SqliteGeneration(Generation):
     """Reads it in the event loop, on a connection of its own, which takes microseconds.
 
-    A reader of SQLite's write-ahead log waits neither for writers nor for checkpoints. Whatever would have to wait
-    fails at once, and the generation is unknown.
+    A reader of SQLite's write-ahead log waits neither for writers nor for checkpoints, except for the few instructions
+    in which one publishes a commit. Whatever would have to wait for a lock fails at once, and the generation is
+    unknown.
 
     Args:
         arguments: of `sqlite3.connect`.
@@ -119,13 +164,19 @@ class SqliteGeneration(Generation):
         self._connection: sqlite3.Connection | None = None
         self._opening = asyncio.Lock()
         self._retry_at = 0.0
+        self._triggers = _Triggers(
+            [f"generation_{table}_{change}" for table in COVERED for change in ("insert", "update", "delete")]
+        )
 
-    async def _read(self) -> int | None:
+    async def _read(self) -> Reading | None:
         connection = self._connection or await self._connected()
         if connection is None:
             return None
         try:
-            return _only(connection.execute(_CURRENT).fetchall())
+            rows: list[Reading] = connection.execute(_CURRENT["sqlite"]).fetchall()
+            if rows and rows[0][0] != self._triggers.version:
+                self._triggers.check(rows[0][0], connection.execute(_TRIGGERS["sqlite"]).fetchall())
+            return rows[0] if rows and self._triggers.are_complete else None
         except sqlite3.Error as error:
             _log.warning("could not read the generation", reason=str(error))
             return None
@@ -144,24 +195,19 @@ class SqliteGeneration(Generation):
                     self._connection = await asyncio.to_thread(self._open)
                 except sqlite3.Error as error:
                     _log.warning("could not read the generation", reason=str(error))
-                if self._connection is None:
                     self._retry_at = time.monotonic() + _RETRY_SECONDS
             return self._connection
 
-    def _open(self) -> sqlite3.Connection | None:
+    def _open(self) -> sqlite3.Connection:
         connection: sqlite3.Connection = sqlite3.connect(*self._arguments, **self._options)
         try:
             connection.execute("PRAGMA query_only=ON")
-            if _is_covered(
-                {name for (name,) in connection.execute(_TRIGGERS["sqlite"])},
-                [f"generation_{table}_{change}" for table in COVERED for change in _changes(table)],
-            ):
-                return connection
+            # Here rather than in the event loop: the first statement reads the schema.
+            connection.execute(_CURRENT["sqlite"]).fetchall()
         except BaseException:
             connection.close()
             raise
-        connection.close()
-        return None
+        return connection
 
 
 class PostgresGeneration(Generation):
@@ -172,8 +218,9 @@ class PostgresGeneration(Generation):
         self._connection: AsyncConnection | None = None
         self._latest = LatestResult(self._query)
         self._retry_at = 0.0
+        self._triggers = _Triggers([f"generation_{table}{suffix}" for table in COVERED for suffix in ("", "_truncate")])
 
-    async def _read(self) -> int | None:
+    async def _read(self) -> Reading | None:
         return await self._latest.result()
 
     async def close(self) -> None:
@@ -183,47 +230,25 @@ class PostgresGeneration(Generation):
             with suppress(PostgresError):
                 await connection.close()
 
-    async def _query(self) -> int | None:
+    async def _query(self) -> Reading | None:
         try:
             connection = self._connection or await self._connected()
             if connection is None:
                 return None
-            cursor = await connection.execute(_CURRENT, prepare=True)
-            return _only(await cursor.fetchall())
+            row = await (await connection.execute(_CURRENT["postgresql"], prepare=True)).fetchone()
+            if row is not None and row[0] != self._triggers.version:
+                found = await connection.execute(_TRIGGERS["postgresql"])
+                self._triggers.check(row[0], await found.fetchall())
         except (PostgresError, OSError) as error:
             _log.warning("could not read the generation", reason=str(error))
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             await self.close()
             return None
+        return row if self._triggers.are_complete else None
 
     async def _connected(self) -> "AsyncConnection | None":
         if time.monotonic() < self._retry_at:
             return None
         self._connection = connection = await connect(self._url)
-        cursor = await connection.execute(_TRIGGERS["postgresql"])
-        expected = [f"generation_{table}{suffix}" for table in COVERED for suffix in ("", "_truncate")]
-        if _is_covered({str(name) for (name,) in await cursor.fetchall()}, expected):
-            return connection
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        await self.close()
-        return None
-
-
-def _changes(table: str) -> tuple[str, ...]:
-    return ("update", "delete") if table == "tokens" else ("insert", "update", "delete")
-
-
-def _only(rows: Sequence[Sequence[Any]]) -> int | None:
-    return int(rows[0][0]) if rows else None
-
-
-def _is_covered(found: set[str], expected: Sequence[str]) -> bool:
-    """Return whether no trigger is missing, for example after the tables were copied to another database by hand."""
-    missing = [name for name in expected if name not in found]
-    if missing:
-        _log.warning(
-            "the database lacks triggers, so nothing is remembered between requests; restore a complete backup",
-            triggers=len(missing),
-            first=missing[0],
-        )
-    return not missing
+        await connection.execute(_LOCK_TIMEOUT)
+        return connection

@@ -9,7 +9,7 @@ from sqlalchemy.sql import visitors
 
 from tagferry import bounds
 from tagferry.db.engine import Database
-from tagferry.db.generation import COVERED
+from tagferry.db.generation import COVERED, Reading
 
 Value = TypeVar("Value")
 Rows = Sequence[Row[*tuple[Any, ...]]]
@@ -50,7 +50,7 @@ class RememberedQuery(Generic[Value]):
         self._limit = limit
         self._size = size
         self._used = 0
-        self._entries: OrderedDict[tuple[Any, ...], tuple[int, Value, int]] = OrderedDict()
+        self._entries: OrderedDict[tuple[Any, ...], tuple[Reading, Value, int]] = OrderedDict()
 
     async def get(self, parameters: Mapping[str, Any]) -> Value:
         """Return the value for these parameters, which always come in the same order."""
@@ -66,7 +66,7 @@ class RememberedQuery(Generic[Value]):
             self._remember(key, generation, value)
         return value
 
-    def _remember(self, key: tuple[Any, ...], generation: int, value: Value) -> None:
+    def _remember(self, key: tuple[Any, ...], generation: Reading, value: Value) -> None:
         size = self._size(value)
         former = self._entries.pop(key, None)
         if former is not None:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from tagferry.db.engine import Database
-from tagferry.db.generation import COVERED, PostgresGeneration
+from tagferry.db.generation import COVERED, PostgresGeneration, Reading
 from tagferry.db.tables import Base
 from tests.support.schemas import sqlite_in
 
@@ -44,7 +44,7 @@ def by_hand(database_url: str) -> Iterator[Connection]:
     engine.dispose()
 
 
-async def current(database: Database) -> int:
+async def current(database: Database) -> object:
     found = await database.generation.current()
     assert found is not None
     return found
@@ -183,32 +183,6 @@ async def test_without_its_row_it_is_unknown(database: Database, by_hand: Connec
     assert await database.generation.current() is None
 
 
-@pytest.mark.parametrize(
-    ("statement", "kind"),
-    [
-        ("DROP TRIGGER generation_users_delete", "sqlite"),
-        ("DROP TRIGGER generation_users ON users", "postgresql"),
-        ("ALTER TABLE tokens DISABLE TRIGGER generation_tokens", "postgresql"),
-    ],
-)
-async def test_if_triggers_are_missing_it_is_unknown(
-    request: pytest.FixtureRequest, tmp_path: Any, statement: str, kind: str, capsys: pytest.CaptureFixture[str]
-):
-    if kind == "sqlite":
-        url = sqlite_in(tmp_path)
-    else:
-        server = request.getfixturevalue("postgres")
-        url = server.url(server.new_database(like=request.getfixturevalue("postgres_template")))
-    database = Database(url)
-    async with database.write() as session:
-        await session.execute(text(statement))
-
-    assert await database.generation.current() is None
-
-    assert "the database lacks triggers, so nothing is remembered between requests" in capsys.readouterr().out
-    await database.close()
-
-
 async def test_truncated_tables_change_it(postgres: Any, postgres_template: str):
     database = Database(postgres.url(postgres.new_database(like=postgres_template)))
     before = await current(database)
@@ -278,9 +252,9 @@ async def test_transactions_do_not_wait_for_each_other_before_they_commit(postgr
 async def test_a_caller_that_comes_after_a_query_was_sent_gets_the_result_of_the_next(
     postgres: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    queries: list[asyncio.Future[int | None]] = []
+    queries: list[asyncio.Future[Reading | None]] = []
 
-    async def query(_generation: PostgresGeneration) -> int | None:
+    async def query(_generation: PostgresGeneration) -> Reading | None:
         queries.append(asyncio.get_running_loop().create_future())
         return await queries[-1]
 
@@ -293,13 +267,13 @@ async def test_a_caller_that_comes_after_a_query_was_sent_gets_the_result_of_the
     late = [asyncio.create_task(generation.current()) for _ in range(3)]
     await asyncio.sleep(0)
 
-    queries[0].set_result(1)
-    assert await asyncio.gather(*early) == [1, 1, 1]
+    queries[0].set_result((1,))
+    assert await asyncio.gather(*early) == [(1,)] * 3
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    queries[1].set_result(2)
+    queries[1].set_result((2,))
 
-    assert await asyncio.gather(*late) == [2, 2, 2]
+    assert await asyncio.gather(*late) == [(2,)] * 3
     assert len(queries) == 2
 
 

@@ -7,13 +7,9 @@ from tagferry.db.tables.base import Base
 
 
 class GenerationRow(Base):
-    """The generation: a random number that database triggers replace; the table has one row.
-
-    `transaction_id` is the transaction that replaced it, in PostgreSQL only.
-    """
+    """The generation: a random number that database triggers replace; the table has one row."""
 
     __tablename__ = "generation"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     value: Mapped[int] = mapped_column(BigInteger)
-    transaction_id: Mapped[int | None] = mapped_column(BigInteger)

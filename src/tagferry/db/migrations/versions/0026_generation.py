@@ -37,13 +37,17 @@ _FIRST = {
 }
 # An UPDATE: the conflict clause of the statement that fires a trigger replaces those in the trigger.
 _SQLITE_CHANGE = "UPDATE generation SET value = random() WHERE id = 1"
+# REPLACE deletes rows without firing their triggers.
+_REPLACING = "WHEN EXISTS (SELECT 1 FROM tokens WHERE token_hash = NEW.token_hash OR rowid = NEW.rowid)"
+# Once a transaction. The number of the transaction is not a column: a dump would carry it to another server, where a
+# later transaction has it, too.
 _POSTGRES_CHANGE = """
     CREATE FUNCTION change_generation() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
-        INSERT INTO generation AS held (id, value, transaction_id)
-        VALUES (1, CAST(floor(random() * 9007199254740992) AS BIGINT), txid_current())
-        ON CONFLICT (id) DO UPDATE SET value = excluded.value, transaction_id = excluded.transaction_id
-        WHERE held.transaction_id IS DISTINCT FROM excluded.transaction_id;
+        INSERT INTO generation AS held (id, value)
+        VALUES (1, CAST(floor(random() * 9007199254740992) AS BIGINT))
+        ON CONFLICT (id) DO UPDATE SET value = excluded.value
+        WHERE CAST(CAST(held.xmin AS text) AS bigint) <> txid_current() % 4294967296;
         RETURN NULL;
     END $$
 """
@@ -55,7 +59,6 @@ def upgrade() -> None:
         "generation",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
-        sa.Column("transaction_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_generation")),
     )
     dialect = op.get_bind().dialect.name
@@ -70,6 +73,7 @@ def downgrade() -> None:
         for table, changes in _TABLES.items():
             for change in changes:
                 op.execute(f"DROP TRIGGER {_name(table, change)}")
+        op.execute(f"DROP TRIGGER {_name('tokens', 'insert')}")
     else:
         op.execute("DROP FUNCTION change_generation CASCADE")
     op.drop_table("generation")
@@ -79,6 +83,7 @@ def _sqlite_triggers() -> Iterator[str]:
     for table, changes in _TABLES.items():
         for change in changes:
             yield f"CREATE TRIGGER {_name(table, change)} AFTER {change} ON {table} BEGIN {_SQLITE_CHANGE}; END"
+    yield f"CREATE TRIGGER {_name('tokens', 'insert')} BEFORE INSERT ON tokens {_REPLACING} BEGIN {_SQLITE_CHANGE}; END"
 
 
 def _postgres_triggers() -> Iterator[str]:

@@ -13,6 +13,7 @@ from tagferry import bounds
 from tagferry.accounts.model import Caller, Credential, Token, TokenRecord
 from tagferry.accounts.users import CALLER, caller_of_row, credential_version
 from tagferry.db.engine import Database
+from tagferry.db.generation import replaced
 from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Unauthenticated
@@ -170,7 +171,12 @@ class Tokens:
         async with self._database.write() as session:
             # The lock makes a token that is being issued with this one either visible here or fail.
             await session.get(UserRow, token.owner.user_id, with_for_update=True)
-            await session.execute(delete(TokenRow).where(TokenRow.token_hash.in_(select(revoked.c.token_hash))))
+            deleted = await session.execute(
+                delete(TokenRow).where(TokenRow.token_hash.in_(select(revoked.c.token_hash)))
+            )
+            if not deleted.rowcount:  # type: ignore[attr-defined]
+                # An earlier state of the database may have been restored, so that only processes know the token.
+                await session.execute(replaced())
 
     async def owner(self, value: str) -> Caller | None:
         """Return the owner of a token; None as for `find`."""

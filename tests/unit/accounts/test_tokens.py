@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.tokens import Tokens
@@ -93,3 +93,20 @@ async def test_a_remembered_token_ends_when_it_expires(either: Database, vault: 
     calendar.ahead += timedelta(minutes=10)
 
     assert await tokens.owner(token.value) is None
+
+
+async def test_the_revocation_of_a_token_that_the_database_has_lost_ends_what_is_remembered_of_it(
+    either: Database, vault: Vault
+):
+    tokens = Tokens(either, lifetime=timedelta(minutes=10))
+    token = await tokens.issue(await Users(either, vault).create("carol", PASSWORD, domain="acme"))
+    found = await tokens.find(token.value)
+    assert found is not None
+    async with either.write() as session:
+        await session.execute(delete(TokenRow))
+    before = await either.generation.current()
+
+    await tokens.revoke(found)
+
+    assert await either.generation.current() != before
+    assert await tokens.find(token.value) is None

@@ -1,14 +1,18 @@
 """The end of a server: requests in progress are answered, and what takes too long is cancelled."""
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from tagferry.web.server.http_protocol import BoundedProtocol
+from tests.support.certificates import Authority
 from tests.support.raw_client import connected
 from tests.unit.web.front import GET, Application, fronted, until
 
@@ -59,6 +63,78 @@ async def test_a_request_that_takes_too_long_is_cancelled_when_the_server_ends(m
                 await until(lambda: app.left == 1)
 
     assert [line["requests"] for line in logs if line["event"] == "cancelled requests at the end"] == [1]
+
+
+async def test_a_request_that_is_cancelled_may_clean_up_before_the_server_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.web.server.serve._DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("tagferry.web.server.serve._CANCEL_SECONDS", 60)
+    app = Thorough()
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fronted(app))
+        async with connected(url) as client:
+            await client.send(HELD)
+            await until(lambda: bool(app.scopes))
+            await stack.aclose()
+
+    assert app.has_cleaned_up
+
+
+class Thorough(Application):
+    """Cleans up after each request, which takes more than one turn of the event loop."""
+
+    has_cleaned_up = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            self.has_cleaned_up = True
+
+
+async def test_a_connection_whose_client_does_not_read_is_closed_when_the_server_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.web.server.serve._DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("tagferry.web.server.serve._CANCEL_SECONDS", 0.5)
+    lost: list[BoundedProtocol] = []
+    connection_lost = BoundedProtocol.connection_lost
+
+    def record(self: BoundedProtocol, error: Exception | None) -> None:
+        lost.append(self)
+        connection_lost(self, error)
+
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", record)
+    app = Application()
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fronted(app))
+        async with connected(url, buffer=4096) as client:
+            await client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: app.sent > 0)
+            await stack.aclose()
+
+            assert len(lost) == 1
+
+
+async def test_a_connection_that_has_not_completed_its_handshake_is_closed_when_the_server_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.web.server.serve._DRAIN_SECONDS", 60)
+    app, authority = Application(), Authority()
+    certificate = authority.issue(tmp_path / "pair.pem", "127.0.0.1")
+    tls = ssl.create_default_context(cafile=authority.write(tmp_path / "ca.pem"))
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fronted(app, certificate=certificate, header_timeout_seconds=60))
+        # Connections are accepted in the order in which they arrive.
+        async with connected(url) as late, connected(url, tls=tls) as client:
+            await client.send(HELD)
+            await until(lambda: bool(app.scopes))
+            ending = asyncio.create_task(stack.pop_all().aclose())
+
+            async with asyncio.timeout(20):
+                assert await late.rest() == b""
+            app.released.set()
+            assert (await client.answer()).status == 200
+        await ending
 
 
 async def test_a_connection_whose_check_fails_does_not_keep_the_others_from_being_checked(

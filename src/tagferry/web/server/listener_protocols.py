@@ -59,5 +59,10 @@ class ListenerProtocols:
             task.cancel()
         return len(self._state.tasks)
 
+    def abort(self) -> None:
+        """Close all connections now, also those whose clients do not read what was sent."""
+        for protocol in self._open():
+            protocol.transport.abort()
+
     def _open(self) -> list[BoundedProtocol]:
         return [protocol for protocol in self._state.connections if isinstance(protocol, BoundedProtocol)]

@@ -5,7 +5,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS = 10
 _DRAIN_POLL_SECONDS = 0.05
+_CANCEL_SECONDS = 1.0
+"""Time for cancelled requests to clean up, before their connections are aborted."""
 _TICK_SECONDS = 1.0
 _BACKLOG = 2048
 
@@ -83,26 +85,35 @@ class _Server:
             await asyncio.sleep(_TICK_SECONDS)
 
     async def stop(self) -> None:
-        """Stop accepting, and give requests in progress time to finish."""
+        """Stop accepting, give requests in progress time to finish, and close all connections."""
         self._acceptor.close()
-        self._protocols.finish()
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while not self._protocols.is_idle:  # noqa: ASYNC110  # uvicorn keeps both in plain sets
-                    await asyncio.sleep(_DRAIN_POLL_SECONDS)
-        except TimeoutError:
-            cancelled = self._protocols.cancel()
-            log.warning("cancelled requests at the end", address=self._listener.address, requests=cancelled)
+            # First, since a connection whose handshake completes later would be served like any other.
+            await self._acceptor.wait_closed()
+            self._protocols.finish()
+            if not await self._is_idle_within(_DRAIN_SECONDS):
+                cancelled = self._protocols.cancel()
+                log.warning("cancelled requests at the end", address=self._listener.address, requests=cancelled)
+                await self._is_idle_within(_CANCEL_SECONDS)
+                self._protocols.abort()
+                await self._is_idle_within(_CANCEL_SECONDS)
         finally:
             self._ticking.cancel()
-            await self._acceptor.wait_closed()
+
+    async def _is_idle_within(self, seconds: float) -> bool:
+        """Wait until no connection is open and no request is being answered; return False if that takes longer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._protocols.is_idle:  # noqa: ASYNC110  # uvicorn keeps both in plain sets
+                    await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        return self._protocols.is_idle
 
 
 @asynccontextmanager
 async def listening(
     listeners: Sequence[Listener], limits: LimitSettings | None = None, *, proxies: Sequence[str] = ()
 ) -> AsyncIterator[None]:
-    """Serve while the context is entered. On exit, requests in progress get ten seconds to finish.
+    """Serve while the context is entered. On exit, requests get ten seconds to finish, and one more to clean up.
 
     Args:
         listeners: the applications and their addresses.

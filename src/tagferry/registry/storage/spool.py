@@ -13,7 +13,7 @@ from tagferry.registry.storage.files import sync_file
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.integrity import record_size
 from tagferry.registry.storage.page_cache import read_cached
-from tagferry.registry.storage.threads import DiskThreads, settled
+from tagferry.registry.storage.threads import DiskThreads, ended, settled
 
 CHUNK_BYTES = 512 * 1024
 """The size of a chunk: small enough to stay in a core's cache between hashing and writing, and large enough to make the
@@ -87,8 +87,9 @@ class Spool:
         finally:
             try:
                 if writing is not None:
-                    await settled(writing)
-                await self._threads.run(self._end, file, pending)
+                    # The file is closed next, and others may write to it.
+                    await ended(writing)
+                await self._threads.run_to_end(self._end, file, pending)
             finally:
                 if file is not None and not file.closed:
                     await self._threads.run(file.close)
@@ -101,7 +102,7 @@ class Spool:
 
     async def truncate(self, size: int) -> None:
         """Truncate the file to `size` bytes."""
-        await self._threads.run(os.truncate, self.path, size)
+        await self._threads.run_to_end(os.truncate, self.path, size)
         self._hashed = -1
 
     async def verify(self, digest: Digest) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from tagferry.errors import StorageUnavailable
@@ -116,6 +116,12 @@ class DiskThreads:
         """
         return await settled(self.submit(work, *args, **kwargs))
 
+    async def run_to_end(
+        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Run work as `run` does, and await it with `ended`."""
+        return await ended(self.submit(work, *args, **kwargs))
+
     async def open(
         self, work: Callable[_Parameters, _Opened], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Opened:
@@ -156,6 +162,17 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
         kind, message = _REFUSALS.get(error.errno or 0, failed)
         _log.warning(message, error=error.strerror, path=error.filename)
         raise kind(message) from error
+
+
+async def ended(future: asyncio.Future[_Result]) -> _Result:
+    """Await a result as `settled` does; a cancelled caller waits for the thread, too, and keeps its locks meanwhile."""
+    try:
+        return await settled(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((future,))
+        raise
 
 
 @contextmanager

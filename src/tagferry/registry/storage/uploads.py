@@ -131,7 +131,7 @@ class Uploads:
                 return
             size = await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
-                await self._threads.run(self._store, repository, spool, digest)
+                await self._threads.run_to_end(self._store, repository, spool, digest)
                 self._quotas.add_stored(repository, size)
             except FileNotFoundError:
                 # Another request cancelled the upload.
@@ -195,7 +195,7 @@ class Uploads:
         except BaseException:
             if body:
                 with suppress(FileNotFoundError):
-                    await self._threads.run(spool.append, bytes(body))
+                    await self._threads.run_to_end(spool.append, bytes(body))
             raise
         return bytes(body)
 
@@ -209,7 +209,7 @@ class Uploads:
         length: int | None,
     ) -> int:
         try:
-            return await self._threads.run(self._append_body, spool, body, offset, length)
+            return await self._threads.run_to_end(self._append_body, spool, body, offset, length)
         except FileNotFoundError:
             self.forget(repository, identifier)
             raise NotFound("upload", identifier) from None
@@ -235,7 +235,7 @@ class Uploads:
             return size
 
         try:
-            size = await self._threads.run(finish)
+            size = await self._threads.run_to_end(finish)
         except (OutOfOrder, SizeMismatch, DiskUnavailable):
             raise
         except FileNotFoundError:

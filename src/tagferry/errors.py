@@ -7,6 +7,7 @@ TagferryError
 │   ├── MissingField     a mandatory field is missing
 │   ├── WrongType        a field has another type than documented
 │   ├── InvalidFilter    a query filter with invalid syntax
+│   ├── Misused          an argument of a command, or the file that it names, cannot be used
 │   └── TooLarge         a configured limit is exceeded
 │       └── AnswerTooLarge    a registry's response exceeds a limit
 ├── Unauthenticated      missing or invalid credentials
@@ -101,6 +102,10 @@ class WrongType(Invalid):
 
 class InvalidFilter(Invalid):
     """A query filter has an invalid syntax."""
+
+
+class Misused(Invalid):
+    """An argument of a command, or the file that it names, cannot be used."""
 
 
 class TooLarge(Invalid):

@@ -13,7 +13,8 @@ _TEXT = (
 )
 _CODES = (
     "Exit codes: 0 the target has all images, 2 wrong usage, 3 an image was not copied, 4 --no-override kept another "
-    "image, 6 a registry cannot be reached, 7 a registry denied access."
+    "image, or SOURCE has several and needs a tag, 6 a registry cannot be reached, 7 a registry denied access, 130 "
+    "interrupted."
 )
 
 
@@ -32,13 +33,19 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     add("images", nargs="*", metavar="SOURCE TARGET", help="The images, or with --all-tags or --tags the repositories.")
     add("-a", "--all-tags", action="store_true", help="Copy all tags of the repository.")
     add("--tags", action="append", default=[], metavar="REGEX", help="Copy the tags that match. Repeatable.")
-    add("--exclude-tags", action="append", default=[], metavar="REGEX", help="Leave out tags that match. Repeatable.")
+    add(
+        "--exclude-tags",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="Leave out tags that match; alone, copy all others. Repeatable.",
+    )
     add(
         "--platform",
         action="append",
         default=[],
         metavar="OS/ARCH",
-        help="Copy only the images of this platform. Repeatable.",
+        help="Copy only the images of this platform; an image without it is an error. Repeatable.",
     )
     add(
         "--override",

@@ -5,7 +5,6 @@ platforms need a new index, which lists only them.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tagferry.copy.plan import read_platform
 from tagferry.copy.rewrite import Acceptance
@@ -15,18 +14,6 @@ from tagferry.names import Digest, Tag
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
 
 _SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "aix", "solaris", "wasip1", "js"})
-
-
-class Selected(NamedTuple):
-    """The part of an image to copy.
-
-    Attributes:
-        digest: the image of the one platform; None to rewrite the index.
-        missing: requested platforms that the index does not list.
-    """
-
-    digest: Digest | None
-    missing: tuple[str, ...] = ()
 
 
 def parse_platform(text: str, *, field: str = "--platform") -> str:
@@ -39,22 +26,35 @@ def parse_platform(text: str, *, field: str = "--platform") -> str:
     return "/".join(parts)
 
 
-async def select_platforms(route: Route, tag: Tag, platforms: Sequence[str]) -> Selected:
-    """Find the images of these platforms; raises Unsupported if there is none, and errors of the source."""
+async def select_platforms(route: Route, tag: Tag, platforms: Sequence[str]) -> Digest | None:
+    """Find the images of these platforms.
+
+    Returns:
+        The image of the one platform; None if the index must be rewritten.
+
+    Raises:
+        Unsupported: a platform is missing.
+        TagferryError: the source failed.
+    """
     manifest = await route.source.get_manifest(route.source_repository, route.reference(tag))
-    wanted = [Acceptance(platforms=(platform,)) for platform in platforms]
     if not manifest.is_index:
         platform = await read_platform(route, manifest)
-        if platform != UNKNOWN_PLATFORM and not any(one.accepts_platform(platform) for one in wanted):
-            raise Unsupported(f"the image is for {platform} only, and not for {', '.join(platforms)}")
-        return Selected(manifest.digest)
+        if platform != UNKNOWN_PLATFORM and (missing := _missing(platforms, [platform])):
+            raise Unsupported(f"the image is for {platform} only, and not for {', '.join(missing)}")
+        return manifest.digest
     children = [(child.platform, child.digest) for child in manifest.children if child.platform]
-    found = {
-        one.platforms[0]: next((digest for name, digest in children if one.accepts_platform(name)), None)
-        for one in wanted
-    }
-    missing = tuple(name for name, digest in found.items() if digest is None)
-    if len(missing) == len(found):
+    if missing := _missing(platforms, [name for name, _ in children]):
         listed = dict.fromkeys(name for name, _ in children if name != UNKNOWN_PLATFORM)
-        raise Unsupported(f"the image has no {' or '.join(platforms)}; it has {', '.join(listed) or 'no platforms'}")
-    return Selected(None if len(platforms) > 1 else found[platforms[0]], missing)
+        raise Unsupported(f"the image has no {' or '.join(missing)}; it has {', '.join(listed) or 'no platforms'}")
+    if len(platforms) > 1:
+        return None
+    return next(digest for name, digest in children if Acceptance(platforms=(platforms[0],)).accepts_platform(name))
+
+
+def _missing(wanted: Sequence[str], listed: Sequence[str]) -> list[str]:
+    """Return the wanted platforms of which none is listed."""
+    return [
+        platform
+        for platform in wanted
+        if not any(Acceptance(platforms=(platform,)).accepts_platform(name) for name in listed)
+    ]

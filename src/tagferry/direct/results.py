@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tagferry.errors import Conflict, Refused, StorageUnavailable, TagferryError, Unavailable
+from tagferry.errors import Conflict, Misused, Refused, StorageUnavailable, TagferryError, Unavailable
 from tagferry.names import Digest
 
 Status = Literal["copied", "up_to_date", "existed", "failed", "to_copy"]
@@ -62,6 +62,8 @@ class CopyResult:
             return EXISTED
         if isinstance(self.error, Refused):
             return DENIED
+        if isinstance(self.error, Misused):
+            return USAGE
         is_registry = isinstance(self.error, Unavailable) and not isinstance(self.error, StorageUnavailable)
         return UNREACHABLE if is_registry else FAILED
 

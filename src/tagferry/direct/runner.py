@@ -23,7 +23,7 @@ from tagferry.direct.references import LATEST, ImageReference, LayoutReference, 
 from tagferry.direct.results import CopyResult, Status
 from tagferry.direct.stores import Stores
 from tagferry.direct.tasks import CopyTask
-from tagferry.errors import Invalid, InvalidName, NotFound, TagferryError, Untrusted, detached
+from tagferry.errors import InvalidName, Misused, TagferryError, Untrusted, detached
 from tagferry.http.faults import NO_TLS
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
@@ -144,7 +144,8 @@ class DirectCopier:
             existing = [tag for tag in existing if not is_referrer_tag(tag)]
         images = [_Image(tag, tag) for tag in selection.of(existing)]
         if not images:
-            raise NotFound("tag", f"{task.source}:*", "no tag of the repository is selected")
+            found = "none of its tags is selected" if existing else "it has no tags"
+            raise TagferryError(f"nothing to copy from {task.source}: {found}")
         return images
 
     async def _image(self, task: CopyTask) -> _Image:
@@ -153,16 +154,19 @@ class DirectCopier:
         if isinstance(source, LayoutReference):
             reference: Reference
             if source.digest is not None:
-                reference, tag = source.digest, None
+                reference, tag = source.digest, _tag_of(source.name)
             else:
                 entry = await self._stores.open_layout(source).find(source.name)
                 reference, tag = entry.descriptor.digest, entry.tag or _tag_of(source.name)
         else:
             reference = source.digest or source.tag or LATEST
             tag = source.tag or (LATEST if source.digest is None else None)
-        tag = target.tag or tag
+        try:
+            tag = target.tag or tag
+        except InvalidName as error:
+            raise Misused("TARGET", f"must have a tag as its name; it {error.rule}", str(target)) from None
         if tag is None:
-            raise Invalid("TARGET", "must have a tag, because SOURCE has none", str(target))
+            raise Misused("TARGET", "must have a tag, because SOURCE has none", str(target))
         return _Image(tag, reference)
 
     async def _copy(self, task: CopyTask, route: Route, image: _Image, *, is_absent: bool) -> None:
@@ -172,17 +176,17 @@ class DirectCopier:
         try:
             selected = await _with_platforms(task, route, image.tag)
             outcome = await self._engine(task).copy(
-                selected.route,
+                selected,
                 image.tag,
                 override=self._options.override,
-                finding=absent(selected.route, image.tag) if is_absent else None,
+                finding=absent(selected, image.tag) if is_absent else None,
                 progress=progress,
                 is_last=lambda _: True,
             )
         except TagferryError as error:
             self._report(_failed(source, target, error))
             return
-        notes = _Notes(outcome.gaps, outcome.rewritten, selected.missing)
+        notes = _Notes(outcome.gaps, outcome.rewritten)
         size, seconds = progress.bytes_read, time.monotonic() - started_at
         status = _STATUSES[outcome.verdict]
         self._report(_result(source, target, status, outcome.digest, notes, size=size, seconds=seconds))
@@ -193,16 +197,16 @@ class DirectCopier:
         override = self._options.override
         try:
             selected = await _with_platforms(task, route, image.tag)
-            found = await self._engine(task).estimate_all(selected.route, [image.tag], override=override)
+            found = await self._engine(task).estimate_all(selected, [image.tag], override=override)
             estimate = found[image.tag]
             if isinstance(estimate, TagferryError):
                 raise estimate
             if estimate.verdict is Verdict.MISSING:
-                raise missing_at_source(selected.route, image.tag)
+                raise missing_at_source(selected, image.tag)
         except TagferryError as error:
             self._report(_failed(source, target, error))
             return
-        notes = _Notes(estimate.gaps, estimate.rewritten, selected.missing)
+        notes = _Notes(estimate.gaps, estimate.rewritten)
         is_copy = estimate.verdict is Verdict.COPY
         status: Status = "to_copy" if is_copy else _STATUSES[estimate.verdict]
         digest = estimate.source if is_copy else estimate.target
@@ -226,26 +230,10 @@ class DirectCopier:
 
 
 class _Notes(NamedTuple):
-    """What a copy may lack.
-
-    Attributes:
-        missing_platforms: requested platforms that the source does not have.
-    """
+    """What a copy may lack."""
 
     gaps: Gaps
     rewritten: Rewrite | None
-    missing_platforms: tuple[str, ...]
-
-
-class _Selected(NamedTuple):
-    """The route of an image of which only some platforms are copied.
-
-    Attributes:
-        missing: requested platforms that the image does not have.
-    """
-
-    route: Route
-    missing: tuple[str, ...] = ()
 
 
 _STATUSES: dict[Verdict, Status] = {
@@ -256,14 +244,14 @@ _STATUSES: dict[Verdict, Status] = {
 }
 
 
-async def _with_platforms(task: CopyTask, route: Route, tag: Tag) -> _Selected:
+async def _with_platforms(task: CopyTask, route: Route, tag: Tag) -> Route:
+    """Return the route of an image of which only the platforms of the task are copied."""
     if not task.platforms:
-        return _Selected(route)
-    digest, missing = await select_platforms(route, tag, task.platforms)
+        return route
+    digest = await select_platforms(route, tag, task.platforms)
     if digest is None:
-        accepts = Acceptance(platforms=task.platforms, rewrite=True)
-        return _Selected(route._replace(accepts=accepts), missing)
-    return _Selected(route._replace(references={**route.references, tag: digest}), missing)
+        return route._replace(accepts=Acceptance(platforms=task.platforms, rewrite=True))
+    return route._replace(references={**route.references, tag: digest})
 
 
 def _result(
@@ -279,8 +267,6 @@ def _result(
     reasons = []
     if status == "existed":
         reasons.append("the target has another image under this tag, and --no-override keeps it")
-    if notes.missing_platforms:
-        reasons.append(f"the image has no {' or '.join(notes.missing_platforms)}")
     if notes.gaps.search_error:
         reasons.append(f"referrers may be missing: {notes.gaps.search_error}")
     reasons += (f"{name} was not copied: {reason}" for name, reason in notes.gaps.left_behind.items())
@@ -321,7 +307,11 @@ def _named(source: ImageReference, reference: Reference) -> str:
 
 
 def _tag_of(name: str) -> Tag | None:
-    """Return the tag in the full name of an image in a layout, such as `docker.io/library/alpine:3.20`."""
+    """Return a name of a layout as a tag, or the tag in a full name such as `docker.io/library/alpine:3.20`."""
+    try:
+        return Tag(name)
+    except InvalidName:
+        pass
     try:
         return parse_image(f"docker://{name}", field="name").tag if name else None
     except InvalidName:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tagferry import bounds
-from tagferry.errors import Invalid, Unsupported
+from tagferry.errors import Invalid, Misused, Unsupported
 from tagferry.layout.directory import DirectoryFiles
 from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
 from tagferry.layout.index import LayoutIndex
@@ -157,7 +157,7 @@ def _members(descriptor: int, path: Path) -> Iterator[tuple[str, tuple[int, int]
         start = os.pread(descriptor, 8, 0)
         program = next((program for magic, program in _COMPRESSED if start.startswith(magic)), None)
         rule = f"must not be compressed; decompress it with: {program}" if program else f"must be a tar file ({error})"
-        raise Invalid("archive", rule, str(path)) from None
+        raise Misused("archive", rule, str(path)) from None
 
 
 def _reachable(files: ArchiveFiles) -> set[str]:

@@ -31,7 +31,7 @@ from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
 from tagferry.oci.referrer_index import index_with_referrer
-from tagferry.oci.referrer_tags import referrers_tag
+from tagferry.oci.referrer_tags import is_referrer_tag, referrers_tag
 
 _CHUNK = 1024 * 1024
 _REFERRERS = re.compile(r"sha(256|512)-[0-9a-f]{64}")
@@ -94,7 +94,7 @@ class LayoutStore:
         images = {
             entry.descriptor.digest: entry
             for entry in index.entries
-            if not _is_referrers(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
+            if not _is_referrer(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
         }
         if len(images) != 1:
             raise Conflict("name", f"{self._name} has {len(images)} images; {_names_hint(index) or 'name one of them'}")
@@ -402,6 +402,11 @@ def _is_referrers(entry: Entry) -> bool:
     return _REFERRERS.fullmatch(entry.name) is not None
 
 
+def _is_referrer(entry: Entry) -> bool:
+    """Return whether an entry of the index is a referrer, such as a signature of cosign, or lists referrers."""
+    return entry.tag is not None and is_referrer_tag(entry.tag)
+
+
 def _names_hint(index: LayoutIndex) -> str:
-    names = sorted({entry.name for entry in index.entries if entry.name and not _is_referrers(entry)})
+    names = sorted({entry.name for entry in index.entries if entry.name and not _is_referrer(entry)})
     return f"it has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else ""

@@ -1,6 +1,8 @@
 """`tagferry copy` between OCI layouts."""
 
 import asyncio
+import gzip
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tagferry.direct.stores import Stores
 from tagferry.errors import StorageUnavailable
 from tagferry.layout import DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.images import image, push
 
 V1 = Tag("v1")
@@ -43,6 +46,56 @@ def test_json_is_one_document_whatever_happens(source: str, capsys: pytest.Captu
 def test_options_may_stand_between_source_and_target(source: str):
     assert main([source, "--all-tags", "target.tar"]) == 0
     assert Path("target.tar").exists()
+
+
+def test_a_tag_beside_a_digest_names_the_copy_of_a_layout(source: str, capsys: pytest.CaptureFixture[str]):
+    assert main([f"{source}:v1@{image().digest}", "oci:target"]) == 0
+    assert "oci:target:v1" in capsys.readouterr().out
+
+
+def test_a_signed_image_goes_through_an_archive_by_its_only_tag(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    signature = cosign_tags(image().digest)[0]
+    store = LayoutStore(DirectoryFiles(tmp_path / "source"), name="")
+    asyncio.run(push(store, RepositoryName("any"), image(seed="signature"), signature))
+
+    assert main([f"{source}:v1", "signed.tar"]) == 0
+    assert main(["signed.tar", "oci:target"]) == 0
+
+    target = LayoutStore(DirectoryFiles(tmp_path / "target"), name="")
+    tags = asyncio.run(target.describe_tags(RepositoryName("any")))
+    assert {one.tag for one in tags} == {V1, signature}
+    assert main(["signed.tar:v9", "oci:target"]) == 3
+    assert "; it has v1\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (("oci:source@{digest}", "oci:target"), "TARGET must have a tag, because SOURCE has none"),
+        (("oci:source:v1", "oci:target:b/x"), "TARGET must have a tag as its name"),
+        (("broken.tar", "oci:target"), "archive must be a tar file"),
+        (("compressed.tar", "oci:target"), "archive must not be compressed"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_is_wrong_usage(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], images: tuple[str, str], message: str
+):
+    (tmp_path / "broken.tar").write_bytes(b"no archive" * 100)
+    (tmp_path / "compressed.tar").write_bytes(gzip.compress(b"an archive"))
+
+    assert main([one.format(digest=image().digest) for one in images]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_list_from_standard_input_is_named_in_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
+
+    assert main(["--from", "-"]) == 2
+    assert capsys.readouterr().err.startswith("error: standard input, line 1, must be SOURCE TARGET")
 
 
 def test_an_archive_that_cannot_be_written_fails(

@@ -100,6 +100,7 @@ async def test_a_digest_alone_needs_a_tag_for_the_copy(stores: MemoryStores):
     (result,) = await run(stores, task(f"a.example/team/app@{image().digest}", "b.example/release/app"))
 
     assert result.reason.startswith("TARGET must have a tag, because SOURCE has none")
+    assert result.exit_code == 2
 
 
 async def test_selected_tags_are_copied_under_their_own_names(stores: MemoryStores):
@@ -150,7 +151,7 @@ async def test_a_selection_that_matches_nothing_fails(stores: MemoryStores):
     (result,) = await run(stores, task("a.example/team/app", "b.example/release/app", nothing))
 
     assert (result.status, result.exit_code) == ("failed", 3)
-    assert "no tag of the repository is selected" in result.reason
+    assert result.reason == "nothing to copy from a.example/team/app: none of its tags is selected"
 
 
 async def test_another_image_is_kept_without_override(stores: MemoryStores):
@@ -180,7 +181,7 @@ async def test_one_platform_is_copied_as_the_image_itself(stores: MemoryStores):
 
 async def test_several_platforms_are_copied_as_a_new_index(stores: MemoryStores):
     await push(stores.hosts["a.example"], APP, MULTI, V1)
-    platforms = ("linux/arm64", "linux/amd64", "linux/riscv64")
+    platforms = ("linux/arm64", "linux/amd64")
 
     (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app", platforms=platforms))
     (again,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app", platforms=platforms))
@@ -188,7 +189,7 @@ async def test_several_platforms_are_copied_as_a_new_index(stores: MemoryStores)
     manifest = await stores.hosts["b.example"].get_manifest(COPY, V1)
     assert manifest.media_type == OCI_INDEX
     assert [child.digest for child in manifest.children] == [AMD.digest, ARM.digest]
-    assert result.reason == "the image has no linux/riscv64"
+    assert result.reason == ""
     assert result.left_behind == (S390.digest,)
     assert again.status == "up_to_date"
 
@@ -204,9 +205,11 @@ async def test_several_platforms_are_copied_as_a_new_index(stores: MemoryStores)
 async def test_a_platform_that_the_image_lacks_fails(stores: MemoryStores, sample: object, reason: str):
     await push(stores.hosts["a.example"], APP, sample, V1)  # type: ignore[arg-type]
 
-    (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app", platforms=("linux/riscv64",)))
+    for platforms in (("linux/riscv64",), ("linux/amd64", "linux/riscv64")):
+        (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app", platforms=platforms))
 
-    assert (result.status, result.reason) == ("failed", reason)
+        assert (result.status, result.reason, result.exit_code) == ("failed", reason, 3)
+        assert await stores.digest("b.example/release/app:v1") is None
 
 
 async def test_an_image_of_the_platform_is_copied_as_it_is(stores: MemoryStores):

@@ -1,8 +1,10 @@
 """Pushes, deletions and garbage collections of a repository, while the names that a push has placed become durable."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,3 +173,90 @@ async def test_a_push_to_a_repository_that_is_deleted_meanwhile_is_before_or_aft
     assert await store.head_manifest(APP, signature.digest) is None
     await push(store, APP, signature, Tag("v2"))
     assert await store.head_manifest(APP, Tag("v2")) == signature.manifest.descriptor
+
+
+def script_syncs(monkeypatch: pytest.MonkeyPatch, directory: str, *steps: Callable[[], object]) -> None:
+    """Call one step before each of the first syncs of a directory, in their threads."""
+    left, fsync = list(steps), os.fsync
+
+    def sync(descriptor: int) -> None:
+        if left and Path(f"/proc/self/fd/{descriptor}").readlink().name == directory:
+            left.pop(0)()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+
+def fail() -> None:
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("other", ["tag", "manifest", "deletion"])
+async def test_a_push_fails_if_the_system_reported_the_error_to_another_change(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch, other: str
+):
+    await push(store, APP, stored := image(), V1)
+    for new in (first := image(seed="first"), second := image(seed="second")):
+        await push(store, APP, new)
+        await store.delete_manifest(APP, new.digest)
+    placed, may_end = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        placed.set()
+        assert may_end.wait(60)
+
+    script_syncs(monkeypatch, "sha256" if other == "manifest" else "_tags", wait, fail)
+    pushing = asyncio.ensure_future(store.put_manifest(APP, first.manifest, Tag("first")))
+    assert await asyncio.to_thread(placed.wait, 60)
+    if other == "deletion":
+        changing = store.delete_manifest(APP, V1)
+    else:
+        changing = store.put_manifest(APP, (second if other == "manifest" else stored).manifest, Tag("other"))
+    with pytest.raises(DiskFailed):
+        await changing
+    may_end.set()
+    with pytest.raises(DiskFailed):
+        await pushing
+    assert await store.head_manifest(APP, Tag("first")) is None
+    await store.put_manifest(APP, first.manifest, Tag("first"))
+    assert await store.head_manifest(APP, Tag("first")) == first.manifest.descriptor
+
+
+@pytest.mark.parametrize("deleted", ["tag", "manifest", "repository"])
+async def test_a_deletion_fails_if_the_system_reported_the_error_to_a_push(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch, deleted: str
+):
+    await push(store, APP, stored := image(), V1)
+    await push(store, APP, new := image(seed="new"))
+    await store.delete_manifest(APP, new.digest)
+    placed, may_fail, failed, deleting, removing = (threading.Event() for _ in range(5))
+    locking = store._manifest_writes._lock
+
+    def fail_later() -> None:
+        placed.set()
+        assert may_fail.wait(60)
+        failed.set()
+        fail()
+
+    def wait() -> None:
+        deleting.set()
+        assert removing.wait(60)
+
+    def lock(repository: RepositoryName) -> AbstractContextManager[None]:
+        # A push that has failed takes the lock, which the deletion holds, to remove its name.
+        if failed.is_set():
+            removing.set()
+        return locking(repository)
+
+    monkeypatch.setattr(store._manifest_writes, "_lock", lock)
+    script_syncs(monkeypatch, "sha256" if deleted == "manifest" else "_tags", fail_later, wait)
+    pushing = asyncio.ensure_future(store.put_manifest(APP, new.manifest, Tag("new")))
+    assert await asyncio.to_thread(placed.wait, 60)
+    if deleted == "repository":
+        deletion = asyncio.ensure_future(store.delete_repository(APP))
+    else:
+        deletion = asyncio.ensure_future(store.delete_manifest(APP, V1 if deleted == "tag" else stored.digest))
+    assert await asyncio.to_thread(deleting.wait, 60)
+    may_fail.set()
+    results = await asyncio.gather(pushing, deletion, return_exceptions=True)
+    assert [type(one) for one in results] == [DiskFailed, DiskFailed]

@@ -5,15 +5,21 @@ import errno
 import os
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from io import FileIO
 from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 """Only the registry's own user has access to its files, from their creation on."""
+
+_failed_syncs: Counter[Path] = Counter()
+"""By directory; only of those that have failed."""
+_failed_syncs_lock = Lock()
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -56,12 +62,13 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     try:
         sync_file(draft)
         make_directory(path.parent)
+        failed_before = failed_syncs(path.parent)
         rename_over(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
     try:
-        sync_directory(path.parent)
+        sync_directory(path.parent, failed_before=failed_before)
     except OSError:
         # A file that may not be durable must not be relied on later. A replaced older file cannot be restored.
         if is_new:
@@ -164,13 +171,30 @@ def make_file(path: Path) -> None:
                 raise
 
 
-def sync_directory(path: Path) -> None:
-    """Make the entries of a directory durable."""
+def failed_syncs(directory: Path) -> int:
+    """Return how often this process has failed to sync a directory; see `sync_directory`."""
+    return _failed_syncs[directory]
+
+
+def sync_directory(path: Path, *, failed_before: int | None = None) -> None:
+    """Make the entries of a directory durable.
+
+    Args:
+        path: the directory.
+        failed_before: its `failed_syncs` before the caller changed entries. A sync that has failed since then may have
+            been theirs: the system reports an error once, and the next sync succeeds. So this one fails, too.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        with _failed_syncs_lock:
+            _failed_syncs[path] += 1
+        raise
     finally:
         os.close(descriptor)
+    if failed_before not in (None, _failed_syncs[path]):
+        raise OSError(errno.EIO, "Input/output error of an earlier sync", str(path))
 
 
 def sync_file(path: Path) -> None:

@@ -19,6 +19,7 @@ from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import (
     concerns_file,
+    failed_syncs,
     files_below,
     open_file,
     remove_entry,
@@ -128,11 +129,12 @@ class ManifestFiles:
         for record in self.tags(repository):
             if record.digest == reference:
                 self._delete_tag(repository, record.tag)
+        failed_before = failed_syncs(path.parent)
         for one in (path, *entries_of_it):
             with contextlib.suppress(FileNotFoundError):
                 remove_entry(one)
             if one == path:
-                sync_directory(path.parent)
+                sync_directory(path.parent, failed_before=failed_before)
 
     def delete_all(self, repository: RepositoryName) -> None:
         """Delete all tags, manifests and referrer entries; raises NotFound."""
@@ -142,12 +144,13 @@ class ManifestFiles:
         # Tags are deleted first, and durably, so that no tag ever points to a missing manifest.
         for kind in ("_tags", "_manifests", "_referrers"):
             files = [path for path in files_below(directory / kind) if _is_own(kind, path)]
+            failed_before = {folder: failed_syncs(folder) for folder in {path.parent for path in files}}
             for path in files:
                 path.unlink(missing_ok=True)
                 if kind == "_tags":
                     self._integrity.forget(Damage("tag", path.name, repository))
-            for folder in {path.parent for path in files}:
-                sync_directory(folder)
+            for folder, failed in failed_before.items():
+                sync_directory(folder, failed_before=failed)
 
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """Return the tags in lexical order; with `only`, just those that exist. Raises NotFound without `only`."""
@@ -290,11 +293,12 @@ class ManifestFiles:
 
     def _delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         path = self._layout.tag(repository, tag)
+        failed_before = failed_syncs(path.parent)
         try:
             remove_entry(path)
         except FileNotFoundError:
             raise self._not_found(repository, tag) from None
-        sync_directory(path.parent)
+        sync_directory(path.parent, failed_before=failed_before)
         self._integrity.forget(Damage("tag", tag, repository))
 
     def _not_found(self, repository: RepositoryName, reference: Reference) -> NotFound:

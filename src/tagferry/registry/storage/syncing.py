@@ -12,7 +12,14 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Self
 
-from tagferry.registry.storage.files import make_directory, rename_over, sync_directory, sync_file, write_draft
+from tagferry.registry.storage.files import (
+    failed_syncs,
+    make_directory,
+    rename_over,
+    sync_directory,
+    sync_file,
+    write_draft,
+)
 
 _THREADS = 8
 
@@ -67,23 +74,26 @@ class Placed:
         path: the name.
         inode: the file's.
         is_new: whether nothing had the name before.
+        failed_before: the `failed_syncs` of its directory before it got the name.
 
     Attributes:
         path: the name.
         ended: set once the name is durable, or will not become so.
     """
 
-    def __init__(self, path: Path, inode: int, *, is_new: bool) -> None:
+    def __init__(self, path: Path, inode: int, *, is_new: bool, failed_before: int) -> None:
         self.path = path
         self.ended = Event()
         self._inode = inode
         self._is_new = is_new
+        self._failed_before = failed_before
 
     @classmethod
     def at(cls, path: Path, draft: Path) -> Self:
         """Rename a file, also over another one."""
         make_directory(path.parent)
-        placed = cls(path, draft.stat().st_ino, is_new=not os.path.lexists(path))
+        is_new, failed_before = not os.path.lexists(path), failed_syncs(path.parent)
+        placed = cls(path, draft.stat().st_ino, is_new=is_new, failed_before=failed_before)
         rename_over(draft, path)
         return placed
 
@@ -97,7 +107,7 @@ class Placed:
             lock: returns the lock that is held while the name is removed.
         """
         try:
-            sync_directory(self.path.parent)
+            sync_directory(self.path.parent, failed_before=self._failed_before)
         except FileNotFoundError:
             pass
         except OSError:

@@ -100,7 +100,7 @@ class DirectCopier:
 
     async def _run(self, task: CopyTask) -> None:
         source, source_repository = self._stores.open(task.source)
-        target, target_repository = self._stores.open(task.target)
+        target, target_repository = self._stores.open(task.target, for_write=not self._options.dry_run)
         if self._limiter is not None:
             self._bandwidth[source.name] = self._limiter
         route = Route(source, source_repository, target, target_repository)

@@ -70,10 +70,18 @@ class Stores:
         self._layouts: dict[str, LayoutStore] = {}
         self._stack = AsyncExitStack()
 
-    def open(self, reference: ImageReference) -> tuple[ImageStore, RepositoryName]:
-        """Return the store of a reference, and the repository in it; raises Invalid if a file cannot be used."""
+    def open(self, reference: ImageReference, *, for_write: bool = False) -> tuple[ImageStore, RepositoryName]:
+        """Return the store of a reference, and the repository in it; raises Invalid if a file cannot be used.
+
+        Args:
+            reference: the repository or layout.
+            for_write: whether it will be written to. A layout that no caller writes to is not touched.
+        """
         if isinstance(reference, LayoutReference):
-            return self.open_layout(reference), _LAYOUT_REPOSITORY
+            layout = self.open_layout(reference)
+            if for_write:
+                layout.allow_writes()
+            return layout, _LAYOUT_REPOSITORY
         store = self._stores.get(reference.host)
         if store is None:
             store = self._stores[reference.host] = self._registry(reference)

@@ -1,49 +1,161 @@
 """An OCI layout in a tar file (containers-transports(5), `oci-archive:`; `docker save` writes one, too).
 
 An archive is read in place. What is added goes to a directory beside it, `ARCHIVE.partial`, which a later process
-continues; `commit` then writes a new archive of both, and replaces the old one.
+continues; `commit` then writes a new archive of both, and replaces the old one. An archive that is only read has no
+such directory, and does not look at the one of a process that writes.
 """
 
 import io
 import os
-import shutil
 import tarfile
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import Invalid, Misused, Unsupported
+from tagferry.errors import Corrupt, Invalid, Misused, StorageUnavailable, Unsupported
+from tagferry.layout.additions import Additions
 from tagferry.layout.directory import DirectoryFiles
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name, open_regular
 from tagferry.layout.index import LayoutIndex
 from tagferry.oci.model import Descriptor, Manifest
 
 _COMPRESSED = ((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"))
 _SUFFIX = ".partial"
+_DRAFT = "archive.tar"
+"""The archive being written, in the directory of additions."""
+_NO_ARCHIVE = "none"
+"""The stamp of an archive that does not exist."""
 
 
 class ArchiveFiles:
     """The `LayoutFiles` of an archive, which `commit` writes.
 
     Args:
-        path: the archive.
+        path: the archive; a symbolic link is followed.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._folder = path.with_name(f"{path.name}{_SUFFIX}")
+        self._path = Path(os.path.realpath(path))
+        self._folder = self._path.with_name(f"{self._path.name}{_SUFFIX}")
         self._added = DirectoryFiles(self._folder)
+        self._additions: Additions | None = None
+        self._joining = threading.Lock()
+        self._may_write = False
+        self._is_changed = False
         self._members: dict[str, tuple[int, int]] | None = None
+        self._stamp = _NO_ARCHIVE
         self._archive = -1
         self._opening = threading.Lock()
-        self._is_changed = self._folder.exists()
+
+    def allow_writes(self) -> None:
+        """Add to the archive from now on, continuing what an earlier process has added to it."""
+        self._may_write = True
 
     def read(self, name: str, limit: int) -> bytes | None:
-        added = self._added.read(name, limit)
-        if added is not None:
+        if self._join() and (added := self._added.read(name, limit)) is not None:
             return added
+        return self._read_member(name, limit)
+
+    def size(self, name: str) -> int | None:
+        if self._join() and (added := self._added.size(name)) is not None:
+            return added
+        member = self._list().get(name)
+        return member[1] if member else None
+
+    def open(self, name: str) -> OpenFile | None:
+        return (self._added.open(name) if self._join() else None) or self._open_member(name)
+
+    def draft(self, blob: Descriptor) -> Draft:
+        self._join(create=True)
+        return self._added.draft(blob)
+
+    def add(self, blob: Descriptor, content: bytes) -> None:
+        self._join(create=True)
+        self._added.add(blob, content)
+
+    def replace_index(self, change: Callable[[bytes | None], bytes | None]) -> None:
+        def with_archive(current: bytes | None) -> bytes | None:
+            return change(self._read_member(INDEX, bounds.TAG_LIST_BYTES) if current is None else current)
+
+        self._join(create=True)
+        self._added.replace_index(with_archive)
+        self._is_changed = True
+
+    def commit(self) -> None:
+        """Write the archive, unless nothing was added; content that no image of the index needs is left out.
+
+        Raises:
+            StorageUnavailable: another process has replaced the archive.
+            Corrupt: an image that was added lacks content.
+        """
+        if self._additions is None or not self._is_changed or self._added.size(INDEX) is None:
+            return
+        self._check_unchanged()
+        index = self.read(INDEX, bounds.TAG_LIST_BYTES)
+        content = _content(self, index)
+        # What other programs left out of the archive stays out of it.
+        lost = content.missing - _content(self, self._read_member(INDEX, bounds.TAG_LIST_BYTES)).missing
+        if lost:
+            raise Corrupt(f"{self._folder} lacks {min(lost)}; delete this directory and repeat the command")
+        draft = self._folder / _DRAFT
+        try:
+            with tarfile.open(draft, "w", format=tarfile.GNU_FORMAT) as archive:
+                _add(archive, MARKER, MARKER_CONTENT)
+                _add(archive, INDEX, index or b"")
+                for digest in sorted(content.found):
+                    self._pack(archive, blob_name(digest))
+            descriptor = os.open(draft, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+            self._check_unchanged()
+            draft.replace(self._path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        self._forget()
+        with self._joining:
+            if self._additions is not None:
+                self._additions.remove()
+            self._additions, self._is_changed = None, False
+
+    def close(self) -> None:
+        with self._joining:
+            if self._additions is not None:
+                self._added.close()
+                self._additions.close()
+            self._additions = None
+        self._forget()
+
+    def _join(self, *, create: bool = False) -> bool:
+        """Take the directory of additions, if the archive is to be written; return whether this process has it."""
+        if not self._may_write:
+            return False
+        with self._joining:
+            if self._additions is None and (create or self._folder.exists()):
+                self._list()
+                additions = Additions.take(self._folder, self._path)
+                try:
+                    self._check_unchanged()
+                    additions.extend(self._stamp)
+                except BaseException:
+                    additions.close()
+                    raise
+                self._additions = additions
+                self._is_changed = self._added.size(INDEX) is not None
+            return self._additions is not None
+
+    def _check_unchanged(self) -> None:
+        """Raise StorageUnavailable if the archive is no longer the one that was read."""
+        try:
+            current = _stamp(self._path.stat())
+        except FileNotFoundError:
+            current = _NO_ARCHIVE
+        if current != self._stamp:
+            raise StorageUnavailable(f"another process has replaced {self._path} meanwhile; repeat the command")
+
+    def _read_member(self, name: str, limit: int) -> bytes | None:
         file = self._open_member(name)
         if file is None:
             return None
@@ -52,58 +164,10 @@ class ArchiveFiles:
         finally:
             file.close()
 
-    def size(self, name: str) -> int | None:
-        added = self._added.size(name)
-        if added is not None:
-            return added
-        member = self._list().get(name)
-        return member[1] if member else None
-
-    def open(self, name: str) -> OpenFile | None:
-        return self._added.open(name) or self._open_member(name)
-
-    def draft(self, blob: Descriptor) -> Draft:
-        return self._added.draft(blob)
-
-    def add(self, blob: Descriptor, content: bytes) -> None:
-        self._added.add(blob, content)
-
-    def replace_index(self, change: Callable[[bytes | None], bytes | None]) -> None:
-        def with_archive(current: bytes | None) -> bytes | None:
-            return change(self.read(INDEX, bounds.TAG_LIST_BYTES) if current is None else current)
-
-        self._added.replace_index(with_archive)
-        self._is_changed = True
-
-    def commit(self) -> None:
-        """Write the archive, unless nothing was added; content that no image of the index needs is left out."""
-        if not self._is_changed or self._added.size(INDEX) is None:
-            return
-        draft = self._path.with_name(f".{self._path.name}-{uuid.uuid4().hex}")
-        try:
-            with tarfile.open(draft, "x", format=tarfile.GNU_FORMAT) as archive:
-                _add(archive, MARKER, MARKER_CONTENT)
-                _add(archive, INDEX, self.read(INDEX, bounds.TAG_LIST_BYTES) or b"")
-                for digest in sorted(_reachable(self)):
-                    self._pack(archive, blob_name(digest))
-            descriptor = os.open(draft, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            draft.replace(self._path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        self._is_changed = False
-        self._forget()
-        shutil.rmtree(self._folder)
-
-    def close(self) -> None:
-        self._forget()
-
     def _pack(self, archive: tarfile.TarFile, name: str) -> None:
         file = self.open(name)
         if file is None:
-            return
+            raise Corrupt(f"{self._folder} lacks {name}; delete this directory and repeat the command")
         try:
             member = tarfile.TarInfo(name)
             member.size = file.size
@@ -130,15 +194,16 @@ class ArchiveFiles:
 
     def _scan(self) -> dict[str, tuple[int, int]]:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_regular(self._path)
         except FileNotFoundError:
+            self._stamp = _NO_ARCHIVE
             return {}
         try:
             members = dict(_members(descriptor, self._path))
         except BaseException:
             os.close(descriptor)
             raise
-        self._archive = descriptor
+        self._archive, self._stamp = descriptor, _stamp(os.fstat(descriptor))
         if INDEX not in members and "manifest.json" in members:
             raise Unsupported(
                 f"{self._path} is an archive in docker's older format, without an OCI layout; save the image again "
@@ -160,20 +225,35 @@ def _members(descriptor: int, path: Path) -> Iterator[tuple[str, tuple[int, int]
         raise Misused("archive", rule, str(path)) from None
 
 
-def _reachable(files: ArchiveFiles) -> set[str]:
-    """Return the digests of all content that the index needs."""
-    index = LayoutIndex.parse(files.read(INDEX, bounds.TAG_LIST_BYTES))
-    found: set[str] = set()
-    waiting = [entry.descriptor for entry in index.entries]
+class _Content(NamedTuple):
+    """The digests of all content that an index needs: what there is, and what is missing."""
+
+    found: set[str]
+    missing: set[str]
+
+
+def _content(files: ArchiveFiles, content: bytes | None) -> _Content:
+    """Return what an index needs."""
+    result = _Content(set(), set())
+    waiting = [entry.descriptor for entry in LayoutIndex.parse(content).entries]
     while waiting:
         one = waiting.pop()
-        if one.digest in found:
+        if one.digest in result.found or one.digest in result.missing:
             continue
-        found.add(one.digest)
-        content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if one.may_be_manifest else None
-        if content is not None and (manifest := _manifest(content, one)) is not None:
+        if files.size(blob_name(one.digest)) is None:
+            if not one.is_foreign:
+                result.missing.add(one.digest)
+            continue
+        result.found.add(one.digest)
+        raw = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if one.may_be_manifest else None
+        if raw is not None and (manifest := _manifest(raw, one)) is not None:
             waiting += (*manifest.listed, *manifest.blobs)
-    return found
+    return result
+
+
+def _stamp(status: os.stat_result) -> str:
+    """Return what tells an archive from one that replaced it."""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def _manifest(content: bytes, descriptor: Descriptor) -> Manifest | None:

@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import os
+import stat
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
+from tagferry import bounds
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name, open_regular
 from tagferry.oci.model import Descriptor
 
 _DRAFTS = ".tagferry"
@@ -25,22 +27,28 @@ class DirectoryFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def allow_writes(self) -> None:
+        """Nothing to prepare: each write is on its own."""
+
     def read(self, name: str, limit: int) -> bytes | None:
         try:
-            with (self._root / name).open("rb") as file:
-                return file.read(limit + 1)
+            descriptor = open_regular(self._root / name)
         except _MISSING:
             return None
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(limit + 1)
 
     def size(self, name: str) -> int | None:
         try:
-            return os.stat(self._root / name).st_size  # noqa: PTH116
+            status = os.stat(self._root / name)  # noqa: PTH116
         except _MISSING:
             return None
+        # A pipe or a directory has no content, and a target replaces it.
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, name: str) -> OpenFile | None:
         try:
-            descriptor = os.open(self._root / name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_regular(self._root / name)
         except _MISSING:
             return None
         return OpenFile(descriptor, 0, os.fstat(descriptor).st_size)
@@ -69,7 +77,7 @@ class DirectoryFiles:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             index = self._root / INDEX
-            content = change(index.read_bytes() if index.exists() else None)
+            content = change(self.read(INDEX, bounds.TAG_LIST_BYTES))
             if content is None:
                 return
             if not (self._root / MARKER).exists():

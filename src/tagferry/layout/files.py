@@ -1,7 +1,9 @@
 """The files of an OCI layout, wherever they are. All methods block and may raise OSError."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,6 +20,24 @@ def blob_name(digest: str) -> str:
     """Return the path of a blob inside its layout."""
     algorithm, _, encoded = digest.partition(":")
     return f"blobs/{algorithm}/{encoded}"
+
+
+def open_regular(path: "os.PathLike[str]") -> int:
+    """Open a regular file for reading, without blocking; return the file descriptor.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        IsADirectoryError: it is a directory.
+        OSError: it cannot be read, or is a pipe or a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
+    raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
 
 
 class OpenFile:
@@ -100,6 +120,10 @@ class Draft:
 
 class LayoutFiles(Protocol):
     """The files of one layout."""
+
+    def allow_writes(self) -> None:
+        """Declare that the layout will be written to; until then it is only read."""
+        ...
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return the content of a file, at most one byte more than the limit; None if it does not exist."""

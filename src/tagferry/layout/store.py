@@ -78,6 +78,11 @@ class LayoutStore:
     def identity(self) -> int:
         return 0
 
+    def allow_writes(self) -> None:
+        """Declare that the layout will be written to; until then it is only read."""
+        self._files.allow_writes()
+        self._index = None
+
     async def find(self, name: str) -> Entry:
         """Return the image with this name, or the only image of the layout if the name is empty.
 
@@ -394,7 +399,7 @@ class LayoutStore:
             raise Refused(f"cannot access {self._name}: {error.filename}: {error.strerror}") from error
         except OSError as error:
             file = f"{error.filename}: " if error.filename else ""
-            raise StorageUnavailable(f"cannot access {self._name}: {file}{error.strerror}") from error
+            raise StorageUnavailable(f"cannot access {self._name}: {file}{error.strerror or error}") from error
 
 
 def _is_referrers(entry: Entry) -> bool:

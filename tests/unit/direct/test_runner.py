@@ -40,9 +40,9 @@ class MemoryStores(Stores):
         super().__init__(RegistryAccess(), state_directory="/nonexistent")
         self.hosts = {host: MemoryStore(host) for host in ("a.example", "b.example")}
 
-    def open(self, reference: ImageReference) -> tuple[ImageStore, RepositoryName]:
+    def open(self, reference: ImageReference, *, for_write: bool = False) -> tuple[ImageStore, RepositoryName]:
         if isinstance(reference, LayoutReference):
-            return super().open(reference)
+            return super().open(reference, for_write=for_write)
         return self.hosts[reference.host], reference.repository
 
     async def digest(self, image: str) -> Digest | None:

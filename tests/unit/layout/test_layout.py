@@ -16,7 +16,7 @@ from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unsup
 from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
-from tests.support.images import artifact, blob, image, index, opening, push, read
+from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
 
 ANY, V1, V2 = RepositoryName("any"), Tag("v1"), Tag("v2")
 
@@ -26,7 +26,29 @@ def layout(path: Path) -> LayoutStore:
 
 
 def archive(path: Path) -> LayoutStore:
+    """Return an archive to read."""
     return LayoutStore(ArchiveFiles(path), name="archive")
+
+
+def written_archive(path: Path) -> LayoutStore:
+    """Return an archive to write to."""
+    store = archive(path)
+    store.allow_writes()
+    return store
+
+
+async def kill_after_push(path: Path, sample: SampleImage, tag: Tag) -> None:
+    """Add an image to an archive, and end before the archive is written."""
+    store = written_archive(path)
+    await push(store, ANY, sample, tag)
+    await store.close()
+
+
+async def write_archive(path: Path, sample: SampleImage, tag: Tag) -> None:
+    store = written_archive(path)
+    await push(store, ANY, sample, tag)
+    await store.commit()
+    await store.close()
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
@@ -162,26 +184,30 @@ async def test_an_index_of_referrers_is_no_tag_to_list(tmp_path: Path):
     assert len(entries(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("open_store", [layout, archive])
+@pytest.mark.parametrize("open_store", [layout, written_archive])
 async def test_an_unfinished_blob_is_continued_where_it_ended(
     tmp_path: Path, open_store: Callable[[Path], LayoutStore]
 ):
     content = secrets.token_bytes(3_000_000)
     broken = Broken(content, 2_500_000)
+    store = open_store(tmp_path / "images.tar")
     with pytest.raises(Refused):
-        await open_store(tmp_path / "images.tar").write_blob(ANY, blob(content), broken)
+        await store.write_blob(ANY, blob(content), broken)
+    await store.close()
     again = Broken(content, 2_900_000)
 
     store = open_store(tmp_path / "images.tar")
     with pytest.raises(Refused):
         await store.write_blob(ANY, blob(content), again)
+    await store.close()
     offsets = []
 
     def rest(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         offsets.append(offset)
         return opening(content)(offset)
 
-    assert await open_store(tmp_path / "images.tar").write_blob(ANY, blob(content), rest) is BlobOutcome.UPLOADED
+    store = open_store(tmp_path / "images.tar")
+    assert await store.write_blob(ANY, blob(content), rest) is BlobOutcome.UPLOADED
     assert (again.offsets, offsets) == ([2_500_000], [2_900_000])
     assert await read(store, ANY, blob(content)) == content
 
@@ -216,7 +242,7 @@ async def test_a_damaged_manifest_is_corrupt(tmp_path: Path):
 
 
 async def test_an_archive_appears_only_when_it_is_whole(tmp_path: Path):
-    store, sample = archive(tmp_path / "images.tar"), index()
+    store, sample = written_archive(tmp_path / "images.tar"), index()
     await push(store, ANY, sample, V1)
     assert not (tmp_path / "images.tar").exists()
 
@@ -231,10 +257,7 @@ async def test_an_archive_appears_only_when_it_is_whole(tmp_path: Path):
 async def test_an_image_is_added_to_an_archive_beside_the_others(tmp_path: Path):
     path, samples = tmp_path / "images.tar", {V1: image(seed="1"), V2: image(seed="2")}
     for tag, sample in samples.items():
-        store = archive(path)
-        await push(store, ANY, sample, tag)
-        await store.commit()
-        await store.close()
+        await write_archive(path, sample, tag)
 
     store = archive(path)
     assert [tag async for tag in store.list_tags(ANY)] == [V1, V2]
@@ -246,12 +269,10 @@ async def test_an_image_is_added_to_an_archive_beside_the_others(tmp_path: Path)
 
 async def test_an_archive_that_needs_nothing_is_not_written(tmp_path: Path):
     path = tmp_path / "images.tar"
-    store = archive(path)
-    await push(store, ANY, image(), V1)
-    await store.commit()
+    await write_archive(path, image(), V1)
     before = path.stat()
 
-    again = archive(path)
+    again = written_archive(path)
     assert await again.head_manifest(ANY, V1) is not None
     await again.commit()
 
@@ -259,9 +280,9 @@ async def test_an_archive_that_needs_nothing_is_not_written(tmp_path: Path):
 
 
 async def test_what_an_interrupted_process_added_to_an_archive_is_part_of_the_next_one(tmp_path: Path):
-    await push(archive(tmp_path / "images.tar"), ANY, image(), V1)
+    await kill_after_push(tmp_path / "images.tar", image(), V1)
 
-    store = archive(tmp_path / "images.tar")
+    store = written_archive(tmp_path / "images.tar")
     assert [tag async for tag in store.list_tags(ANY)] == [V1]
     await store.commit()
 

@@ -39,6 +39,7 @@ data_dir = "tagferry-data"
 [sync]
 # max_tags_per_request = 500    # maximum number of tags in one request
 # wait_seconds = 55             # how long sync_images waits before it returns 504; the synchronization continues
+# max_wait_seconds = 600        # the longest wait that a caller can request with Prefer: wait=N
 # max_concurrent_tags = 32      # maximum number of tags that this process copies at once
 # max_concurrent_blobs = 32     # maximum number of blobs copied at once between two regions
 # referrers = true              # copy signatures, attestations and SBOMs, too; "required": fail the tag if they cannot
@@ -100,6 +101,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "~/.docker/config.json"
 # ca_file = "ca.pem"         # certificate authorities to trust in addition to the system's
 # ca_only = true             # trust only those in ca_file
+# insecure_skip_verify = true   # do not verify the registry's certificate; for tests only
 # client_certificate = "client.pem"   # for mutual TLS; requires client_key, unencrypted
 # client_key = "client.key"
 # proxy = "http://proxy.example.com:3128"   # or "none"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY

@@ -1,7 +1,7 @@
 """The whole configuration: its top-level settings, its file and its environment variables."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -37,12 +37,34 @@ def _to_invalid(error: Mapping[str, Any], name_of: Callable[[Key], str]) -> Inva
     """Return an error that names the setting and the rule, and the value unless it may contain a secret."""
     key = tuple(str(part) for part in error["loc"] if part != "[key]")
     value = error["input"]
-    is_public = isinstance(value, str | int | float) and error["type"] != "extra_forbidden" and "@" not in str(value)
+    is_public = isinstance(value, str | int | float) and "@" not in str(value)
     path = ".".join(key)
     if any(secret in path for secret in ("password", "secret", "token", "database_url", "webhooks")):
         is_public = False
     field = name_of(key) or "settings"
+    if error["type"] == "extra_forbidden":
+        return Invalid(field, f"is an unknown setting{_suggestion(key)}")
     return Invalid(field, error["msg"].removeprefix("Value error, "), value if is_public else None)
+
+
+def _suggestion(key: Key) -> str:
+    """Return a hint with the setting of the same section whose name is similar to an unknown one; empty if none is."""
+    import difflib
+
+    section: type[BaseModel] = Settings
+    for part in key[:-1]:
+        # Other parts are ids of regions and indexes of lists.
+        if (field := section.model_fields.get(part)) is not None:
+            section = next(_sections(field.annotation), section)
+    similar = difflib.get_close_matches(key[-1], section.model_fields, n=1)
+    return f'; did you mean "{similar[0]}"?' if similar else ""
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections(argument)
 
 
 def _resolve_paths(model: type[BaseModel], section: Any, folder: Path) -> Any:
@@ -145,7 +167,10 @@ class Settings(BaseSettings):
         try:
             settings = cls(**merged.values)
         except ValidationError as errors:
-            raise _to_invalid(errors.errors(include_url=False)[0], merged.name_of) from None
+            found = errors.errors(include_url=False)
+            # A misspelled key says more than the mandatory one that is missing because of it.
+            first = next((error for error in found if error["type"] == "extra_forbidden"), found[0])
+            raise _to_invalid(first, merged.name_of) from None
         settings._renamed = merged.renamed
         if not settings.regions:
             raise Invalid("regions", "must name at least one region")

@@ -142,7 +142,7 @@ def test_the_environment_is_checked_as_the_file_is(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST", "5")
     monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAG", SECRET)
-    assert refusal({"regions": {"north": EMBEDDED}}) == "TAGFERRY_SYNC__MAX_TAG Extra inputs are not permitted"
+    assert refusal({"regions": {"north": EMBEDDED}}) == "TAGFERRY_SYNC__MAX_TAG is an unknown setting"
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("required", "required"), ("0", False)])
@@ -163,9 +163,14 @@ def test_an_environment_variable_that_should_be_json_and_is_not_is_refused(monke
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ({"colour": "red"}, "colour Extra inputs are not permitted"),
-        ({"sync": {"tags": 5}}, "sync.tags Extra inputs are not permitted"),
-        ({"regions": {"north": EMBEDDED | {"pasword": SECRET}}}, "regions.north.pasword Extra inputs"),
+        ({"colour": "red"}, "colour is an unknown setting"),
+        ({"sync": {"tags": 5}}, "sync.tags is an unknown setting"),
+        ({"sync": {"wait_second": 5}}, 'sync.wait_second is an unknown setting; did you mean "wait_seconds"?'),
+        ({"webhooks": [{"ulr": "https://h"}]}, 'webhooks.0.ulr is an unknown setting; did you mean "url"?'),
+        (
+            {"regions": {"north": EMBEDDED | {"pasword": SECRET}}},
+            'regions.north.pasword is an unknown setting; did you mean "password"?',
+        ),
     ],
 )
 def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], told: str):
@@ -424,7 +429,10 @@ def test_what_a_region_accepts_can_be_said(monkeypatch: pytest.MonkeyPatch):
         ({"format": "schema1"}, "regions.north.accepts.format Input should be 'oci' or 'docker'"),
         ({"rewrite": True}, "regions.north.accepts requires platforms or format if rewrite is true"),
         ({"rewrite": True, "foreign_layers": True}, "regions.north.accepts requires platforms or format"),
-        ({"platform": "linux/amd64"}, "regions.north.accepts.platform Extra inputs are not permitted"),
+        (
+            {"platform": "linux/amd64"},
+            'regions.north.accepts.platform is an unknown setting; did you mean "platforms"?',
+        ),
     ],
 )
 def test_what_a_region_cannot_accept_is_named(accepts: dict[str, Any], told: str):

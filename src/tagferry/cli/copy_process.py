@@ -15,7 +15,7 @@ from tagferry.cli.copy_display import CopyDisplay
 from tagferry.cli.lines import write_json
 from tagferry.direct.lists import parse_list
 from tagferry.direct.platforms import parse_platform
-from tagferry.direct.references import parse_image
+from tagferry.direct.references import LayoutReference, parse_image
 from tagferry.direct.results import FAILED, INTERRUPTED, CopyResult, exit_code
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import parse_rate
@@ -51,7 +51,7 @@ def copy(options: Namespace) -> int:
         display.error(error.message)
         return USAGE
     except TagferryError as error:
-        # An archive could not be written.
+        # The errors of single copies are results.
         display.error(error.message)
         return FAILED
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -99,6 +99,11 @@ def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
                 raise Invalid(field, "must name no tag if several tags are copied", str(image))
         if task.target.digest is not None:
             raise Invalid("TARGET", "must name a tag; the digest is that of SOURCE", str(task.target))
+        if isinstance(task.target, LayoutReference) and task.target.is_docker_archive:
+            rule = (
+                "must not use the transport docker-archive, which is only read; write an OCI archive, oci-archive:FILE"
+            )
+            raise Invalid("TARGET", rule, f"docker-archive:{task.target.path}")
     return tasks
 
 

@@ -68,12 +68,14 @@ class LayoutReference:
         path: the directory or file.
         name: the image's `org.opencontainers.image.ref.name`; empty if none is given. A tag in most layouts.
         is_archive: whether the layout is in a tar file.
+        is_docker_archive: whether it was named as an archive of docker, which is only read.
     """
 
     path: str
     name: str = ""
     digest: Digest | None = None
     is_archive: bool = False
+    is_docker_archive: bool = False
 
     @property
     def tag(self) -> Tag | None:
@@ -119,7 +121,8 @@ def parse_image(text: str, *, field: str) -> ImageReference:
     if transport in ("oci", "ocidir"):
         return _layout(rest.removeprefix("//") if transport == "ocidir" else rest, field=field, is_archive=False)
     if transport in ("oci-archive", "docker-archive"):
-        return _layout(rest, field=field, is_archive=True)
+        reference = _layout(rest, field=field, is_archive=True)
+        return replace(reference, is_docker_archive=transport == "docker-archive")
     if _ARCHIVE.fullmatch(_split_digest(text)[0]):
         return _layout(text, field=field, is_archive=True)
     if text.startswith(("/", "./", "../", "~/")) or text in (".", ".."):

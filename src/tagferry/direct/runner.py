@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from tagferry.copy.route import Route
 from tagferry.direct.platforms import select_platforms
 from tagferry.direct.references import LATEST, ImageReference, LayoutReference, parse_image
 from tagferry.direct.results import CopyResult, Status
-from tagferry.direct.stores import Stores
+from tagferry.direct.stores import Stores, layout_key
 from tagferry.direct.tasks import CopyTask
 from tagferry.errors import InvalidName, Misused, TagferryError, Untrusted, detached
 from tagferry.http.faults import NO_TLS
@@ -63,7 +63,7 @@ class DirectCopier:
     Args:
         stores: the registries, layouts and archives.
         options: how images are copied.
-        on_result: called with each result at once.
+        on_result: called with each result at once, but with copies to an archive only when it is written.
 
     Attributes:
         results: the finished copies.
@@ -82,6 +82,7 @@ class DirectCopier:
         self._limiter = BandwidthLimiter(options.bytes_per_second) if options.bytes_per_second else None
         self._bandwidth: dict[str, BandwidthLimiter] = {}
         self._engines: dict[bool, CopyEngine] = {}
+        self._unwritten: list[tuple[int, LayoutReference]] = []
         self.results: list[CopyResult] = []
         self.copies: list[Progress] = []
         self.found = 0
@@ -91,11 +92,10 @@ class DirectCopier:
 
         Raises:
             Invalid: a file of the configuration cannot be used.
-            StorageUnavailable: an archive cannot be written.
         """
         await bounded_gather(tasks, self._run, limit=_TASKS_AT_ONCE)
         if not self._options.dry_run:
-            await self._stores.commit()
+            self._report_written(await self._stores.commit())
         return self.results
 
     async def _run(self, task: CopyTask) -> None:
@@ -189,7 +189,12 @@ class DirectCopier:
         notes = _Notes(outcome.gaps, outcome.rewritten)
         size, seconds = progress.bytes_read, time.monotonic() - started_at
         status = _STATUSES[outcome.verdict]
-        self._report(_result(source, target, status, outcome.digest, notes, size=size, seconds=seconds))
+        result = _result(source, target, status, outcome.digest, notes, size=size, seconds=seconds)
+        if isinstance(target, LayoutReference) and target.is_archive:
+            self._unwritten.append((len(self.results), target))
+            self.results.append(result)
+        else:
+            self._report(result)
 
     async def _estimate(self, task: CopyTask, route: Route, image: _Image) -> None:
         """Report what `_copy` would do."""
@@ -223,6 +228,17 @@ class DirectCopier:
                 bandwidth=self._bandwidth,
             )
         return self._engines[task.referrers]
+
+    def _report_written(self, errors: Mapping[str, TagferryError]) -> None:
+        """Report the copies to archives, which have failed if their archive was not written."""
+        for position, target in self._unwritten:
+            result = self.results[position]
+            error = errors.get(layout_key(target))
+            if error is not None and result.is_ok:
+                failed = replace(result, status="failed", digest=None, reason=error.message, error=detached(error))
+                self.results[position] = failed
+            self._on_result(self.results[position])
+        self._unwritten.clear()
 
     def _report(self, result: CopyResult) -> None:
         self.results.append(result)

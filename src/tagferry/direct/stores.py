@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
 from tagferry.direct.state import FileUploadCheckpoints
 from tagferry.docker_hub import URL as DOCKER_HUB_URL
-from tagferry.errors import Invalid
+from tagferry.errors import Invalid, TagferryError
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
@@ -90,7 +90,7 @@ class Stores:
 
     def open_layout(self, reference: LayoutReference) -> "LayoutStore":
         """Return the store of a layout or archive."""
-        key = os.path.realpath(reference.path)
+        key = layout_key(reference)
         store = self._layouts.get(key)
         if store is None:
             from pathlib import Path
@@ -103,10 +103,15 @@ class Stores:
             self._stack.push_async_callback(store.close)
         return store
 
-    async def commit(self) -> None:
-        """Write the archives to which something was added."""
-        for store in self._layouts.values():
-            await store.commit()
+    async def commit(self) -> dict[str, TagferryError]:
+        """Write the archives to which something was added; return the errors, by the `layout_key` of the archive."""
+        errors: dict[str, TagferryError] = {}
+        for key, store in self._layouts.items():
+            try:
+                await store.commit()
+            except TagferryError as error:
+                errors[key] = error
+        return errors
 
     async def close(self) -> None:
         """Close all stores."""
@@ -146,6 +151,11 @@ class Stores:
             if credentials.covers_registry:
                 return credentials
         return None
+
+
+def layout_key(reference: LayoutReference) -> str:
+    """Return what all references to the same layout or archive have in common."""
+    return os.path.realpath(reference.path)
 
 
 def _path(name: str | None) -> "Path | None":

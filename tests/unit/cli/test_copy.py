@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tagferry.cli.copy import main
-from tagferry.direct.stores import Stores
-from tagferry.errors import StorageUnavailable
-from tagferry.layout import DirectoryFiles, LayoutStore
+from tagferry.cli.copy_display import CopyDisplay
+from tagferry.direct.results import CopyResult
+from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.images import image, push
@@ -101,13 +101,49 @@ def test_a_list_from_standard_input_is_named_in_errors(
 def test_an_archive_that_cannot_be_written_fails(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    async def full(_stores: Stores) -> None:
-        raise StorageUnavailable("the disk is full")
+    def full(_archive: ArchiveFiles) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Stores, "commit", full)
+    monkeypatch.setattr(ArchiveFiles, "commit", full)
 
     assert main([f"{source}:v1", "target.tar"]) == 3
-    assert "error: the disk is full\n" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: oci-archive:target.tar:v1: cannot access oci-archive:target.tar: No space left")
+
+    assert main(["--json", f"{source}:v1", "target.tar"]) == 3
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["status"], result["digest"]) == ("failed", None)
+    assert "No space left" in result["reason"]
+
+
+def test_a_copy_to_an_archive_is_printed_when_the_archive_is_there(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    shown, exists = CopyDisplay.result, list[bool]()
+
+    def show(display: CopyDisplay, result: CopyResult) -> None:
+        exists.append(Path("target.tar").exists())
+        shown(display, result)
+
+    monkeypatch.setattr(CopyDisplay, "result", show)
+
+    assert main([f"{source}:v1", "target.tar"]) == 0
+    assert exists == [True]
+    assert capsys.readouterr().out.startswith("copied ")
+
+
+def test_an_archive_that_cannot_be_written_spares_the_other_targets(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def full(_archive: ArchiveFiles) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ArchiveFiles, "commit", full)
+    Path("list.txt").write_text("oci:source:v1 full.tar\noci:source:v1 oci:target\n")
+
+    assert main(["--from", "list.txt"]) == 3
+    assert "oci:target:v1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -117,6 +153,8 @@ def test_an_archive_that_cannot_be_written_fails(
         (["-a", "oci:source", "oci:target:v1"], "TARGET must name no tag if several tags are copied"),
         (["oci:source:v1", f"oci:target@{image().digest}"], "TARGET must name a tag; the digest is that of SOURCE"),
         (["--from", "list.txt", "a", "b"], "SOURCE must be omitted with --from"),
+        (["oci:source:v1", "docker-archive:target.tar"], "TARGET must not use the transport docker-archive"),
+        (["--from", "docker.txt"], "TARGET must not use the transport docker-archive"),
         (["--bandwidth", "fast", "oci:source:v1", "oci:target"], "--bandwidth must be a number of bytes per second"),
         (["--ca-file", "nothing.pem", "oci:source:v1", "registry.example.com/app"], "--ca-file"),
     ],
@@ -124,5 +162,7 @@ def test_an_archive_that_cannot_be_written_fails(
 def test_wrong_usage_names_the_argument(
     source: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
+    Path("docker.txt").write_text("oci:source:v1 docker-archive:target.tar")
+
     assert main(arguments) == 2
     assert message in capsys.readouterr().err

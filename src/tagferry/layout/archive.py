@@ -11,15 +11,15 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import Corrupt, Invalid, Misused, StorageUnavailable, Unsupported
+from tagferry.errors import Corrupt, Misused, StorageUnavailable, Unsupported
 from tagferry.layout.additions import Additions
+from tagferry.layout.content import NeededContent, needed_content
 from tagferry.layout.directory import DirectoryFiles
 from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name, open_regular
 from tagferry.layout.index import LayoutIndex
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.model import Descriptor
 
 _COMPRESSED = ((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"))
 _SUFFIX = ".partial"
@@ -94,9 +94,9 @@ class ArchiveFiles:
             return
         self._check_unchanged()
         index = self.read(INDEX, bounds.TAG_LIST_BYTES)
-        content = _content(self, index)
+        content = self._needed(index)
         # What other programs left out of the archive stays out of it.
-        lost = content.missing - _content(self, self._read_member(INDEX, bounds.TAG_LIST_BYTES)).missing
+        lost = content.defective - self._needed(self._read_member(INDEX, bounds.TAG_LIST_BYTES)).defective
         if lost:
             raise Corrupt(f"{self._folder} lacks {min(lost)}; delete this directory and repeat the command")
         draft = self._folder / _DRAFT
@@ -164,6 +164,9 @@ class ArchiveFiles:
         finally:
             file.close()
 
+    def _needed(self, index: bytes | None) -> NeededContent:
+        return needed_content(self, (entry.descriptor for entry in LayoutIndex.parse(index).entries))
+
     def _pack(self, archive: tarfile.TarFile, name: str) -> None:
         file = self.open(name)
         if file is None:
@@ -225,42 +228,9 @@ def _members(descriptor: int, path: Path) -> Iterator[tuple[str, tuple[int, int]
         raise Misused("archive", rule, str(path)) from None
 
 
-class _Content(NamedTuple):
-    """The digests of all content that an index needs: what there is, and what is missing."""
-
-    found: set[str]
-    missing: set[str]
-
-
-def _content(files: ArchiveFiles, content: bytes | None) -> _Content:
-    """Return what an index needs."""
-    result = _Content(set(), set())
-    waiting = [entry.descriptor for entry in LayoutIndex.parse(content).entries]
-    while waiting:
-        one = waiting.pop()
-        if one.digest in result.found or one.digest in result.missing:
-            continue
-        if files.size(blob_name(one.digest)) is None:
-            if not one.is_foreign:
-                result.missing.add(one.digest)
-            continue
-        result.found.add(one.digest)
-        raw = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if one.may_be_manifest else None
-        if raw is not None and (manifest := _manifest(raw, one)) is not None:
-            waiting += (*manifest.listed, *manifest.blobs)
-    return result
-
-
 def _stamp(status: os.stat_result) -> str:
     """Return what tells an archive from one that replaced it."""
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
-
-
-def _manifest(content: bytes, descriptor: Descriptor) -> Manifest | None:
-    try:
-        return Manifest.parse(content, descriptor.media_type, digest=descriptor.digest)
-    except (Invalid, Unsupported):
-        return None
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -25,6 +25,7 @@ from tagferry.errors import (
     TagferryError,
     Unsupported,
 )
+from tagferry.layout.content import needed_content
 from tagferry.layout.files import INDEX, Draft, LayoutFiles, OpenFile, blob_name
 from tagferry.layout.index import Entry, LayoutIndex
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -156,7 +157,10 @@ class LayoutStore:
         await self._update(with_tag)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
-        return False
+        descriptor = await self._stat_manifest(digest, None)
+        if descriptor is None:
+            return True
+        return bool((await self._run(needed_content, self._files, [descriptor])).defective)
 
     async def refuses(self, manifest: Manifest) -> bool:
         return False

@@ -146,6 +146,21 @@ def test_an_archive_that_cannot_be_written_spares_the_other_targets(
     assert "oci:target:v1" in capsys.readouterr().out
 
 
+def test_a_layout_that_lost_a_layer_is_repaired(source: str, capsys: pytest.CaptureFixture[str]):
+    assert main([f"{source}:v1", "oci:target"]) == 0
+    for digest in image().all_blobs:
+        lost = Path("target/blobs/sha256", digest.encoded)
+        lost.unlink()
+        capsys.readouterr()
+
+        assert main([f"{source}:v1", "oci:target"]) == 0
+
+        assert capsys.readouterr().out.startswith("copied ")
+        assert lost.read_bytes() == image().all_blobs[digest]
+    assert main([f"{source}:v1", "oci:target"]) == 0
+    assert capsys.readouterr().out.startswith("up to date ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,48 @@
+"""The content that images of a layout need."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tagferry import bounds
+from tagferry.errors import Invalid, Unsupported
+from tagferry.layout.files import LayoutFiles, blob_name
+from tagferry.names import Digest
+from tagferry.oci.model import Descriptor, Manifest
+
+
+class NeededContent(NamedTuple):
+    """What images need.
+
+    Attributes:
+        found: what the layout has.
+        defective: what it lacks, or has with another size.
+    """
+
+    found: set[Digest]
+    defective: set[Digest]
+
+
+def needed_content(files: LayoutFiles, images: Iterable[Descriptor]) -> NeededContent:
+    """Find all that these manifests need; sizes are compared, content is not read."""
+    needed = NeededContent(set(), set())
+    waiting = list(images)
+    while waiting:
+        one = waiting.pop()
+        if one.digest in needed.found or one.digest in needed.defective:
+            continue
+        size = files.size(blob_name(one.digest))
+        if size is not None:
+            needed.found.add(one.digest)
+        if size != one.size and not (size is None and one.is_foreign):
+            needed.defective.add(one.digest)
+        content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if size and one.may_be_manifest else None
+        if content is not None and (manifest := _manifest(content, one)) is not None:
+            waiting += (*manifest.listed, *manifest.blobs)
+    return needed
+
+
+def _manifest(content: bytes, descriptor: Descriptor) -> Manifest | None:
+    try:
+        return Manifest.parse(content, descriptor.media_type, digest=descriptor.digest)
+    except (Invalid, Unsupported):
+        return None

@@ -124,10 +124,24 @@ def parse_image(text: str, *, field: str) -> ImageReference:
         reference = _layout(rest, field=field, is_archive=True)
         return replace(reference, is_docker_archive=transport == "docker-archive")
     if _ARCHIVE.fullmatch(_split_digest(text)[0]):
+        if _may_be_host(text.partition("/")):
+            rule = f"must say what it is: docker://{text} for a registry, or oci-archive:{text} for a file"
+            raise Invalid(field, rule, text)
         return _layout(text, field=field, is_archive=True)
     if text.startswith(("/", "./", "../", "~/")) or text in (".", ".."):
         return _layout(text, field=field, is_archive=False)
     return _registry(text, field=field)
+
+
+def _may_be_host(parts: tuple[str, str, str]) -> bool:
+    """Return whether the first part of the path of an archive is more likely a registry than a directory."""
+    first, slash, _ = parts
+    is_host = bool(slash) and _is_host(first) and _HOST.fullmatch(first) is not None
+    return is_host and not os.path.isdir(first)  # noqa: PTH112
+
+
+def _is_host(first: str) -> bool:
+    return any(mark in first for mark in ".:[") or first == "localhost"
 
 
 def _layout(text: str, *, field: str, is_archive: bool) -> LayoutReference:
@@ -158,7 +172,7 @@ def _registry(text: str, *, field: str) -> RegistryReference:
         raise Invalid(field, rule, text)
     name, digest = _split_digest(text)
     host, slash, path = name.partition("/")
-    is_host = slash and (any(mark in host for mark in ".:[") or host == "localhost" or host.lower() != host)
+    is_host = slash and (_is_host(host) or host.lower() != host)
     if not is_host:
         host, path = DOCKER_HUB, name
     if not _HOST.fullmatch(host):

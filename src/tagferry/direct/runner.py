@@ -1,6 +1,7 @@
 """Run copies without a server."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
 
 _TASKS_AT_ONCE = 16
+_SETTING_HINT = re.compile(r"; (if it [^;]*, )?set \[regions\.[^;]*")
 _LIST_SECONDS = 0.05
 """Seconds to wait for the target's list of tags after the source's has arrived."""
 
@@ -154,6 +156,8 @@ class DirectCopier:
         if isinstance(source, LayoutReference):
             reference: Reference
             if source.digest is not None:
+                # A missing one is reported by the layout, which knows its own name.
+                await self._stores.open_layout(source).get_manifest(self._stores.open(source)[1], source.digest)
                 reference, tag = source.digest, _tag_of(source.name)
             else:
                 entry = await self._stores.open_layout(source).find(source.name)
@@ -285,7 +289,9 @@ def _result(
         reasons.append("the target has another image under this tag, and --no-override keeps it")
     if notes.gaps.search_error:
         reasons.append(f"referrers may be missing: {notes.gaps.search_error}")
-    reasons += (f"{name} was not copied: {reason}" for name, reason in notes.gaps.left_behind.items())
+    reasons += (
+        f"{name} was not copied: {_without_settings(reason)}" for name, reason in notes.gaps.left_behind.items()
+    )
     rewritten = notes.rewritten.left_behind if notes.rewritten else ()
     return CopyResult(
         source=source,
@@ -300,8 +306,13 @@ def _result(
 
 
 def _failed(source: ImageReference | str, target: ImageReference, error: TagferryError) -> CopyResult:
-    reason = f"{error.message}{_hint(error)}"
+    reason = f"{_without_settings(error.message)}{_hint(error)}"
     return CopyResult(source=str(source), target=str(target), status="failed", reason=reason, error=detached(error))
+
+
+def _without_settings(message: str) -> str:
+    """Return a message without hints to settings of the server, which a copy without one does not read."""
+    return _SETTING_HINT.sub("", message).replace("or set sync.referrers to false", "or add --no-referrers")
 
 
 def _hint(error: TagferryError) -> str:

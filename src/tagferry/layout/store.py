@@ -19,6 +19,7 @@ from tagferry.errors import (
     Conflict,
     Corrupt,
     Invalid,
+    Misused,
     NotFound,
     Refused,
     StorageUnavailable,
@@ -359,7 +360,7 @@ class LayoutStore:
     async def _require_index(self) -> LayoutIndex:
         index = await self._read_index()
         if not index.entries and await self._run(self._files.size, INDEX) is None:
-            raise NotFound("repository", self._name, "it is no OCI layout, because it has no index.json")
+            raise NotFound("OCI layout", self._name, "there is no index.json in it")
         return index
 
     async def _update(self, change: Callable[[LayoutIndex], LayoutIndex]) -> None:
@@ -391,6 +392,7 @@ class LayoutStore:
 
         Raises:
             Refused: the file must not be accessed.
+            Misused: the archive is a directory.
             StorageUnavailable: the disk failed or is full.
         """
         running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
@@ -401,8 +403,11 @@ class LayoutStore:
             raise
         except PermissionError as error:
             raise Refused(f"cannot access {self._name}: {error.filename}: {error.strerror}") from error
+        except IsADirectoryError as error:
+            raise Misused(self._name, "must be a file; for a layout in a directory, write oci:DIRECTORY") from error
         except OSError as error:
-            file = f"{error.filename}: " if error.filename else ""
+            # The name may also be the number of an open file.
+            file = f"{error.filename}: " if isinstance(error.filename, str) else ""
             raise StorageUnavailable(f"cannot access {self._name}: {file}{error.strerror or error}") from error
 
 

@@ -75,6 +75,10 @@ def test_a_signed_image_goes_through_an_archive_by_its_only_tag(
     [
         (("oci:source@{digest}", "oci:target"), "TARGET must have a tag, because SOURCE has none"),
         (("oci:source:v1", "oci:target:b/x"), "TARGET must have a tag as its name"),
+        (
+            ("oci-archive:source", "oci:target"),
+            "oci-archive:source must be a file; for a layout in a directory, write oci:",
+        ),
         (("broken.tar", "oci:target"), "archive must be a tar file"),
         (("compressed.tar", "oci:target"), "archive must not be compressed"),
     ],
@@ -87,6 +91,15 @@ def test_an_argument_that_cannot_be_used_is_wrong_usage(
 
     assert main([one.format(digest=image().digest) for one in images]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_a_layout_lacks_is_named_by_its_path(source: str, capsys: pytest.CaptureFixture[str]):
+    other = image(seed="other").digest
+
+    assert main([f"{source}:v1@{other}", "oci:target"]) == 3
+    assert f"manifest oci:source@{other} does not exist" in capsys.readouterr().err
+    assert main(["missing.tar", "oci:target"]) == 3
+    assert "OCI layout oci-archive:missing.tar does not exist" in capsys.readouterr().err
 
 
 def test_a_list_from_standard_input_is_named_in_errors(

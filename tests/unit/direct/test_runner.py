@@ -17,12 +17,14 @@ from tagferry.errors import (
     StorageUnavailable,
     TagferryError,
     Unavailable,
+    Unsupported,
     Untrusted,
 )
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import OCI_INDEX, Descriptor
 from tagferry.oci.referrer_tags import cosign_tags
+from tagferry.oci.refusal import manifest_refused
 from tagferry.patterns import Pattern
 from tests.support.images import artifact, image, index, push
 from tests.support.memory_store import MemoryStore
@@ -266,6 +268,29 @@ async def test_an_error_of_tls_names_the_option_that_helps(stores: MemoryStores,
 
     assert result.reason.startswith(error.message)
     assert result.reason.endswith(option)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (manifest_refused("b.example", image().manifest).message, "hint"),
+        ("the tag is no index; delete that tag there, or set sync.referrers to false", "or add --no-referrers"),
+    ],
+    ids=["format", "referrers"],
+)
+async def test_no_error_names_a_setting_that_a_copy_does_not_read(stores: MemoryStores, message: str, reason: str):
+    await push(stores.hosts["a.example"], APP, image(), V1)
+
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise Unsupported(message)
+
+    stores.hosts["b.example"].put_manifest = fail  # type: ignore[method-assign]
+
+    (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app"))
+
+    assert result.status == "failed"
+    assert result.reason.endswith("within the last minutes" if reason == "hint" else reason)
+    assert "[regions" not in result.reason
 
 
 def result_of(error: TagferryError | None) -> CopyResult:

@@ -83,7 +83,7 @@ def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
         selection = TagSelection(
             patterns=_patterns(options.tags, "--tags"), excluded=_patterns(options.exclude_tags, "--exclude-tags")
         )
-    platforms = tuple(parse_platform(platform) for platform in options.platform)
+    platforms = tuple(dict.fromkeys(parse_platform(platform) for platform in options.platform))
     tasks = [
         replace(
             task,

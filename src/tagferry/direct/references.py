@@ -18,8 +18,10 @@ DOCKER_HUB = "docker.io"
 LATEST = Tag("latest")
 """The tag of a reference in a registry that names neither a tag nor a digest."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?")
-_HOST_ALONE = re.compile(r"(localhost|[^/:@]+\.[^/:@]+|\[[^/\]]*\]):[0-9]{1,5}(@.*)?")
-"""What docker reads as an image of Docker Hub with a number as its tag, but was meant as a registry."""
+_HOST_ALONE = re.compile(
+    r"((localhost|[0-9]+(\.[0-9]+){3}|\[[^/\]]*\])(:[0-9]{1,5})?|[^/:@]+\.[^/:@]+:[0-9]{1,5})/?(@.*)?"
+)
+"""What docker reads as an image of Docker Hub, with a number as its tag, but was meant as a registry."""
 _ARCHIVE = re.compile(r"(.+?\.tar)(?::(.*))?")
 """The path of an archive, and the name of an image in it."""
 _OTHER_TRANSPORTS = {
@@ -168,7 +170,7 @@ def _split_digest(text: str) -> tuple[str, str]:
 
 def _registry(text: str, *, field: str) -> RegistryReference:
     if _HOST_ALONE.fullmatch(text):
-        rule = f"must name a repository of the registry, as in {text.partition('@')[0]}/team/app"
+        rule = f"must name a repository of the registry, as in {text.partition('@')[0].rstrip('/')}/team/app"
         raise Invalid(field, rule, text)
     name, digest = _split_digest(text)
     host, slash, path = name.partition("/")

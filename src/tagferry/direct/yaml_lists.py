@@ -148,7 +148,9 @@ class _Regsync:
             source,
             target,
             selection,
-            platforms=tuple(parse_platform(one, field=self._path(f"{path}.platforms")) for one in platforms),
+            platforms=tuple(
+                dict.fromkeys(parse_platform(one, field=self._path(f"{path}.platforms")) for one in platforms)
+            ),
             referrers=_boolean(self._path(f"{path}.referrers"), entry.get("referrers")) is not False,
         )
 
@@ -251,10 +253,9 @@ def _mapping(path: str, value: Any) -> dict[str, Any]:
 
 
 def _text(path: str, value: Any, *, is_secret: bool = False) -> str:
-    # A value with an explicit type, such as `!!int 5`, is no string.
-    if value is None or isinstance(value, dict | list):
+    if not isinstance(value, str):
         raise Invalid(path, "must be a string", None if is_secret else value)
-    return str(value)
+    return value
 
 
 def _boolean(path: str, value: Any) -> bool | None:

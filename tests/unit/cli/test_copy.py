@@ -14,7 +14,7 @@ from tagferry.direct.results import CopyResult
 from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.referrer_tags import cosign_tags
-from tests.support.images import image, push
+from tests.support.images import image, index, push
 
 V1 = Tag("v1")
 
@@ -91,6 +91,19 @@ def test_an_argument_that_cannot_be_used_is_wrong_usage(
 
     assert main([one.format(digest=image().digest) for one in images]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_platform_that_is_named_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    amd, arm = (image(seed=name, platform=("linux", name)) for name in ("amd64", "arm64"))
+    store = LayoutStore(DirectoryFiles(tmp_path / "source"), name="")
+    asyncio.run(push(store, RepositoryName("any"), index(amd, arm), V1))
+
+    assert main(["--platform", "linux/amd64", "--platform", "AMD64", "oci:source:v1", "oci:target"]) == 0
+
+    target = LayoutStore(DirectoryFiles(tmp_path / "target"), name="")
+    (tag,) = asyncio.run(target.describe_tags(RepositoryName("any")))
+    assert tag.digest == amd.digest
 
 
 def test_what_a_layout_lacks_is_named_by_its_path(source: str, capsys: pytest.CaptureFixture[str]):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import Invalid, Unsupported
+from tagferry.errors import Corrupt, Invalid, Unsupported
 from tagferry.layout.files import LayoutFiles, blob_name
 from tagferry.names import Digest
 from tagferry.oci.model import Descriptor, Manifest
@@ -15,7 +15,7 @@ class NeededContent(NamedTuple):
 
     Attributes:
         found: what the layout has.
-        defective: what it lacks, or has with another size.
+        defective: what it lacks, or has with another size; and manifests with other content.
     """
 
     found: set[Digest]
@@ -23,7 +23,7 @@ class NeededContent(NamedTuple):
 
 
 def needed_content(files: LayoutFiles, images: Iterable[Descriptor]) -> NeededContent:
-    """Find all that these manifests need; sizes are compared, content is not read."""
+    """Find all that these manifests need; blobs are compared by size, and not read."""
     needed = NeededContent(set(), set())
     waiting = list(images)
     while waiting:
@@ -36,13 +36,15 @@ def needed_content(files: LayoutFiles, images: Iterable[Descriptor]) -> NeededCo
         if size != one.size and not (size is None and one.is_foreign):
             needed.defective.add(one.digest)
         content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if size and one.may_be_manifest else None
-        if content is not None and (manifest := _manifest(content, one)) is not None:
+        if content is None:
+            continue
+        try:
+            manifest = Manifest.parse(content, one.media_type, digest=one.digest)
+        except Corrupt:
+            needed.defective.add(one.digest)
+        except (Invalid, Unsupported):
+            # Not a manifest: an entry of an index may be a blob.
+            pass
+        else:
             waiting += (*manifest.listed, *manifest.blobs)
     return needed
-
-
-def _manifest(content: bytes, descriptor: Descriptor) -> Manifest | None:
-    try:
-        return Manifest.parse(content, descriptor.media_type, digest=descriptor.digest)
-    except (Invalid, Unsupported):
-        return None

@@ -116,10 +116,20 @@ class LayoutStore:
         for_write: bool = False,
         confirm_missing: bool = False,
     ) -> Descriptor | None:
-        if not isinstance(reference, Tag):
-            return await self._stat_manifest(reference, None)
-        entry = (await self._read_index()).named(reference)
-        return None if entry is None else await self._stat_manifest(entry.descriptor.digest, entry.descriptor)
+        listed: Descriptor | None = None
+        if isinstance(reference, Tag):
+            entry = (await self._read_index()).named(reference)
+            if entry is None:
+                return None
+            listed = entry.descriptor
+            reference = listed.digest
+        try:
+            return await self._stat_manifest(reference, listed)
+        except Corrupt:
+            if not for_write:
+                raise
+            # A target gets its damaged manifest again.
+            return None
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         index = await self._require_index()

@@ -16,7 +16,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.images import image, index, push
 
-V1 = Tag("v1")
+V1, V2 = Tag("v1"), Tag("v2")
 
 
 @pytest.fixture
@@ -185,6 +185,27 @@ def test_a_layout_that_lost_a_layer_is_repaired(source: str, capsys: pytest.Capt
         assert lost.read_bytes() == image().all_blobs[digest]
     assert main([f"{source}:v1", "oci:target"]) == 0
     assert capsys.readouterr().out.startswith("up to date ")
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}", b"?"])
+def test_a_layout_with_a_damaged_manifest_is_repaired(
+    source: str, capsys: pytest.CaptureFixture[str], damage: bytes | None
+):
+    platforms = index()
+    asyncio.run(push(LayoutStore(DirectoryFiles(Path("source")), name=""), RepositoryName("any"), platforms, V2))
+    for digest in (one.digest for one in platforms.all_manifests):
+        assert main([f"{source}:v2", "oci:damaged"]) == 0
+        damaged = Path("damaged/blobs/sha256", digest.encoded)
+        content = damaged.read_bytes()
+        damaged.unlink()
+        if damage is not None:
+            damaged.write_bytes(damage * len(content))
+        capsys.readouterr()
+
+        assert main([f"{source}:v2", "oci:damaged"]) == 0
+
+        assert capsys.readouterr().out.startswith("copied ")
+        assert damaged.read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tagferry.oci.model import Descriptor
 
 _DRAFTS = ".tagferry"
 """The directory of unfinished blobs, which a later process resumes."""
+_ATTEMPTS = 10
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -26,6 +27,7 @@ class DirectoryFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._has_drafts = False
 
     def allow_writes(self) -> None:
         """Nothing to prepare: each write is on its own."""
@@ -54,8 +56,8 @@ class DirectoryFiles:
         return OpenFile(descriptor, 0, os.fstat(descriptor).st_size)
 
     def draft(self, blob: Descriptor) -> Draft:
+        self._has_drafts = True
         drafts = self._root / _DRAFTS
-        drafts.mkdir(parents=True, exist_ok=True)
         target = str(self._root / blob_name(blob.digest))
         path = drafts / blob.digest.replace(":", "-")
         descriptor = _open(path)
@@ -89,15 +91,26 @@ class DirectoryFiles:
 
     def commit(self) -> None:
         """Remove the directory of drafts if it is empty; everything else is in place."""
-        with contextlib.suppress(OSError):
-            (self._root / _DRAFTS).rmdir()
+        # That of another writer is left alone, as are layouts that are only read.
+        if self._has_drafts:
+            with contextlib.suppress(OSError):
+                (self._root / _DRAFTS).rmdir()
 
     def close(self) -> None:
         self.commit()
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """Open or create a draft; raises FileNotFoundError if its directory keeps vanishing."""
+    for attempt in range(_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            # Another writer that ends has removed the empty directory just now.
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError
 
 
 def _is_locked(descriptor: int, path: Path) -> bool:

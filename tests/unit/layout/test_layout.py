@@ -130,6 +130,37 @@ async def test_two_writers_of_one_layout_keep_each_others_tags(tmp_path: Path):
     assert [tag async for tag in layout(tmp_path).list_tags(ANY)] == sorted(tags)
 
 
+async def test_reading_a_layout_leaves_the_directory_of_a_writer(tmp_path: Path):
+    await push(layout(tmp_path), ANY, image(), V1)
+    (tmp_path / ".tagferry").mkdir(exist_ok=True)
+
+    reader = layout(tmp_path)
+    await reader.get_manifest(ANY, V1)
+    await reader.commit()
+    await reader.close()
+
+    assert (tmp_path / ".tagferry").is_dir()
+
+
+async def test_a_blob_is_written_although_another_writer_removes_the_directory_of_drafts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mkdir, removed = Path.mkdir, list[Path]()
+
+    def made_and_removed(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        mkdir(path, mode, parents, exist_ok)
+        if path.name == ".tagferry" and not removed:
+            path.rmdir()
+            removed.append(path)
+
+    monkeypatch.setattr(Path, "mkdir", made_and_removed)
+
+    await push(layout(tmp_path), ANY, image(), V1)
+
+    assert removed
+    assert (await layout(tmp_path).get_manifest(ANY, V1)).digest == image().digest
+
+
 async def test_the_only_image_needs_no_name(tmp_path: Path):
     sample, store = image(), layout(tmp_path)
     await push(store, ANY, sample, V1)

@@ -94,6 +94,7 @@ async def _disk(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
 @asynccontextmanager
 async def _layout(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     store = LayoutStore(DirectoryFiles(folder / "layout"), name="layout")
+    store.allow_writes()
     yield store
     await store.close()
 
@@ -101,6 +102,7 @@ async def _layout(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore
 @asynccontextmanager
 async def _archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     store = LayoutStore(ArchiveFiles(folder / "images.tar"), name="archive")
+    store.allow_writes()
     yield store
     await store.close()
 
@@ -119,6 +121,7 @@ class _CommittingStore(LayoutStore):
 @asynccontextmanager
 async def _committed_archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     store = _CommittingStore(ArchiveFiles(folder / "images.tar"), name="archive")
+    store.allow_writes()
     yield store
     await store.close()
 

@@ -131,6 +131,8 @@ class ArchiveFiles:
     def _join(self, *, create: bool = False) -> bool:
         """Take the directory of additions, if the archive is to be written; return whether this process has it."""
         if not self._may_write:
+            if create:
+                raise RuntimeError("allow_writes must be called before anything is added")
             return False
         with self._joining:
             if self._additions is None and (create or self._folder.exists()):

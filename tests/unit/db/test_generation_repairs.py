@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import insert, make_url, select, text, update
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import Base, GenerationRow
+from tests.support.postgres import PostgresServer
 from tests.support.schemas import sqlite_in
 
 DEFINITIONS = {
@@ -25,12 +27,13 @@ async def current(database: Database) -> object:
     return found
 
 
-def new_database(request: pytest.FixtureRequest, folder: Any, kind: str) -> Database:
-    """Return a database whose schema a test may change."""
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> str:
+    """A database whose schema a test may change."""
     if kind == "sqlite":
-        return Database(sqlite_in(folder))
-    server = request.getfixturevalue("postgres")
-    return Database(server.url(server.new_database(like=request.getfixturevalue("postgres_template"))))
+        return sqlite_in(tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.url(server.new_database(like=request.getfixturevalue("postgres_template")))
 
 
 @pytest.mark.parametrize(
@@ -41,10 +44,8 @@ def new_database(request: pytest.FixtureRequest, folder: Any, kind: str) -> Data
         ("ALTER TABLE tokens DISABLE TRIGGER generation_tokens", "postgresql"),
     ],
 )
-async def test_if_triggers_are_missing_it_is_unknown(
-    request: pytest.FixtureRequest, tmp_path: Any, statement: str, kind: str, capsys: pytest.CaptureFixture[str]
-):
-    database = new_database(request, tmp_path, kind)
+async def test_if_triggers_are_missing_it_is_unknown(url: str, statement: str, capsys: pytest.CaptureFixture[str]):
+    database = Database(url)
     async with database.write() as session:
         await session.execute(text(statement))
 
@@ -72,9 +73,9 @@ async def test_if_triggers_are_missing_it_is_unknown(
     ],
 )
 async def test_triggers_that_are_lost_later_make_it_unknown_until_they_are_back(
-    request: pytest.FixtureRequest, tmp_path: Any, statement: str, undo: str | None, kind: str
+    url: str, statement: str, undo: str | None, kind: str
 ):
-    database = new_database(request, tmp_path, kind)
+    database = Database(url)
     before = await current(database)
     if undo is None:
         async with database.read() as session:
@@ -97,8 +98,8 @@ async def test_triggers_that_are_lost_later_make_it_unknown_until_they_are_back(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-async def test_triggers_that_are_lost_for_a_moment_change_it(request: pytest.FixtureRequest, tmp_path: Any, kind: str):
-    database = new_database(request, tmp_path, kind)
+async def test_triggers_that_are_lost_for_a_moment_change_it(url: str, kind: str):
+    database = Database(url)
     before = await current(database)
     async with database.read() as session:
         definition = (await session.execute(text(DEFINITIONS[kind]))).scalar_one()

@@ -45,7 +45,7 @@ class Two:
         return copy(self.folder, "--plain-http", self.source, "--plain-http", self.target, *arguments, **terms)
 
     def manifest(self, image: str) -> str:
-        """Return the digest of what skopeo reads, and thereby let it verify the image."""
+        """Let skopeo read and verify an image, and return its digest."""
         command = [require_program("skopeo"), "inspect", "--raw", "--tls-verify=false", image]
         raw = subprocess.run(command, capture_output=True, check=True, timeout=_PATIENCE).stdout
         return f"sha256:{hashlib.sha256(raw).hexdigest()}"

@@ -23,7 +23,7 @@ ROUNDS = 200
 
 @dataclass
 class Waits:
-    """What the process has waited for.
+    """The waits of the process.
 
     Attributes:
         statements: those that the database has executed.

@@ -1,4 +1,4 @@
-"""A thousand revocations by another process, on both databases: none of the next requests is let in."""
+"""A thousand revocations by another process, on both databases: each next request is refused."""
 
 from itertools import cycle, islice
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a server does to let a request in, without HTTP: authenticate and authorize it."""
+"""Authenticate and authorize requests as a server does, without HTTP."""
 
 import asyncio
 from dataclasses import replace

@@ -83,7 +83,7 @@ class ReadableRepositories:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What decides about a repository and a caller.
+    """The records that decide about a repository and a caller.
 
     Attributes:
         owner: the organization, if it is recorded.
@@ -101,7 +101,7 @@ class _Found:
 
     @property
     def is_known(self) -> bool:
-        """Whether the organization or the repository is recorded."""
+        """True if the organization or the repository is recorded."""
         return self.owner is not None or self.is_public is not None
 
 

@@ -31,14 +31,14 @@ _FAILURES = 3
 """Failed reads after which the request for a list fails."""
 _UNREADABLE = (Invalid, Corrupt, Unsupported, OSError)
 _LOCAL = "local"
-"""The scope of what was read from files, whose existence is checked separately."""
+"""The scope of content read from files, whose existence is checked separately."""
 
 log = SparseEvents(__name__)
 _serial = count()
 
 
 class _Reading:
-    """What all lists of one store share: the limit of concurrent reads, and the reads in progress."""
+    """State that all lists of one store share: the limit of concurrent reads, and the reads in progress."""
 
     def __init__(self, *, limit: int) -> None:
         self.slots = asyncio.Semaphore(limit)

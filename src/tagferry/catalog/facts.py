@@ -1,4 +1,4 @@
-"""What lists show of a manifest, and the memory for it.
+"""Facts about manifests that lists show, and the memory for them.
 
 A digest always has the same content, so these facts are remembered, within a bound of bytes for the whole process.
 Whether a repository still holds the content is not remembered here.
@@ -62,7 +62,7 @@ class Child(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What lists need of one manifest. It depends on the digest alone, so it never changes."""
+    """The facts about one manifest that lists need. They depend on the digest alone, so they never change."""
 
     is_index: bool
     is_referrer: bool
@@ -119,7 +119,7 @@ class Memory:
 
 
 MEMORY = Memory()
-"""What all lists of the process remember."""
+"""The facts that all lists of the process remember."""
 
 
 class FactsMemory:

@@ -25,7 +25,7 @@ _AT_ONCE = 128
 
 @dataclass(slots=True)
 class Budget:
-    """What one request for a list may still read.
+    """The reads that one request for a list has left.
 
     Attributes:
         manifests: manifests that are not remembered.

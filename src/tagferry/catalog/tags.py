@@ -70,7 +70,7 @@ async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
 
 
 async def choose_tags(store: ImageStore, name: RepositoryName, choose: ChoosePage) -> Sequence[TagRecord]:
-    """Choose tags for a page, from what is remembered of the repository if the store can tell that it is unchanged.
+    """Choose tags for a page, from the remembered repository if the store knows that it is unchanged.
 
     Raises:
         NotFound: of the kind `repository`.

@@ -135,7 +135,7 @@ class Database:
 
     @property
     def generation(self) -> Generation:
-        """The generation of what requests look up."""
+        """The generation of users, credentials and permissions."""
         return self._generation
 
     @property

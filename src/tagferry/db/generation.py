@@ -1,6 +1,6 @@
-"""The generation: a random number in the database that is replaced with every change of what requests look up.
+"""The generation: a random number in the database that every change of users, credentials and permissions replaces.
 
-Triggers of the database replace it, in the transaction of the change, whoever makes it: this process, another one, a
+Triggers of the database replace it, in the transaction of the change, be it by this process, another one, a
 command, or an operator by hand. While it is the same, so are the results of all queries that read only the tables of
 `COVERED`. It is random, so that a restored database or a promoted standby does not repeat a number for other content.
 
@@ -89,7 +89,7 @@ _pin: ContextVar[_Pin | None] = ContextVar("generation", default=None)
 
 
 class _Triggers:
-    """Whether the triggers of the last version that was seen are complete.
+    """True if the triggers of the version seen last are complete.
 
     Args:
         expected: the names of all triggers.

@@ -81,7 +81,7 @@ class RememberedQuery(Generic[Value]):
 
 
 def _require_covered(statement: Select[*tuple[Any, ...]]) -> None:
-    """Check that every change of what a statement reads replaces the generation."""
+    """Check that every change of the tables and columns that a statement reads replaces the generation."""
     for element in visitors.iterate(statement):
         if isinstance(element, Table) and element.name not in COVERED:
             raise ValueError(f"the generation does not cover the table {element.name}")

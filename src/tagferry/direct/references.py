@@ -21,7 +21,7 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?
 _HOST_ALONE = re.compile(
     r"((localhost|[0-9]+(\.[0-9]+){3}|\[[^/\]]*\])(:[0-9]{1,5})?|[^/:@]+\.[^/:@]+:[0-9]{1,5})/?(@.*)?"
 )
-"""What docker reads as an image of Docker Hub, with a number as its tag, but was meant as a registry."""
+"""A name that docker reads as an image of Docker Hub with a number as its tag, but that was meant as a registry."""
 _ARCHIVE = re.compile(r"(.+?\.tar)(?::(.*))?")
 """The path of an archive, and the name of an image in it."""
 _OTHER_TRANSPORTS = {

@@ -110,7 +110,7 @@ class DirectCopier:
             checking = asyncio.ensure_future(self._is_empty(task, route))
             try:
                 images = await self._images(task, route)
-                # A registry that is far away is asked for each tag sooner than it answers for all of them.
+                # With high latency, asking for each tag takes less time than waiting for the answer for all tags.
                 await asyncio.wait([checking], timeout=_LIST_SECONDS)
                 is_empty = checking.done() and checking.result()
             finally:
@@ -250,7 +250,7 @@ class DirectCopier:
 
 
 class _Notes(NamedTuple):
-    """What a copy may lack."""
+    """The content that a copy may lack."""
 
     gaps: Gaps
     rewritten: Rewrite | None

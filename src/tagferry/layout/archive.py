@@ -231,7 +231,7 @@ def _members(descriptor: int, path: Path) -> Iterator[tuple[str, tuple[int, int]
 
 
 def _stamp(status: os.stat_result) -> str:
-    """Return what tells an archive from one that replaced it."""
+    """Return a stamp that distinguishes an archive from one that replaced it."""
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 

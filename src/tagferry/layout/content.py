@@ -11,7 +11,7 @@ from tagferry.oci.model import Descriptor, Manifest
 
 
 class NeededContent(NamedTuple):
-    """What images need.
+    """The content that images need.
 
     Attributes:
         found: what the layout has.

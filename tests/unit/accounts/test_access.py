@@ -1,4 +1,4 @@
-"""What a user may read is remembered until it changes, on both databases."""
+"""The names that a user may read are remembered until they change, on both databases."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -31,7 +31,7 @@ class _OpenHow(ctypes.Structure):
 
 
 class PageCache:
-    """What the kernel holds in memory of a disk.
+    """The content of a disk that the kernel holds in memory.
 
     Attributes:
         is_usable: whether the system can be asked for it.

@@ -79,14 +79,14 @@ def served(folder: Path, registries: Sequence[str] = (), *, python: str = sys.ex
     Args:
         folder: created for it, and removed in the end.
         registries: none, or two.
-        python: the Python whose tagferry serves.
+        python: the Python whose tagferry serves; that of another checkout runs the `bench.serve` of that checkout.
     """
     folder.mkdir(parents=True)
     address = free_address()
     command = [python, "-m", "bench.serve", str(folder / "data"), address, *registries]
     try:
         with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(tied(command), stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(tied(command), stdout=subprocess.PIPE, stderr=log, cwd=_checkout(python))
             guard = threading.Timer(_START_SECONDS, process.kill)
             guard.start()
             try:
@@ -103,3 +103,9 @@ def served(folder: Path, registries: Sequence[str] = (), *, python: str = sys.ex
                     process.stdout.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checkout(python: str) -> Path:
+    """Return the checkout whose `.venv` has this Python, or this one for a Python from elsewhere."""
+    checkout = Path(python).absolute().parents[2]
+    return checkout if (checkout / "bench" / "serve.py").is_file() else Path(__file__).parents[1]

@@ -32,6 +32,7 @@ from tagferry.remote import Endpoint, RemoteStore
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncRequest
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JOBS_ENDED, JobStore
@@ -166,6 +167,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             regions=regions,
             access=AccessControl(database, open_regions=frozenset({_NORTH, _SOUTH})),
             jobs=jobs,
+            pages=JobPages(database),
             engine=engine,
             worker=worker,
             waiter=waiter,

@@ -209,5 +209,5 @@ async def test_continuing_changes_at_a_silent_region_are_limited(tmp_path: Path,
 
 async def statuses(deployment: Deployment, target: RegionId) -> list[str]:
     """Return the states of the jobs to a region."""
-    jobs, _ = await deployment.app.services.swr.sync._jobs.of_repository(NORTH, TEAM, APP.repository, limit=None)
+    jobs, _ = await deployment.app.services.swr.sync._pages.of_repository(NORTH, TEAM, APP.repository, limit=None)
     return [job.status.value for job in jobs if job.target_region == target]

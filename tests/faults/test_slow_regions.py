@@ -111,5 +111,5 @@ async def test_ten_silent_regions_of_twenty_do_not_delay_the_others(tmp_path: Pa
 
 
 async def jobs(deployment: Deployment, source: RegionId) -> list[Any]:
-    found, _ = await deployment.app.services.swr.sync._jobs.of_repository(source, TEAM, APP.repository, limit=None)
+    found, _ = await deployment.app.services.swr.sync._pages.of_repository(source, TEAM, APP.repository, limit=None)
     return found

@@ -21,6 +21,7 @@ from tagferry.regions import Regions
 from tagferry.settings import Settings
 from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.searches import ReferrerSearches
@@ -84,6 +85,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             regions=regions,
             access=accounts.access,
             jobs=jobs,
+            pages=JobPages(database),
             engine=engine,
             worker=worker,
             waiter=waiter,

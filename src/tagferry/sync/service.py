@@ -20,6 +20,7 @@ from tagferry.sync.coalesce import RequestCoalescer
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
 from tagferry.sync.jobs.reasons import waiting_reason
 from tagferry.sync.jobs.routes import route_of
@@ -69,6 +70,7 @@ class SyncService:
         regions: Regions,
         access: AccessControl,
         jobs: JobStore,
+        pages: JobPages,
         engine: CopyEngine,
         worker: Worker,
         waiter: JobWaiter,
@@ -80,6 +82,7 @@ class SyncService:
         self._regions = regions
         self._access = access
         self._jobs = jobs
+        self._pages = pages
         self._engine = engine
         self._worker = worker
         self._waiter = waiter
@@ -171,7 +174,7 @@ class SyncService:
             Denied: the caller may not read the repository.
         """
         source = await authorize_source(self._access, caller, (region, namespace), repository)
-        jobs, total = await self._jobs.of_repository(
+        jobs, total = await self._pages.of_repository(
             region,
             namespace,
             repository,
@@ -276,7 +279,7 @@ class SyncService:
         source = await authorize_source(self._access, caller, organization, selection.repository)
         if len(selection.jobs) > self._max_tags_per_request:
             raise TooLarge("jobs", f"must name at most {self._max_tags_per_request} jobs", len(selection.jobs))
-        found, _ = await self._jobs.of_repository(
+        found, _ = await self._pages.of_repository(
             selection.region,
             selection.namespace,
             selection.repository,

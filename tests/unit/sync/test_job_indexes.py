@@ -15,6 +15,7 @@ from tagferry.db.engine import Database
 from tagferry.names import Digest, Repository, RepositoryRef, Tag
 from tagferry.sync.jobs.history import SyncHistory
 from tagferry.sync.jobs.model import JobStatus, NewJob, SyncRequest
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.jobs.store import JobStore
 from tests.support.schemas import inspected
@@ -105,7 +106,7 @@ async def test_a_page_of_jobs_reads_only_as_many_as_it_shows(
     jobs: JobStore, database: Database, terms: dict[str, Any], index: str, descending: bool
 ):
     with executed() as statements:
-        await jobs.of_repository(NORTH, TEAM, REPO, limit=10, descending=descending, **terms)
+        await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=descending, **terms)
 
     (plan,) = plans(database, statements)
     assert f"USING INDEX {index} (" in plan or f"USING COVERING INDEX {index} (" in plan
@@ -121,8 +122,8 @@ async def test_jobs_are_counted_in_an_index_alone(jobs: JobStore, database: Data
 
     with executed() as statements:
         terms: dict[str, Any] = {"limit": 1, "statuses": statuses}
-        first, _ = await jobs.of_repository(NORTH, TEAM, REPO, **terms)
-        await jobs.of_repository(NORTH, TEAM, REPO, organization_id=7, offset=1, **terms)
+        first, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, **terms)
+        await JobPages(database).of_repository(NORTH, TEAM, REPO, organization_id=7, offset=1, **terms)
 
     assert len(first) == 1
     counted = [one for one in statements if "count(" in one[0]]
@@ -134,7 +135,7 @@ async def test_a_page_that_ends_the_list_needs_no_count(jobs: JobStore, database
     await record(jobs, "v1", "v2", "v3")
 
     with executed() as statements:
-        _, total = await jobs.of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
+        _, total = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
 
     assert (total, len(statements)) == (3, 1)
 

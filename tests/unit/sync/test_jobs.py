@@ -11,6 +11,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.store import JOBS_CANCELLED, JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
@@ -58,26 +59,26 @@ def request(*tags: str, repository: str = REPO) -> SyncRequest:
     )
 
 
-async def page(jobs: JobStore, **terms) -> tuple[list[str], int]:
-    found, total = await jobs.of_repository(NORTH, TEAM, REPO, **({"limit": 100} | terms))
+async def page(database: Database, **terms) -> tuple[list[str], int]:
+    found, total = await JobPages(database).of_repository(NORTH, TEAM, REPO, **({"limit": 100} | terms))
     return [job.tag for job in found], total
 
 
-async def only_job(jobs: JobStore) -> SyncJob:
-    (found,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=2)
+async def only_job(database: Database) -> SyncJob:
+    (found,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=2)
     return found
 
 
-async def test_jobs_are_numbered_in_the_order_of_their_tags(jobs: JobStore):
+async def test_jobs_are_numbered_in_the_order_of_their_tags(jobs: JobStore, database: Database):
     ids = await record(jobs, *(f"t{number}" for number in range(1000)))
 
     assert ids == sorted(ids)
-    assert (await page(jobs, limit=2, descending=False))[0] == ["t0", "t1"]
+    assert (await page(database, limit=2, descending=False))[0] == ["t0", "t1"]
 
 
-async def test_a_request_without_tags_records_nothing(jobs: JobStore):
+async def test_a_request_without_tags_records_nothing(jobs: JobStore, database: Database):
     assert await record(jobs) == []
-    assert await page(jobs) == ([], 0)
+    assert await page(database) == ([], 0)
 
 
 @pytest.mark.parametrize("current", JobStatus)
@@ -87,7 +88,7 @@ async def test_only_an_allowed_transition_is_recorded(jobs: JobStore, database: 
         async with database.write() as session:
             await session.execute(update(SyncJobRow).values(status=current.value, worker_id=WORKER))
         await jobs.end(JobUpdate(job_id, end, reason="new"), worker_id=WORKER)
-        (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+        (job,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
 
         expected = (end, "new") if end in FOLLOWING[current] else (current, "")
         assert (job.status, job.reason) == expected
@@ -99,7 +100,7 @@ async def test_a_job_that_another_worker_has_taken_over_is_left_unchanged(jobs: 
     await jobs.end(JobUpdate(job_id, JobStatus.FAILED), worker_id=WORKER + 1)
     lost = await jobs.report([JobUpdate(job_id, JobStatus.RUNNING, bytes_done=5)], worker_id=WORKER + 1)
 
-    job = await only_job(jobs)
+    job = await only_job(database)
     assert lost == [job_id]
     assert (job.status, job.bytes_done) == (JobStatus.RUNNING, 0)
 
@@ -121,7 +122,7 @@ async def test_an_update_leaves_other_fields_unchanged(jobs: JobStore, database:
     assert await jobs.report([going, JobUpdate(job_id, JobStatus.RUNNING, bytes_done=0)], worker_id=WORKER) == []
     await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, bytes_done=10), worker_id=WORKER)
 
-    job = await only_job(jobs)
+    job = await only_job(database)
     assert (job.status, job.reason, job.digest) == (JobStatus.SUCCESS, "going", digest)
     assert (job.bytes_total, job.bytes_done) == (10, 10)
     assert job.updated_at >= job.created_at
@@ -185,29 +186,29 @@ async def test_old_records_are_pruned_but_never_open_ones(jobs: JobStore, databa
 
     assert await jobs.prune(ended_before=border) == 1
 
-    left, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=10, descending=False)
+    left, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=False)
     assert [job.id for job in left] == [fresh, waiting]
 
 
-async def test_pages_are_in_either_order_and_the_total_counts_all(jobs: JobStore):
+async def test_pages_are_in_either_order_and_the_total_counts_all(jobs: JobStore, database: Database):
     await record(jobs, "t1", "t2", "t3", "t4", "t5")
     await record(jobs, "foreign", repository="other")
 
-    assert await page(jobs) == (["t5", "t4", "t3", "t2", "t1"], 5)
-    assert await page(jobs, limit=2) == (["t5", "t4"], 5)
-    assert await page(jobs, limit=2, offset=4) == (["t1"], 5)
-    assert await page(jobs, limit=2, offset=5) == ([], 5)
-    assert await page(jobs, limit=2, offset=1, descending=False) == (["t2", "t3"], 5)
+    assert await page(database) == (["t5", "t4", "t3", "t2", "t1"], 5)
+    assert await page(database, limit=2) == (["t5", "t4"], 5)
+    assert await page(database, limit=2, offset=4) == (["t1"], 5)
+    assert await page(database, limit=2, offset=5) == ([], 5)
+    assert await page(database, limit=2, offset=1, descending=False) == (["t2", "t3"], 5)
 
 
-async def test_jobs_can_be_filtered_by_id_within_their_repository(jobs: JobStore):
+async def test_jobs_can_be_filtered_by_id_within_their_repository(jobs: JobStore, database: Database):
     ids = await record(jobs, "t1", "t2", "t3")
     (foreign,) = await record(jobs, "foreign", repository="other")
 
-    assert await page(jobs, only=[ids[2], ids[0], foreign, 999]) == (["t3", "t1"], 2)
+    assert await page(database, only=[ids[2], ids[0], foreign, 999]) == (["t3", "t1"], 2)
 
 
-async def test_jobs_belong_to_their_region_organization_and_repository(jobs: JobStore):
+async def test_jobs_belong_to_their_region_organization_and_repository(jobs: JobStore, database: Database):
     await record(jobs, "t1")
 
     for place in (
@@ -215,7 +216,7 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         (NORTH, Namespace("other"), REPO),
         (NORTH, TEAM, Repository("app2")),
     ):
-        assert await jobs.of_repository(*place, limit=10) == ([], 0)
+        assert await JobPages(database).of_repository(*place, limit=10) == ([], 0)
 
 
 async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, database: Database):
@@ -227,6 +228,6 @@ async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, 
     await jobs.end(JobUpdate(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
     await jobs.end(JobUpdate(same, JobStatus.SUCCESS), worker_id=WORKER)
 
-    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
+    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
 
     assert [job.rewritten for job in found] == [rewritten, rewritten, None]

@@ -1,4 +1,4 @@
-"""The records of sync jobs: create, join, update, retry, end and query them."""
+"""The records of sync jobs: create, join, update, retry and end them."""
 
 import asyncio
 from collections import Counter
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select, text, union_all, update
+from sqlalchemy import Row, bindparam, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -18,15 +18,14 @@ from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
-from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.names import Tag
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
-from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import (
     OPEN,
     QUEUED,
     UNRECORDABLE,
     is_open,
-    parse_rows,
     report_update,
     status_of,
     transition,
@@ -233,61 +232,6 @@ class JobStore:
         """Delete the records of jobs that ended before this time; returns how many."""
         return await prune(self._database, SyncJobRow.ended_at, ended_before)
 
-    async def of_repository(
-        self,
-        region: RegionId,
-        namespace: Namespace,
-        repository: Repository,
-        *,
-        limit: int | None,
-        offset: int = 0,
-        descending: bool = True,
-        only: Collection[int] = (),
-        request_id: str | None = None,
-        statuses: Collection[JobStatus] = (),
-        domain_id: str | None = None,
-        organization_id: int | None = None,
-    ) -> tuple[list[SyncJob], int]:
-        """Return a page of a repository's jobs and their total number.
-
-        Args:
-            region: the source region.
-            namespace: the organization.
-            repository: the repository.
-            limit: the maximum number of jobs on the page; None means no limit.
-            offset: jobs to skip.
-            descending: newest first.
-            only: filter by ids; empty means all.
-            request_id: filter by request.
-            statuses: filter by state; empty means all.
-            domain_id: filter by the domain of the user who requested them.
-            organization_id: filter by source organization; former ones may have had the same name.
-        """
-        conditions: list[ColumnElement[bool]] = [
-            SyncJobRow.source_region == region,
-            SyncJobRow.namespace == namespace,
-            SyncJobRow.repository == repository,
-        ]
-        if only:
-            conditions.append(SyncJobRow.id.in_(only))
-        if request_id is not None:
-            conditions.append(SyncJobRow.request_id == request_id)
-        if domain_id is not None:
-            conditions.append(SyncJobRow.domain_id == domain_id)
-        if organization_id is not None:
-            conditions.append(SyncJobRow.source_organization_id == organization_id)
-        # One row more than the page shows whether it is the last one; then nothing has to be counted.
-        page = _page(conditions, statuses, descending=descending, limit=limit and limit + 1, offset=offset)
-        async with self._database.read() as session:
-            rows = list(await session.scalars(page))
-            total = offset + len(rows)
-            if (rows or not offset) and (limit is None or len(rows) <= limit):
-                return parse_rows(rows)[0], total
-            if statuses:
-                conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
-            total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions)) or 0
-        return parse_rows(rows[:limit])[0], total
-
     async def _fair_positions(self, session: AsyncSession, now: datetime) -> dict[int, int]:
         """Return the fair positions of the jobs whose next attempt is due.
 
@@ -351,36 +295,6 @@ async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection
     if any(blocked_by is None for _, blocked_by in moved):
         await bus.publish(session, JOBS_READY, [1])
     await bus.publish(session, JOBS_ENDED, ended)
-
-
-def _page(
-    conditions: Sequence[ColumnElement[bool]],
-    statuses: Collection[JobStatus],
-    *,
-    descending: bool,
-    limit: int | None,
-    offset: int,
-) -> Select[SyncJobRow]:
-    """Select a page of jobs by id.
-
-    The jobs of each status are read in this order from an index, and only as many as the page can have: several
-    statuses at once would be sorted first, all of them.
-    """
-    order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
-    mine = select(SyncJobRow).where(*conditions)
-    if len(statuses) > 1 and limit is not None:
-        each = [
-            select(SyncJobRow.id)
-            .where(*conditions, SyncJobRow.status == status.value)
-            .order_by(order)
-            .limit(limit + offset)
-            .subquery()
-            for status in dict.fromkeys(statuses)
-        ]
-        mine = select(SyncJobRow).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
-    elif statuses:
-        mine = mine.where(SyncJobRow.status.in_([status.value for status in statuses]))
-    return mine.order_by(order).limit(limit).offset(offset)
 
 
 # Statements that every request executes are built once.

@@ -5,54 +5,25 @@ by an index under a tag that is derived from the subject's digest. Entries of th
 writes, may be referrers, too. A layout only grows: nothing is deleted.
 """
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn
 
 from tagferry import bounds
-from tagferry.concurrency import LatestResult
-from tagferry.errors import (
-    Conflict,
-    Corrupt,
-    Invalid,
-    Misused,
-    NotFound,
-    Refused,
-    StorageUnavailable,
-    TagferryError,
-    Unsupported,
-)
+from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Unsupported
 from tagferry.layout.content import needed_content
-from tagferry.layout.files import INDEX, Draft, LayoutFiles, OpenFile, blob_name
+from tagferry.layout.files import Draft, LayoutFiles, OpenFile, blob_name
 from tagferry.layout.index import Entry, LayoutIndex
+from tagferry.layout.index_file import IndexFile
+from tagferry.layout.referrers import is_referrer, lists_referrers, with_referrer
+from tagferry.layout.threads import LayoutThreads
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
-from tagferry.oci.referrer_index import index_with_referrer
-from tagferry.oci.referrer_tags import is_referrer_tag, referrers_tag
+from tagferry.oci.referrer_tags import referrers_tag
 
 _CHUNK = 1024 * 1024
-_REFERRERS = re.compile(r"sha(256|512)-[0-9a-f]{64}")
-"""The tag of an index of referrers."""
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
-
-
-@dataclass(slots=True, eq=False)
-class _Update:
-    """A change of the index that waits for the next write of the file.
-
-    Attributes:
-        change: returns the new index; called while no other process writes.
-        error: the reason why it was not made.
-    """
-
-    change: Callable[[LayoutIndex], LayoutIndex]
-    error: TagferryError | None = None
 
 
 class LayoutStore:
@@ -66,11 +37,10 @@ class LayoutStore:
     def __init__(self, files: LayoutFiles, *, name: str) -> None:
         self._files = files
         self._name = name
-        self._index: LayoutIndex | None = None
+        self._threads = LayoutThreads(name)
+        self._index = IndexFile(files, self._threads, name=name)
         self._manifests: dict[Digest, Descriptor | None] = {}
         self._subjects: dict[Digest, Manifest | None] = {}
-        self._updates: list[_Update] = []
-        self._written: LatestResult[None] = LatestResult(self._write_index)
 
     @property
     def name(self) -> str:
@@ -83,7 +53,7 @@ class LayoutStore:
     def allow_writes(self) -> None:
         """Declare that the layout will be written to; until then it is only read."""
         self._files.allow_writes()
-        self._index = None
+        self._index.forget()
 
     async def find(self, name: str) -> Entry:
         """Return the image with this name, or the only image of the layout if the name is empty.
@@ -92,7 +62,7 @@ class LayoutStore:
             NotFound: there is no such image.
             Conflict: the name does not decide which of several images is meant.
         """
-        index = await self._require_index()
+        index = await self._index.require()
         if name:
             entry = index.named(name)
             if entry is None:
@@ -101,7 +71,7 @@ class LayoutStore:
         images = {
             entry.descriptor.digest: entry
             for entry in index.entries
-            if not _is_referrer(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
+            if not is_referrer(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
         }
         if len(images) != 1:
             raise Conflict("name", f"{self._name} has {len(images)} images; {_names_hint(index) or 'name one of them'}")
@@ -118,7 +88,7 @@ class LayoutStore:
     ) -> Descriptor | None:
         listed: Descriptor | None = None
         if isinstance(reference, Tag):
-            entry = (await self._read_index()).named(reference)
+            entry = (await self._index.read()).named(reference)
             if entry is None:
                 return None
             listed = entry.descriptor
@@ -132,7 +102,7 @@ class LayoutStore:
             return None
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        index = await self._require_index()
+        index = await self._index.require()
         if isinstance(reference, Tag):
             entry = index.named(reference)
             if entry is None:
@@ -151,10 +121,10 @@ class LayoutStore:
         seen: Digest | None = None,
     ) -> None:
         await self._require_content(manifest)
-        await self._run(self._files.add, manifest.descriptor, manifest.raw)
+        await self._threads.run(self._files.add, manifest.descriptor, manifest.raw)
         self._manifests[manifest.digest] = manifest.descriptor
         if manifest.subject is not None:
-            await self._update(partial(self._with_referrer, manifest))
+            await self._index.update(partial(with_referrer, self._files, self._name, manifest))
         if tag is None:
             return
 
@@ -165,13 +135,13 @@ class LayoutStore:
                 raise tag_changed(repository, tag)
             return index.with_tag(tag, manifest.descriptor)
 
-        await self._update(with_tag)
+        await self._index.update(with_tag)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
         descriptor = await self._stat_manifest(digest, None)
         if descriptor is None:
             return True
-        return bool((await self._run(needed_content, self._files, [descriptor])).defective)
+        return bool((await self._threads.run(needed_content, self._files, [descriptor])).defective)
 
     async def refuses(self, manifest: Manifest) -> bool:
         return False
@@ -191,13 +161,13 @@ class LayoutStore:
         raise Unsupported(f"{self._name}: nothing can be deleted from an OCI layout")
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        return await self._run(self._files.size, blob_name(digest))
+        return await self._threads.run(self._files.size, blob_name(digest))
 
     @asynccontextmanager
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        file = await self._run(self._files.open, blob_name(descriptor.digest))
+        file = await self._threads.run(self._files.open, blob_name(descriptor.digest))
         if file is None:
             raise NotFound("blob", f"{self._name}@{descriptor.digest}")
         try:
@@ -206,7 +176,7 @@ class LayoutStore:
             file.close()
 
     async def _chunks(self, file: OpenFile, offset: int) -> AsyncIterator[bytes]:
-        while chunk := await self._run(file.read, offset, _CHUNK):
+        while chunk := await self._threads.run(file.read, offset, _CHUNK):
             offset += len(chunk)
             yield chunk
 
@@ -228,13 +198,13 @@ class LayoutStore:
 
     async def _fetch(self, blob: Descriptor, source: OpenBlob) -> bool:
         """Write a blob; return False if only the bytes of an earlier process may be wrong."""
-        draft = await self._run(self._files.draft, blob)
+        draft = await self._threads.run(self._files.draft, blob)
         resumed_from, keep = draft.size, True
         try:
             if resumed_from < blob.size or not blob.size:
                 async with source(resumed_from) as chunks:
                     await self._append(draft, chunks)
-            await self._run(draft.commit)
+            await self._threads.run(draft.commit)
         except Corrupt:
             keep = False
             if not resumed_from:
@@ -255,20 +225,20 @@ class LayoutStore:
                 size += len(chunk)
                 if size >= _CHUNK:
                     content, waiting, size = b"".join(waiting), [], 0
-                    await self._run(draft.write, content)
+                    await self._threads.run(draft.write, content)
         finally:
             if waiting:
-                await self._run(draft.write, b"".join(waiting))
+                await self._threads.run(draft.write, b"".join(waiting))
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        for tag, _ in self._tags(await self._require_index()):
+        for tag, _ in self._tags(await self._index.require()):
             yield tag
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        return frozenset(tag for tag, _ in self._tags(await self._read_index()))
+        return frozenset(tag for tag, _ in self._tags(await self._index.read()))
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
-        index = await self._require_index() if only is None else await self._read_index()
+        index = await self._index.require() if only is None else await self._index.read()
         return [
             TagRecord(tag=tag, digest=entry.descriptor.digest)
             for tag, entry in self._tags(index)
@@ -276,7 +246,7 @@ class LayoutStore:
         ]
 
     def _tags(self, index: LayoutIndex) -> Iterator[tuple[Tag, Entry]]:
-        return ((tag, entry) for tag, entry in index.tags if not _is_referrers(entry))
+        return ((tag, entry) for tag, entry in index.tags if not lists_referrers(entry))
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
         raise Unsupported(f"{self._name}: an OCI layout is one repository without a name")
@@ -290,7 +260,7 @@ class LayoutStore:
         *,
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        index = await self._read_index()
+        index = await self._index.read()
         listed: dict[Digest, Descriptor] = {}
         entry = index.named(referrers_tag(digest))
         if entry is not None and entry.descriptor.media_type == OCI_INDEX:
@@ -305,10 +275,10 @@ class LayoutStore:
 
     async def commit(self) -> None:
         """Make everything that was written part of the layout; an archive is written only now."""
-        await self._run(self._files.commit)
+        await self._threads.run(self._files.commit)
 
     async def close(self) -> None:
-        await self._run(self._files.close)
+        await self._threads.run(self._files.close)
 
     async def _with_subject(self, descriptor: Descriptor) -> Manifest | None:
         """Return a manifest if it has a subject."""
@@ -331,7 +301,7 @@ class LayoutStore:
         return self._manifests[digest]
 
     async def _require_manifest(self, digest: Digest, listed: Descriptor | None) -> Manifest:
-        content = await self._run(self._files.read, blob_name(digest), bounds.MANIFEST_BYTES)
+        content = await self._threads.run(self._files.read, blob_name(digest), bounds.MANIFEST_BYTES)
         if content is None:
             raise NotFound("manifest", f"{self._name}@{digest}")
         if len(content) > bounds.MANIFEST_BYTES:
@@ -342,95 +312,10 @@ class LayoutStore:
         """Raise NotFound if the layout lacks something that the manifest needs."""
         needed = [blob for blob in manifest.blobs if not blob.is_foreign]
         for kind, one in (*(("blob", blob) for blob in needed), *(("manifest", child) for child in manifest.children)):
-            if await self._run(self._files.size, blob_name(one.digest)) is None:
+            if await self._threads.run(self._files.size, blob_name(one.digest)) is None:
                 raise NotFound(kind, f"{self._name}@{one.digest}")
-
-    def _with_referrer(self, referrer: Manifest, index: LayoutIndex) -> LayoutIndex:
-        """Return the index with a manifest listed as a referrer of its subject; runs in a thread."""
-        assert referrer.subject is not None  # noqa: S101
-        tag = referrers_tag(referrer.subject.digest)
-        entry = index.named(tag)
-        current = None
-        if entry is not None:
-            content = self._files.read(blob_name(entry.descriptor.digest), bounds.MANIFEST_BYTES)
-            current = Manifest.parse(content, entry.descriptor.media_type) if content is not None else None
-        if current is not None and current.media_type != OCI_INDEX:
-            raise Conflict("referrers tag", f"{self._name}: the tag {tag} is no index of referrers; delete it first")
-        if current is not None and any(one.digest == referrer.digest for one in current.listed):
-            return index
-        listing = Manifest.parse(index_with_referrer(current, referrer), OCI_INDEX)
-        self._files.add(listing.descriptor, listing.raw)
-        return index.with_tag(tag, listing.descriptor)
-
-    async def _read_index(self) -> LayoutIndex:
-        if self._index is None:
-            self._index = LayoutIndex.parse(await self._run(self._files.read, INDEX, bounds.TAG_LIST_BYTES))
-        return self._index
-
-    async def _require_index(self) -> LayoutIndex:
-        index = await self._read_index()
-        if not index.entries and await self._run(self._files.size, INDEX) is None:
-            raise NotFound("OCI layout", self._name, "there is no index.json in it")
-        return index
-
-    async def _update(self, change: Callable[[LayoutIndex], LayoutIndex]) -> None:
-        """Change the index; changes that arrive during a write of the file are written together."""
-        update = _Update(change)
-        self._updates.append(update)
-        await self._written.result()
-        if update.error is not None:
-            raise update.error
-
-    async def _write_index(self) -> None:
-        updates, self._updates = self._updates, []
-        await self._run(self._files.replace_index, partial(self._changed, updates))
-
-    def _changed(self, updates: list[_Update], content: bytes | None) -> bytes | None:
-        index = before = LayoutIndex.parse(content)
-        for update in updates:
-            try:
-                index = update.change(index)
-            except TagferryError as error:
-                update.error = error
-        self._index = index
-        return None if index is before else index.to_bytes()
-
-    async def _run(
-        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Run work on files in a thread; if the caller is cancelled, wait for its end, so that files can be closed.
-
-        Raises:
-            Refused: the file must not be accessed.
-            Misused: the archive is a directory.
-            StorageUnavailable: the disk failed or is full.
-        """
-        running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
-        except PermissionError as error:
-            raise Refused(f"cannot access {self._name}: {error.filename}: {error.strerror}") from error
-        except IsADirectoryError as error:
-            raise Misused(self._name, "must be a file; for a layout in a directory, write oci:DIRECTORY") from error
-        except OSError as error:
-            # The name may also be the number of an open file.
-            file = f"{error.filename}: " if isinstance(error.filename, str) else ""
-            raise StorageUnavailable(f"cannot access {self._name}: {file}{error.strerror or error}") from error
-
-
-def _is_referrers(entry: Entry) -> bool:
-    """Return whether an entry of the index lists referrers, instead of being an image."""
-    return _REFERRERS.fullmatch(entry.name) is not None
-
-
-def _is_referrer(entry: Entry) -> bool:
-    """Return whether an entry of the index is a referrer, such as a signature of cosign, or lists referrers."""
-    return entry.tag is not None and is_referrer_tag(entry.tag)
 
 
 def _names_hint(index: LayoutIndex) -> str:
-    names = sorted({entry.name for entry in index.entries if entry.name and not _is_referrer(entry)})
+    names = sorted({entry.name for entry in index.entries if entry.name and not is_referrer(entry)})
     return f"it has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else ""

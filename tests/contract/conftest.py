@@ -92,19 +92,18 @@ async def _disk(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
 
 
 @asynccontextmanager
-async def _layout(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
-    store = LayoutStore(DirectoryFiles(folder / "layout"), name="layout")
+async def _writable(store: LayoutStore) -> AsyncIterator[ImageStore]:
     store.allow_writes()
     yield store
     await store.close()
 
 
-@asynccontextmanager
-async def _archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
-    store = LayoutStore(ArchiveFiles(folder / "images.tar"), name="archive")
-    store.allow_writes()
-    yield store
-    await store.close()
+def _layout(folder: Path, fixture: Requesting) -> AbstractAsyncContextManager[ImageStore]:
+    return _writable(LayoutStore(DirectoryFiles(folder / "layout"), name="layout"))
+
+
+def _archive(folder: Path, fixture: Requesting) -> AbstractAsyncContextManager[ImageStore]:
+    return _writable(LayoutStore(ArchiveFiles(folder / "images.tar"), name="archive"))
 
 
 class _CommittingStore(LayoutStore):
@@ -118,12 +117,8 @@ class _CommittingStore(LayoutStore):
             await self.commit()
 
 
-@asynccontextmanager
-async def _committed_archive(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
-    store = _CommittingStore(ArchiveFiles(folder / "images.tar"), name="archive")
-    store.allow_writes()
-    yield store
-    await store.close()
+def _committed_archive(folder: Path, fixture: Requesting) -> AbstractAsyncContextManager[ImageStore]:
+    return _writable(_CommittingStore(ArchiveFiles(folder / "images.tar"), name="archive"))
 
 
 @asynccontextmanager

@@ -17,9 +17,10 @@ from tagferry.errors import Corrupt, Misused, StorageUnavailable, Unsupported
 from tagferry.layout.additions import Additions
 from tagferry.layout.content import NeededContent, needed_content
 from tagferry.layout.directory import DirectoryFiles
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name, open_regular
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
 from tagferry.layout.index import LayoutIndex
 from tagferry.oci.model import Descriptor
+from tagferry.regular_file import open_regular
 
 _COMPRESSED = ((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"))
 _SUFFIX = ".partial"
@@ -199,7 +200,7 @@ class ArchiveFiles:
 
     def _scan(self) -> dict[str, tuple[int, int]]:
         try:
-            descriptor = open_regular(self._path)
+            descriptor = open_regular(self._path, follow_links=True)
         except FileNotFoundError:
             self._stamp = _NO_ARCHIVE
             return {}

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tagferry import bounds
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name, open_regular
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
 from tagferry.oci.model import Descriptor
+from tagferry.regular_file import open_regular
 
 _DRAFTS = ".tagferry"
 """The directory of unfinished blobs, which a later process resumes."""
@@ -34,7 +35,7 @@ class DirectoryFiles:
 
     def read(self, name: str, limit: int) -> bytes | None:
         try:
-            descriptor = open_regular(self._root / name)
+            descriptor = open_regular(self._root / name, follow_links=True)
         except _MISSING:
             return None
         with os.fdopen(descriptor, "rb") as file:
@@ -50,7 +51,7 @@ class DirectoryFiles:
 
     def open(self, name: str) -> OpenFile | None:
         try:
-            descriptor = open_regular(self._root / name)
+            descriptor = open_regular(self._root / name, follow_links=True)
         except _MISSING:
             return None
         return OpenFile(descriptor, 0, os.fstat(descriptor).st_size)

@@ -1,9 +1,7 @@
 """The files of an OCI layout, wherever they are. All methods block and may raise OSError."""
 
-import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,24 +18,6 @@ def blob_name(digest: str) -> str:
     """Return the path of a blob inside its layout."""
     algorithm, _, encoded = digest.partition(":")
     return f"blobs/{algorithm}/{encoded}"
-
-
-def open_regular(path: "os.PathLike[str]") -> int:
-    """Open a regular file for reading, without blocking; return the file descriptor.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-        IsADirectoryError: it is a directory.
-        OSError: it cannot be read, or is a pipe or a device.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return descriptor
-    os.close(descriptor)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
-    raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
 
 
 class OpenFile:

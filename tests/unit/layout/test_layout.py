@@ -119,6 +119,38 @@ async def test_what_other_programs_wrote_to_the_index_is_kept(tmp_path: Path):
     assert len(written["manifests"]) == 2
 
 
+@pytest.mark.parametrize("folder", [".", "blobs", "blobs/sha256", ".tagferry"])
+@pytest.mark.parametrize("name", [".nfs000000000000001", "index.json~", "lost+found/"])
+async def test_foreign_files_in_a_layout_are_left_alone(tmp_path: Path, folder: str, name: str):
+    foreign = tmp_path / folder / name
+    await push(layout(tmp_path), ANY, image(seed="before"), V1)
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.mkdir() if name.endswith("/") else foreign.write_bytes(b"not ours")
+
+    store = layout(tmp_path)
+    await push(store, ANY, image(seed="after"), V2)
+    await store.commit()
+
+    assert [tag async for tag in layout(tmp_path).list_tags(ANY)] == [V1, V2]
+    assert await layout(tmp_path).get_manifest(ANY, V1)
+    assert foreign.exists()
+
+
+async def test_a_layout_of_symbolic_links_is_read(tmp_path: Path):
+    await push(layout(tmp_path / "real"), ANY, sample := image(), V1)
+    for file in [file for file in (tmp_path / "real").rglob("*") if file.is_file()]:
+        link = tmp_path / "links" / file.relative_to(tmp_path / "real")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+
+    store = layout(tmp_path / "links")
+
+    assert (await store.get_manifest(ANY, V1)).digest == sample.digest
+    for digest, content in sample.blobs.items():
+        assert await store.stat_blob(ANY, digest) == len(content)
+        assert await read(store, ANY, blob(content)) == content
+
+
 async def test_two_writers_of_one_layout_keep_each_others_tags(tmp_path: Path):
     stores = [layout(tmp_path) for _ in range(4)]
     tags = [Tag(f"v{number}") for number in range(20)]

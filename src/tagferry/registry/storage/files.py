@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from tagferry.regular_file import open_regular
+
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 """Only the registry's own user has access to its files, from their creation on."""
@@ -31,11 +33,7 @@ def open_file(path: Path) -> BinaryIO:
         FileNotFoundError: the file does not exist.
         OSError: the file cannot be read, or is a symbolic link, a directory, a pipe or a device.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "Not a regular file", str(path))
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return os.fdopen(open_regular(path, follow_links=False), "rb", buffering=0)
 
 
 def read_file(path: Path, limit: int) -> bytes:

@@ -15,7 +15,7 @@ from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, Deployment
 from tests.support.images import image, push
 from tests.support.raw_client import connected
-from tests.unit.registry.test_long_lists import settle
+from tests.unit.registry.storage.test_long_lists import settle
 
 APP = RepositoryName("team/app")
 ROUNDS = 200

@@ -21,8 +21,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads
 from tests.support.images import blob, image, opening, push
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 APP = RepositoryName("org/app")
 V1 = Tag("v1")

@@ -17,8 +17,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.threads import DiskFailed, DiskFull, DiskReadOnly
 from tests.support.disks import IS_ROOT, read_only, small_disk
 from tests.support.images import blob, image, opening, push, read
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 MIB = 1024 * 1024

@@ -10,8 +10,7 @@ from tagferry.errors import Invalid
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tests.support.images import SampleImage, artifact, image, index, listing_blobs, push
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 APP = RepositoryName("org/app")
 

@@ -18,9 +18,8 @@ from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
 from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
+from tests.unit.registry.conftest import Registry
 from tests.unit.web.front import until
-
-from .conftest import Registry
 
 CONTENT = b"0123456789" * 250_000
 

@@ -19,7 +19,7 @@ from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import eventually
 from tests.support.images import blob, opening, read
-from tests.unit.registry.test_storage import DAY, files, make_old
+from tests.unit.registry.storage.test_storage import DAY, files, make_old
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 CONTENT = bytes(range(256)) * 20_000

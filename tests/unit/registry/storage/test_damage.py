@@ -24,8 +24,7 @@ from tagferry.registry.storage import integrity
 from tagferry.registry.storage.integrity import is_marked
 from tagferry.registry.storage.store import DiskStore
 from tests.support.images import SampleImage, artifact, blob, image, index, layer, opening, push, read
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 SMALL = b"a small blob " * 100

@@ -5,8 +5,7 @@ import io
 import pytest
 
 from tagferry.names import Digest
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 CONTENT = bytes(range(256)) * 12_000  # three pieces
 

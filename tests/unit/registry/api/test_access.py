@@ -8,8 +8,7 @@ from tagferry.errors import TagferryError, Throttled, Unavailable
 from tagferry.names import Digest
 from tagferry.registry.api.access import Action
 from tagferry.registry.api.errors import status_and_code
-
-from .conftest import Registry
+from tests.unit.registry.conftest import Registry
 
 ABSENT = Digest.of(b"absent")
 

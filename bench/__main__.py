@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import tagferry as tagferry_package
-from bench import chart, embedded, figures, machine, report
+from bench import chart, embedded, figures, machine, report, speed
 from bench.copying import Bench, room_for
 from bench.measure import Failed
-from bench.peers import Peer, installed_peers, tagferry
+from bench.peers import TUNED, Peer, installed_peers, tagferry
 from bench.registries import PROGRAM, docker_registry
 from bench.works import Work, copying_works
 from tests.support.processes import exit_on_signals
@@ -23,6 +23,7 @@ from tests.support.processes import exit_on_signals
 REG = "REG"
 _HERE = Path(__file__).parent
 _ELSEWHERE = _HERE.parent / "build" / "bench"
+_IMAGES = _HERE.parent / "docs" / "images"
 _ROOM = 8 * 1024**3
 
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.chdir(_HERE.parent)
     exit_on_signals()
     _compile()
+    if shutil.which("go") is None:
+        print("go is not on the PATH: the peers that are built are left out", file=sys.stderr)
     programs = [tagferry(), *installed_peers()]
     try:
         results = _measure([work for work in works if work.key in wanted], programs, options, reg=REG in wanted)
@@ -84,8 +87,14 @@ def _write(out: Path, results: dict[str, figures.Figures], says: dict[str, str],
     table = report.markdown(results, says, about)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.md").write_text(table)
-    (out / "results.svg").write_text(chart.svg(results, [name for name in about["programs"] if name != "tagferry"]))
+    peers = [name for name in about["programs"] if name != "tagferry" and not name.endswith(TUNED)]
+    (out / "results.svg").write_text(chart.svg(results, peers))
     (out / "results.json").write_text(json.dumps({**results, "about": about}, indent=2) + "\n")
+    if speed.WORKS.keys() <= results.keys():
+        # The README shows these of the run in full.
+        images = _IMAGES if out == _HERE else out
+        for scheme, colors in speed.COLORS.items():
+            (images / f"speed-{scheme}.svg").write_text(speed.svg(results, peers, colors))
     print(table)
 
 

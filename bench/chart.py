@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from bench.figures import Figures
-from bench.report import TIMES
+from bench.peers import TUNED
+from bench.report import times
 
-_WIDTH, _LEFT, _RIGHT = 860, 120, 190
+_WIDTH, _LEFT, _RIGHT = 900, 120, 270
 _TOP, _BAR, _GAP, _FOOT = 58, 17, 16, 34
 _TITLE = "The same work in the same run: seconds on a logarithmic scale, shorter is better"
 _STYLE = """
@@ -30,7 +31,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 
 def svg(works: Mapping[str, Figures], peers: Sequence[str]) -> str:
     """Return the chart; `peers` are the other programs, by their names in the figures."""
-    groups = [(key, _bars(key, figures, peers)) for key, figures in works.items()]
+    groups = [(key, bars(key, figures, peers)) for key, figures in works.items()]
     values = [seconds for _, bars in groups for _, seconds, _ in bars]
     low = math.floor(math.log10(min(values)))
     high = math.ceil(math.log10(max(values)))
@@ -47,16 +48,23 @@ def svg(works: Mapping[str, Figures], peers: Sequence[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _bars(key: str, figures: Figures, peers: Sequence[str]) -> list[tuple[str, float, float | None]]:
-    """Return program, seconds, and the ratio to tagferry."""
-    bars: list[tuple[str, float, float | None]] = [("tagferry", figures["tagferry_s"], None)]
+def bars(key: str, figures: Figures, peers: Sequence[str]) -> list[tuple[str, float, float | None]]:
+    """Return program, seconds, and the ratio to tagferry; of each peer the setting with which it was faster."""
+    ours: list[tuple[str, float, float | None]] = [("tagferry", figures["tagferry_s"], None)]
     if key == "REG":
-        peer = figures["docker_registry_push_s"]
-        return [*bars, ("docker-registry", peer, figures["push_ratio_to_docker_registry"])]
+        others = {name: name.replace("-", "_") for name in figures["runs"] if name != "tagferry"}
+        pushes = ((name, figures[f"{at}_push_s"], figures[f"push_ratio_to_{at}"]) for name, at in others.items())
+        return [*ours, *pushes]
     if "in_server_s" in figures:
-        bars.append(("tagferry, running server", figures["in_server_s"], None))
-    measured = [peer for peer in peers if f"ratio_to_{peer}" in figures]
-    return [*bars, *((peer, figures[f"{peer}_s"], figures[f"ratio_to_{peer}"]) for peer in measured)]
+        ours.append(("tagferry, running server", figures["in_server_s"], None))
+    measured = [_faster_setting(peer, figures) for peer in peers if f"ratio_to_{peer}" in figures]
+    return [*ours, *((peer, figures[f"{peer}_s"], figures[f"ratio_to_{peer}"]) for peer in measured)]
+
+
+def _faster_setting(peer: str, figures: Figures) -> str:
+    """Return a program, or the program with its best setting if it was faster with that."""
+    settings = [name for name in (peer, f"{peer}{TUNED}") if f"{name}_s" in figures]
+    return min(settings, key=lambda name: float(figures[f"{name}_s"]))
 
 
 def _groups(
@@ -73,7 +81,7 @@ def _groups(
                 f'<rect class="bar-{"ours" if ours else "peer"}" x="{_LEFT}" y="{top + 1}" rx="2" '
                 f'width="{max(end - _LEFT, 1):.1f}" height="{_BAR - 3}"/>'
             )
-            label = f"{name} {_seconds(seconds)}" + ("" if ratio is None else f" · {ratio:.1f}{TIMES}")
+            label = f"{name} {_seconds(seconds)}" + ("" if ratio is None else f" · {times(ratio)}")
             style = "ours" if ours else "quiet"
             yield f'<text class="{style}" x="{end + 7:.1f}" y="{top + _BAR - 5}">{escape(label)}</text>'
             top += _BAR

@@ -1,21 +1,26 @@
-"""Measure tagferry's embedded registry and docker-registry: the workload REG."""
+"""Measure tagferry's embedded registry, docker-registry 2.8 and distribution 3: the workload REG."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from bench.client import RegistryClient
 from bench.content import MIB, layer
 from bench.measure import cpu_of, peak_rss_of
-from bench.registries import docker_registry
+from bench.registries import PROGRAM, docker_registry
 from bench.served import ORGANIZATION, served
+from tests.interop.programs import DISTRIBUTION, built
 
 _REPOSITORY = f"{ORGANIZATION}/reg"
+_BLOCK = 512
+"""Bytes of a block of `st_blocks`."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,18 @@ class Exercise:
         pull: seconds for the blob.
         manifests: seconds for all manifests, sequentially on one connection.
         push_cpu: seconds of the server's CPU for the push.
+        pull_cpu: the same for the pull.
         rss: bytes of the server's memory at the peak.
+        disk: bytes of the server's disk that are in use at the end.
     """
 
     push: float
     pull: float
     manifests: float
     push_cpu: float
+    pull_cpu: float
     rss: int
+    disk: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Embedded:
 
     Attributes:
         size: bytes of the blob.
-        requests: those in docker-registry's access log for one run; both registries get the same.
+        requests: those in docker-registry's access log for one run; all registries get the same.
     """
 
     size: int
@@ -67,16 +76,17 @@ def says(*, quick: bool) -> str:
 
 
 def measure(folder: Path, *, runs: int, quick: bool) -> Embedded:
-    """Measure both registries in turn, each with an empty disk every time."""
+    """Measure the registries in turn, each with an empty disk every time."""
     blob = folder / "blob"
     size, manifests = _amount(quick=quick)
     digest = _write(blob, size)
     outcome = Embedded(size=blob.stat().st_size, manifests=manifests)
     try:
         for _ in range(runs):
-            for name, start in (("tagferry", _tagferry), ("docker-registry", _docker_registry)):
-                with start(folder / "server") as server:
-                    exercise = _exercise(server, blob, digest, outcome.manifests)
+            for name, start in _registries().items():
+                place = folder / "server"
+                with start(place) as server:
+                    exercise = _exercise(server, place, blob, digest, outcome.manifests)
                     if server.count_requests is not None:
                         outcome.requests.append(server.count_requests())
                 outcome.exercises.setdefault(name, []).append(exercise)
@@ -96,15 +106,13 @@ def _amount(*, quick: bool) -> tuple[int, int]:
     return (64 * MIB, 10) if quick else (1024 * MIB, 100)
 
 
-def _exercise(server: _Server, blob: Path, digest: str, manifests: int) -> Exercise:
+def _exercise(server: _Server, folder: Path, blob: Path, digest: str, manifests: int) -> Exercise:
     with RegistryClient(server.address, server.login) as client:
         # The first login is slow on purpose, and is not measured.
         client.ping()
-        used = cpu_of(server.process_id)
-        push = _timed(lambda: client.push_file(_REPOSITORY, blob, digest))
-        used = cpu_of(server.process_id) - used
+        push, push_cpu = _timed(server, lambda: client.push_file(_REPOSITORY, blob, digest))
         sizes: list[int] = []
-        pull = _timed(lambda: sizes.append(client.pull(_REPOSITORY, digest)))
+        pull, pull_cpu = _timed(server, lambda: sizes.append(client.pull(_REPOSITORY, digest)))
         if sizes != [blob.stat().st_size]:
             raise RuntimeError(f"{server.address} gave {sizes} bytes of {blob.stat().st_size}")
         config = client.push_bytes(_REPOSITORY, b"{}")
@@ -114,8 +122,27 @@ def _exercise(server: _Server, blob: Path, digest: str, manifests: int) -> Exerc
             for number, document in enumerate(documents):
                 client.push_manifest(_REPOSITORY, f"v{number}", document)
 
-        seconds = _timed(push_manifests)
-    return Exercise(push=push, pull=pull, manifests=seconds, push_cpu=used, rss=peak_rss_of(server.process_id))
+        seconds, _ = _timed(server, push_manifests)
+    return Exercise(
+        push=push,
+        pull=pull,
+        manifests=seconds,
+        push_cpu=push_cpu,
+        pull_cpu=pull_cpu,
+        rss=peak_rss_of(server.process_id),
+        disk=_disk_of(folder),
+    )
+
+
+def _registries() -> dict[str, Callable[[Path], AbstractContextManager[_Server]]]:
+    """Return what starts each registry; distribution 3 is built, so it needs Go."""
+    registries: dict[str, Callable[[Path], AbstractContextManager[_Server]]] = {
+        "tagferry": _tagferry,
+        "docker-registry": partial(_distribution, PROGRAM),
+    }
+    if shutil.which("go"):
+        registries["distribution"] = partial(_distribution, built(DISTRIBUTION))
+    return registries
 
 
 @contextmanager
@@ -125,10 +152,12 @@ def _tagferry(folder: Path) -> Iterator[_Server]:
 
 
 @contextmanager
-def _docker_registry(folder: Path) -> Iterator[_Server]:
-    with docker_registry(folder) as registry:
+def _distribution(program: str, folder: Path) -> Iterator[_Server]:
+    with docker_registry(folder, program=program) as registry:
         registry.forget_requests()
-        yield _Server(registry.address, registry.process_id, None, lambda: len(registry.requests()))
+        # Distribution 3 writes another kind of log.
+        count = (lambda: len(registry.requests())) if program == PROGRAM else None
+        yield _Server(registry.address, registry.process_id, None, count)
 
 
 def _manifest(config: str, blob: str, size: int, number: int) -> dict[str, object]:
@@ -151,7 +180,14 @@ def _write(path: Path, size: int) -> str:
     return f"sha256:{running.hexdigest()}"
 
 
-def _timed(work: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+def _timed(server: _Server, work: Callable[[], None]) -> tuple[float, float]:
+    """Return the seconds of some work, and those of the server's CPU."""
+    used, begun = cpu_of(server.process_id), time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, cpu_of(server.process_id) - used
+
+
+def _disk_of(folder: Path) -> int:
+    """Return the bytes that the files of a folder take; names of one file count once."""
+    files = {state.st_ino: state.st_blocks for path in folder.rglob("*") if (state := path.lstat())}
+    return sum(files.values()) * _BLOCK

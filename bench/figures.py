@@ -1,6 +1,6 @@
 """Medians and ratios of the runs, as in results.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bench.copying import Outcome, Sample
@@ -36,6 +36,11 @@ def of_copying(outcome: Outcome) -> Figures:
         figures["in_server_s"] = round(middle(outcome.served), 3)
         figures["in_server_ratio_to_skopeo"] = round(_wall(theirs) / middle(outcome.served), 2)
         figures["all_s"]["in_server"] = [round(one, 3) for one in outcome.served]
+    if outcome.floor:
+        figures["floor_s"] = round(middle(outcome.floor), 3)
+        figures["all_s"]["floor"] = [round(one, 3) for one in outcome.floor]
+    if outcome.failed:
+        figures["failed"] = sorted(outcome.failed)
     link = outcome.work.link or outcome.work.source_link
     if link is not None and moved:
         figures["of_link_rate"] = round(moved / seconds / link.rate, 3)
@@ -47,35 +52,40 @@ def of_copying(outcome: Outcome) -> Figures:
 
 def of_embedded(outcome: Embedded) -> Figures:
     """Return the figures of the embedded registry: the push is the workload; skopeo is not involved."""
-    ours, theirs = outcome.exercises["tagferry"], outcome.exercises["docker-registry"]
-
-    def both(name: str, of: Callable[[Exercise], float]) -> Figures:
-        mine, peer = middle([of(one) for one in ours]), middle([of(one) for one in theirs])
-        return {
-            f"{name}_s": round(mine, 3),
-            f"docker_registry_{name}_s": round(peer, 3),
-            f"{name}_ratio_to_docker_registry": round(peer / mine, 2),
-        }
-
-    return {
-        "tagferry_s": round(middle([one.push for one in ours]), 3),
+    ours = outcome.exercises["tagferry"]
+    figures: Figures = {
+        "tagferry_s": _median(ours, "push"),
         "skopeo_s": None,
         "ratio_to_skopeo": None,
-        "cpu_s_per_gib": round(middle([one.push_cpu for one in ours]) * GIB / outcome.size, 2),
-        "docker_registry_cpu_s_per_gib": round(middle([one.push_cpu for one in theirs]) * GIB / outcome.size, 2),
-        "peak_rss_mib": round(middle([one.rss for one in ours]) / MIB, 1),
-        "docker_registry_peak_rss_mib": round(middle([one.rss for one in theirs]) / MIB, 1),
+        **_of_registry(ours, outcome.size),
         "requests": round(middle(outcome.requests)),
         "bytes": outcome.size,
         "manifests": outcome.manifests,
-        **both("push", lambda one: one.push),
-        **both("pull", lambda one: one.pull),
-        **both("manifests", lambda one: one.manifests),
         "runs": {name: len(exercises) for name, exercises in outcome.exercises.items()},
-        "all_push_s": {
-            name: [round(one.push, 3) for one in exercises] for name, exercises in outcome.exercises.items()
-        },
     }
+    for name, theirs in outcome.exercises.items():
+        for work in ("push", "pull"):
+            figures.setdefault(f"all_{work}_s", {})[name] = [round(getattr(one, work), 3) for one in theirs]
+        if name != "tagferry":
+            prefix = name.replace("-", "_")
+            figures |= {f"{prefix}_{key}": value for key, value in _of_registry(theirs, outcome.size).items()}
+            for work in ("push", "pull", "manifests"):
+                figures[f"{work}_ratio_to_{prefix}"] = round(_median(theirs, work) / _median(ours, work), 2)
+    return figures
+
+
+def _of_registry(exercises: Sequence[Exercise], size: int) -> Figures:
+    return {
+        **{f"{work}_s": _median(exercises, work) for work in ("push", "pull", "manifests")},
+        "cpu_s_per_gib": round(_median(exercises, "push_cpu") * GIB / size, 2),
+        "pull_cpu_s_per_gib": round(_median(exercises, "pull_cpu") * GIB / size, 2),
+        "peak_rss_mib": round(_median(exercises, "rss") / MIB, 1),
+        "disk_mib": round(_median(exercises, "disk") / MIB, 1),
+    }
+
+
+def _median(exercises: Sequence[Exercise], name: str) -> float:
+    return round(middle([getattr(one, name) for one in exercises]), 3)
 
 
 def _of_peer(name: str, samples: Sequence[Sample], moved: int, ours: float) -> Figures:

@@ -65,7 +65,7 @@ def _measure(program: Peer, source: str, images: Images, folder: Path) -> float 
     """Return the seconds of a copy to a new registry; None if another program than tagferry fails."""
     with _limited(folder) as target:
         try:
-            errand = Errand(source, target, images.repository, images.tags)
+            errand = Errand(source, target, images.repository, images.tags, folder.parent)
             taken = run(program.command(errand), log=folder.with_suffix(".log"), timeout=_TIMEOUT).wall
         except Failed as failure:
             if program.name == "tagferry":

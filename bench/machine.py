@@ -1,18 +1,27 @@
-"""A description of the machine, without its name."""
+"""A description of the machine, without its name, and of the moment and the version of a measurement."""
 
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.registries import PROGRAM
 
+_CHECKOUT = Path(__file__).parents[1]
+_MEASURED = ("src", ":(glob)bench/**/*.py", ":(glob)bench/**/*.go", ":(glob)**/go.mod")
+"""Not the results, which earlier parts of a measurement may have written already."""
+
 
 def facts() -> dict[str, str | int | float]:
-    """Return processor, memory, kernel, Python and the registry's version."""
+    """Return date, commit, processor, memory, kernel, Python and the registry's version."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
         "cpu": _processor(),
         "cores": os.cpu_count() or 0,
         "memory_gib": round(memory / 1024**3, 1),
@@ -20,6 +29,29 @@ def facts() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "docker_registry": _registry_version(),
     }
+
+
+def sentence(about: Mapping[str, Any]) -> str:
+    """Return when, at which commit and on which machine something was measured, by its facts."""
+    # Earlier files have neither date nor commit.
+    when = f"{about['date']} at commit {about['commit']}; " if "commit" in about else ""
+    return (
+        f"{when}{about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB, {about['kernel']}, "
+        f"Python {about['python']}."
+    )
+
+
+def _commit() -> str:
+    """Return the abbreviated commit of this checkout, and whether the measured files differ from it."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
+    return f"{commit or 'unknown'}{' with changes' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    answer = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
+    return answer.stdout.strip()
 
 
 def _processor() -> str:

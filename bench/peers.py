@@ -1,15 +1,23 @@
 """The compared programs, and the command of each for a copy."""
 
 import compileall
+import json
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tagferry as tagferry_package
+from bench.programs import ORAS_MODULE, SKOPEO_MODULE, built, version_of
+from tests.interop import programs as interop
+
+TUNED = "-tuned"
+"""The end of the name of a program that runs with its best setting for concurrency, instead of its default."""
+_AT_ONCE = 32
+"""The default of `tagferry copy --jobs`, which was also the fastest of 8, 16 and 32."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,25 @@ class Errand:
     Attributes:
         source: HOST:PORT.
         target: HOST:PORT.
+        folder: where a program's configuration can be written.
     """
 
     source: str
     target: str
     repository: str
     tags: Sequence[str]
+    folder: Path
+
+    @property
+    def images(self) -> list[tuple[str, str]]:
+        """Source and target of each tag."""
+        source, target = self.repositories
+        return [(f"{source}:{tag}", f"{target}:{tag}") for tag in self.tags]
+
+    @property
+    def repositories(self) -> tuple[str, str]:
+        """Source and target, without a tag."""
+        return f"{self.source}/{self.repository}", f"{self.target}/{self.repository}"
 
 
 @dataclass(frozen=True)
@@ -32,13 +53,14 @@ class Peer:
     """A program that copies images.
 
     Attributes:
+        name: its name in the results; with `TUNED` at the end if it does not run with its defaults.
+        version: as the program or its module reports it, with what the report says about the program.
         command: returns the command line for a copy.
-        version: as the program reports it.
     """
 
     name: str
     version: str
-    command: Callable[[Errand], list[str]]
+    command: Callable[[Errand], list[str]] = field(repr=False)
 
 
 def tagferry() -> Peer:
@@ -48,58 +70,117 @@ def tagferry() -> Peer:
 
 
 def _tagferry(errand: Errand) -> list[str]:
-    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
     hosts = [part for host in (errand.source, errand.target) for part in ("--plain-http", host)]
     command = [str(Path(sys.executable).with_name("tagferry")), "copy", *hosts]
     if len(errand.tags) == 1:
-        return [*command, f"{source}:{errand.tags[0]}", f"{target}:{errand.tags[0]}"]
-    return [*command, "--all-tags", source, target]
+        return [*command, *errand.images[0]]
+    return [*command, "--all-tags", *errand.repositories]
 
 
 def installed_peers() -> list[Peer]:
-    """Return the other programs on the PATH; skopeo is required."""
-    found = [Peer("skopeo", _version("skopeo", "--version"), _skopeo)]
-    if shutil.which("crane"):
-        found.append(Peer("crane", _version("crane", "version"), _crane))
-    if shutil.which("regctl"):
-        found.append(Peer("regctl", _version("regctl", "version", "--format", "{{.VCSTag}}"), _regctl))
-    return found
+    """Return Debian's skopeo and, if Go is installed, the newest peers, which are built from their modules."""
+    return [_debian_skopeo(), *(built_peers() if shutil.which("go") else [])]
+
+
+def built_peers() -> list[Peer]:
+    """Return the newest peers, each with its defaults and with its best setting; their programs are built first."""
+    return [*_skopeo_modules(), *_crane(), *_regctl(), *_oras()]
+
+
+def _debian_skopeo() -> Peer:
+    answer = subprocess.run(["skopeo", "--version"], capture_output=True, text=True, check=True, timeout=60)
+    return Peer("skopeo", answer.stdout.strip().removeprefix("skopeo version "), _skopeo)
 
 
 def _skopeo(errand: Errand) -> list[str]:
     insecure = ["--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
     if len(errand.tags) == 1:
-        image = f"{errand.repository}:{errand.tags[0]}"
-        return ["skopeo", "copy", *insecure, f"docker://{errand.source}/{image}", f"docker://{errand.target}/{image}"]
-    # One process for the repository is faster than one for each tag. It adds the last part of the name itself.
-    folder = errand.repository.rpartition("/")[0]
+        return ["skopeo", "copy", *insecure, *(f"docker://{image}" for image in errand.images[0])]
+    # One process for the repository is faster than one for each tag.
+    return ["skopeo", "sync", "--src", "docker", "--dest", "docker", *insecure, *_synced(errand)]
+
+
+def _synced(errand: Errand) -> tuple[str, str]:
+    """Source and target for `skopeo sync`, which adds the last part of the name itself."""
+    source, target = errand.repositories
+    return source, target.rpartition("/")[0]
+
+
+def _skopeo_modules() -> list[Peer]:
+    program = built("skopeo")
+    version = f"{version_of(SKOPEO_MODULE)} of {SKOPEO_MODULE}, with a main of this benchmark"
+
+    def command(errand: Errand, *options: str) -> list[str]:
+        if len(errand.tags) == 1:
+            return [program, *options, "copy", *errand.images[0]]
+        return [program, *options, "sync", *_synced(errand)]
+
+    return _pair("skopeo-modules", version, command, ["--image-parallel-copies", str(_AT_ONCE)])
+
+
+def _crane() -> list[Peer]:
+    program = interop.built(interop.CRANE)
+
+    def command(errand: Errand, *options: str) -> list[str]:
+        if len(errand.tags) == 1:
+            return [program, "copy", "--insecure", *options, *errand.images[0]]
+        return [program, "copy", "--insecure", *options, "--all-tags", *errand.repositories]
+
+    return _pair("crane", _interop_version(interop.CRANE_MODULE), command, ["--jobs", str(_AT_ONCE)])
+
+
+def _oras() -> list[Peer]:
+    program = built("oras")
+
+    def command(errand: Errand, *options: str) -> list[str]:
+        # A process copies one image.
+        copies = [
+            [program, "cp", "--recursive", "--from-plain-http", "--to-plain-http", *options, *image]
+            for image in errand.images
+        ]
+        return copies[0] if len(copies) == 1 else ["sh", "-c", " && ".join(map(shlex.join, copies))]
+
+    return _pair("oras", version_of(ORAS_MODULE), command, ["--concurrency", str(_AT_ONCE)])
+
+
+def _regctl() -> list[Peer]:
+    regctl, regsync = interop.built(interop.REGCTL), interop.built(interop.REGSYNC)
+    version = _interop_version(interop.REGCTL_MODULE)
+
+    def one_image(errand: Errand) -> list[str]:
+        if len(errand.tags) > 1:
+            return once(errand, {}, {})
+        hosts = [flag for host in (errand.source, errand.target) for flag in ("--host", f"reg={host},tls=disabled")]
+        return [regctl, *hosts, "image", "copy", *errand.images[0]]
+
+    def once(errand: Errand, of_host: dict[str, int], defaults: dict[str, int]) -> list[str]:
+        """Return one run of regsync, which copies all tags in one process."""
+        kind, (source, target) = ("repository", errand.repositories)
+        if len(errand.tags) == 1:
+            kind, (source, target) = ("image", errand.images[0])
+        hosts = [{"registry": host, "tls": "disabled", **of_host} for host in (errand.source, errand.target)]
+        sync = {"source": source, "target": target, "type": kind}
+        config = errand.folder / "regsync.json"
+        config.write_text(json.dumps({"version": 1, "creds": hosts, "defaults": defaults, "sync": [sync]}))
+        return [regsync, "once", "--config", str(config)]
+
     return [
-        "skopeo", "sync", "--src", "docker", "--dest", "docker", *insecure,
-        f"{errand.source}/{errand.repository}", f"{errand.target}/{folder}",
-    ]  # fmt: skip
+        Peer("regctl", f"{version} (several tags by one `regsync once`)", one_image),
+        Peer(
+            f"regctl{TUNED}",
+            f"`regsync once` with parallel and reqConcurrent {_AT_ONCE}",
+            lambda errand: once(errand, {"reqConcurrent": _AT_ONCE}, {"parallel": _AT_ONCE}),
+        ),
+    ]
 
 
-def _crane(errand: Errand) -> list[str]:
-    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
-    if len(errand.tags) == 1:
-        return ["crane", "copy", "--insecure", f"{source}:{errand.tags[0]}", f"{target}:{errand.tags[0]}"]
-    return ["crane", "copy", "--insecure", "--all-tags", source, target]
+def _pair(name: str, version: str, command: Callable[..., list[str]], options: list[str]) -> list[Peer]:
+    """Return a program with its defaults, and with its option for concurrency."""
+    return [
+        Peer(name, version, command),
+        Peer(f"{name}{TUNED}", f"`{' '.join(options)}`", lambda errand: command(errand, *options)),
+    ]
 
 
-def _regctl(errand: Errand) -> list[str]:
-    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
-    hosts = [flag for host in (errand.source, errand.target) for flag in ("--host", f"reg={host},tls=disabled")]
-    copy = partial(_regctl_copy, hosts, source, target)
-    if len(errand.tags) == 1:
-        return copy(errand.tags[0])
-    script = " && ".join(" ".join(copy(tag)) for tag in errand.tags)
-    return ["sh", "-c", script]
-
-
-def _regctl_copy(hosts: list[str], source: str, target: str, tag: str) -> list[str]:
-    return ["regctl", *hosts, "image", "copy", f"{source}:{tag}", f"{target}:{tag}"]
-
-
-def _version(*command: str) -> str:
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return answer.stdout.strip().removeprefix("skopeo version ")
+def _interop_version(module: str) -> str:
+    return version_of(module, interop.MODULE)

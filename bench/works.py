@@ -11,6 +11,9 @@ from bench.link import Link
 LONG = Link(rtt=0.1, rate=200e6 / 8)
 THIN = replace(LONG, connection_rate=LONG.rate / 5)
 
+ON_LINK = 30.0
+"""Seconds for the runs of a peer over a link: slow ones need a minute for one."""
+
 Make = Callable[[RegistryClient, str], Images]
 
 
@@ -27,7 +30,7 @@ class Work:
         source_link: the link to the source.
         in_place: whether the target is up to date.
         runs: the maximum number of runs of tagferry.
-        peer_runs: the maximum number of runs of each peer.
+        peer_seconds: a peer makes no further run once its runs would take longer together; it makes one in any case.
         timeout: the time limit of one run in seconds.
         by_default: whether it is measured if no workloads are named.
     """
@@ -40,7 +43,7 @@ class Work:
     source_link: Link | None = None
     in_place: bool = False
     runs: int = 100
-    peer_runs: int = 100
+    peer_seconds: float = 60.0
     timeout: float = 300.0
     by_default: bool = True
 
@@ -49,7 +52,9 @@ def copying_works(*, quick: bool) -> tuple[Work, ...]:
     """Return all workloads that copy images; the quick ones are smaller and only test that everything runs."""
     layer, small = (16 * MIB, 50 * KIB) if quick else (256 * MIB, 500 * KIB)
     tags, few = (20, 5) if quick else (100, 20)
+    medium = layer // 4
     big = partial(one_image, layers=4, layer_size=layer)
+    less = partial(one_image, layers=4, layer_size=medium)
     single = partial(one_image, layers=1, layer_size=4 * layer)
     many = partial(many_tags, tags=tags, layer_size=small)
     part = partial(many_tags, tags=few, layer_size=small)
@@ -61,8 +66,17 @@ def copying_works(*, quick: bool) -> tuple[Work, ...]:
         Work("MANY", f"{tags} tags, 6 of 8 layers of {kib} KiB shared", "many", many),
         Work("SAME", f"MANY again, all {tags} tags in place", "many", many, in_place=True),
         Work("WIDE", f"one index, 8 platforms with 10 layers of {kib} KiB each", "wide", wide),
-        Work("BIG-100ms", f"BIG, {behind}", "big", big, LONG, runs=3, peer_runs=1, timeout=600.0),
-        Work("MANY-100ms", f"{few} tags of MANY, {behind}", "few", part, LONG, peer_runs=1, timeout=600.0),
+        Work(
+            "BIG-100ms",
+            f"one image, 4 layers of {medium // MIB} MiB, {behind}",
+            "medium",
+            less,
+            LONG,
+            runs=3,
+            peer_seconds=ON_LINK,
+            timeout=600.0,
+        ),
+        Work("MANY-100ms", f"{few} tags of MANY, {behind}", "few", part, LONG, peer_seconds=ON_LINK, timeout=600.0),
         Work(
             "SAME-100ms",
             f"the same {few} tags again, all in place",
@@ -70,7 +84,7 @@ def copying_works(*, quick: bool) -> tuple[Work, ...]:
             part,
             LONG,
             in_place=True,
-            peer_runs=1,
+            peer_seconds=ON_LINK,
             timeout=600.0,
         ),
         Work(
@@ -80,7 +94,7 @@ def copying_works(*, quick: bool) -> tuple[Work, ...]:
             single,
             source_link=THIN,
             runs=1,
-            peer_runs=1,
+            peer_seconds=ON_LINK,
             timeout=600.0,
             by_default=False,
         ),

@@ -18,9 +18,9 @@ from typing import Any
 
 from bench.client import RegistryClient
 from bench.content import KIB, MIB, many_tags, one_image
-from bench.cost.table import Sample, Table, cpu_seconds
+from bench.cost.table import Sample, Table
 from bench.cost.works import MANAGEMENT, REGISTRY, SYNCED, TAGS, Asked, Management, Registry, Work
-from bench.measure import run
+from bench.measure import cpu_of, run
 from bench.registries import docker_registry
 from bench.served import ORGANIZATION, Tagferry, served
 from tests.support.processes import exit_on_signals
@@ -78,7 +78,7 @@ def _programs(table: Table, folder: Path, other: str) -> None:
     def start(python: str) -> list[Sample]:
         begun = time.perf_counter()
         with served(folder / "start", python=python) as server:
-            return [(cpu_seconds(server.process_id), time.perf_counter() - begun)]
+            return [(cpu_of(server.process_id), time.perf_counter() - begun)]
 
     _pair(table, [_START], start, other)
 
@@ -139,10 +139,10 @@ def _requests(
 
 
 def _sample(work: Work[Asked], asked: Asked, process_id: int) -> list[Sample]:
-    used, begun = cpu_seconds(process_id), time.perf_counter()
+    used, begun = cpu_of(process_id), time.perf_counter()
     for _ in range(work.times):
         work.once(asked)
-    return [((cpu_seconds(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
+    return [((cpu_of(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
 
 
 def _parsed(python: str) -> list[Sample]:

@@ -1,6 +1,5 @@
 """The table of a comparison, and the measured samples."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from bench.measure import middle
@@ -55,11 +54,6 @@ class Table:
             wall = middle([new[1] / old[1] for old, new in zip(earlier, later, strict=True)])
             figures = [shown(middle([one[0] for one in samples])) for samples in (earlier, later)]
             print(f"{key:34}{figures[0]:>12}{figures[1]:>12}{cpu:8.3f}{wall:12.3f}", flush=True)
-
-
-def cpu_seconds(process_id: int) -> float:
-    """Return the CPU seconds of a process by its CPU-time clock, which counts nanoseconds (Linux)."""
-    return time.clock_gettime((~process_id << 3) | 2)
 
 
 def shown(seconds: float) -> str:

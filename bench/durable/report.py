@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench import machine
 from bench.figures import Figures
 from bench.report import TIMES
 
@@ -21,11 +22,8 @@ def markdown(results: Mapping[str, Figures], about: Mapping[str, Any]) -> str:
 
 
 def _facts(about: Mapping[str, Any]) -> str:
-    machine = about["machine"]
-    return (
-        f"PostgreSQL {about['postgresql']}, docker-registry {machine['docker_registry']}, Python {machine['python']}; "
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}."
-    )
+    where = about["machine"]
+    return f"PostgreSQL {about['postgresql']}, docker-registry {where['docker_registry']}; {machine.sentence(where)}"
 
 
 def _first(figures: Figures) -> Iterator[str]:

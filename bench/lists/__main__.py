@@ -19,9 +19,10 @@ from itertools import count
 from pathlib import Path
 
 from bench.cost.exchange import Signed
-from bench.cost.table import Sample, Table, cpu_seconds
+from bench.cost.table import Sample, Table
 from bench.lists import scale
 from bench.lists.content import Shelf, add_jobs
+from bench.measure import cpu_of
 from bench.served import ORGANIZATION, Tagferry, served
 from tests.support.processes import exit_on_signals
 
@@ -64,10 +65,10 @@ class _Subject:
         """Make a request several times."""
         # A kept connection would be closed while the other server is measured.
         signed = Signed(self._server)
-        used, begun = cpu_seconds(self._server.process_id), time.perf_counter()
+        used, begun = cpu_of(self._server.process_id), time.perf_counter()
         for _ in range(times):
             signed.ask("GET", *asked)
-        used = cpu_seconds(self._server.process_id) - used
+        used = cpu_of(self._server.process_id) - used
         return [(used / times, (time.perf_counter() - begun) / times)]
 
     def sample_changed(self, asked: _Asked) -> list[Sample]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.cost.exchange import Connection, Signed
-from bench.cost.table import cpu_seconds, shown
+from bench.cost.table import shown
 from bench.lists.content import Shelf, add_jobs
-from bench.measure import MIB, middle, peak_rss_of
+from bench.measure import MIB, cpu_of, middle, peak_rss_of
 from bench.registries import free_address
 from bench.served import ORGANIZATION, SOURCE_REGION, Tagferry, served
 from tests.support.processes import stop, tied
@@ -60,9 +60,9 @@ def _column(folder: Path, repositories: int, jobs: int) -> dict[str, str]:
 
 
 def _cpu_of(server: Tagferry, asked: tuple[str, str]) -> float:
-    used = cpu_seconds(server.process_id)
+    used = cpu_of(server.process_id)
     Signed(server).ask("GET", *asked)
-    return cpu_seconds(server.process_id) - used
+    return cpu_of(server.process_id) - used
 
 
 def _memory(server: Tagferry) -> str:
@@ -84,7 +84,7 @@ def _started(data: Path, before: Tagferry) -> Iterator[tuple[Tagferry, float]]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"tagferry did not start: {Path(log.name).read_text()[-2000:]}")
                 time.sleep(0.01)
-            yield replace(before, address=address, process_id=process.pid), cpu_seconds(process.pid)
+            yield replace(before, address=address, process_id=process.pid), cpu_of(process.pid)
         finally:
             stop(process)
 

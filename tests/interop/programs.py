@@ -17,7 +17,7 @@ from tests.support.programs import require_program, skopeo_environment
 BUILD_SECONDS = 900
 _RUN_SECONDS = 120
 _RETRY_PAUSE_SECONDS = 10
-_MODULE = Path(__file__).parent / "go"
+MODULE = Path(__file__).parent / "go"
 _BUILD = Path(__file__).parent.parent.parent / "build" / "interop"
 
 INTEROP = [pytest.mark.interop, pytest.mark.timeout(BUILD_SECONDS + 100)]
@@ -25,7 +25,8 @@ INTEROP = [pytest.mark.interop, pytest.mark.timeout(BUILD_SECONDS + 100)]
 
 CONFORMANCE = "conformance"
 """The OCI's conformance tests."""
-CRANE, REGCTL = "crane", "regctl"
+CRANE, REGCTL, REGSYNC = "crane", "regctl", "regsync"
+CRANE_MODULE, REGCTL_MODULE = "github.com/google/go-containerregistry", "github.com/regclient/regclient"
 DISTRIBUTION = "registry"
 """CNCF distribution 3, the successor of Debian's docker-registry."""
 
@@ -39,7 +40,7 @@ def built(name: str) -> str:
     for pause in (_RETRY_PAUSE_SECONDS, 0):
         done = subprocess.run(
             ["go", "build", "-buildvcs=false", "-o", f"{_BUILD}/", "tool"],
-            cwd=_MODULE,
+            cwd=MODULE,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tagferry.db.engine import Database
-from tagferry.errors import Unavailable
+from tagferry.errors import DatabaseUnavailable, Unavailable
 from tagferry.supervision import Failure, Supervisor
 from tests.support.deployment import NORTH, Deployment, eventually
 
@@ -42,6 +42,14 @@ async def test_a_database_that_fails_is_told_without_its_address(ferry: Deployme
         assert await readiness(ferry) == (503, {"database": "the database does not answer"})
     assert [entry["reason"] for entry in logs if entry["event"] == "the database does not answer"] in ([SECRET], [])
     assert (await ferry.http("GET", "/healthz")).status == 200
+
+
+async def test_a_database_whose_file_was_replaced_is_told(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
+    async def ping(_database: Database) -> None:
+        raise DatabaseUnavailable("the file of the database was replaced", detail=SECRET)
+
+    monkeypatch.setattr(Database, "ping", ping)
+    assert await readiness(ferry) == (503, {"database": "the file of the database was replaced"})
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), TimeoutError(), OSError(SECRET)], ids=repr)

@@ -20,6 +20,7 @@ from tagferry import __version__
 from tagferry.db import postgres, sqlite
 from tagferry.db.faults import OLDEST_POSTGRES, fault_of, foreign_tables, too_old
 from tagferry.db.generation import Generation, PostgresGeneration, SqliteGeneration
+from tagferry.db.sqlite_files import SqliteFiles
 from tagferry.db.tables import Base
 from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
@@ -98,7 +99,12 @@ class Database:
             self._url = make_url(url)
             if self._is_sqlite and self._url.database in (None, "", ":memory:"):
                 raise Invalid("database_url", "must name a file, so that accepted jobs survive a restart")
-            arguments = postgres.connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
+            arguments: dict[str, Any] = {}
+            if self._is_sqlite:
+                self._files = SqliteFiles(self._url.database or "")
+                arguments["files"] = self._files
+            elif self._url.get_driver_name() == "psycopg":
+                arguments = postgres.connect_arguments(self._url)
             # Prefer the connection that was used last, so that the others stay idle.
             self._engine = create_async_engine(sqlite.engine_url(self._url), pool_use_lifo=True, connect_args=arguments)
         except (ArgumentError, InvalidRequestError, ImportError) as error:
@@ -234,7 +240,7 @@ class Database:
         if not self._is_sqlite:
             return PostgresGeneration(self._url)
         arguments, options = self._engine.dialect.create_connect_args(self._url)
-        return SqliteGeneration(arguments, options)
+        return SqliteGeneration(arguments, options, self._files)
 
     async def _enable_wal(self) -> None:
         """Enable SQLite's write-ahead log, so that readers and the writer do not block each other. The file keeps it.

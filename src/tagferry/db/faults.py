@@ -4,6 +4,7 @@ Other callers learn only that the database cannot be used or is damaged.
 """
 
 import re
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -23,6 +24,10 @@ _SQLITE = {
     14: 'the database "{name}" cannot be opened; give the user who runs tagferry access to it and to its folder',
     26: '"{name}" is damaged or not an SQLite database; restore it from a backup, or name another file in database_url',
 }
+_SQLITE_MOVED = (
+    '"{text}", a file of the database, was replaced or deleted while tagferry uses it; stop tagferry, put the file '
+    "back or restore a backup, and start tagferry again"
+)
 _DAMAGES = frozenset({11, 26})
 _POSTGRES = {
     "28": "PostgreSQL refused the login ({text}); check the user and the password in database_url",
@@ -63,6 +68,8 @@ def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
     text = _first_line(error)
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
+        if code == sqlite3.SQLITE_READONLY_DBMOVED:
+            return DatabaseFault("the file of the database was replaced", detail=_SQLITE_MOVED.format(text=text))
         return _sqlite_fault(code & _CODE, text, url)
     if "sqlstate" in dir(error):
         return _postgres_fault(error, text)

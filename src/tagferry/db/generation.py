@@ -22,6 +22,7 @@ from sqlalchemy import URL, Update, update
 
 from tagferry.concurrency import LatestResult
 from tagferry.db.postgres import PostgresError, connect
+from tagferry.db.sqlite_files import SqliteFiles
 from tagferry.db.tables import GenerationRow
 from tagferry.events import SparseEvents
 
@@ -158,9 +159,11 @@ class SqliteGeneration(Generation):
     Args:
         arguments: of `sqlite3.connect`.
         options: the same, by name.
+        files: the files of the database. The generation is unknown if they are no longer the same.
     """
 
-    def __init__(self, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
+    def __init__(self, arguments: Sequence[Any], options: Mapping[str, Any], files: SqliteFiles) -> None:
+        self._files = files
         self._arguments = arguments
         self._options = {**options, "timeout": 0.0, "isolation_level": None, "check_same_thread": False}
         self._connection: sqlite3.Connection | None = None
@@ -175,6 +178,7 @@ class SqliteGeneration(Generation):
         if connection is None:
             return None
         try:
+            self._files.check()
             rows: list[Reading] = connection.execute(_CURRENT["sqlite"]).fetchall()
             if rows and rows[0][0] != self._triggers.version:
                 self._triggers.check(rows[0][0], connection.execute(_TRIGGERS["sqlite"]).fetchall())
@@ -201,6 +205,7 @@ class SqliteGeneration(Generation):
             return self._connection
 
     def _open(self) -> sqlite3.Connection:
+        self._files.check()
         connection: sqlite3.Connection = sqlite3.connect(*self._arguments, **self._options)
         try:
             connection.execute("PRAGMA query_only=ON")

@@ -21,6 +21,8 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import await_
 
+from tagferry.db.sqlite_files import Identity, SqliteFiles
+
 BEGIN = "tagferry_begin"
 """The execution option with the statement that begins a transaction; an empty one means no transaction."""
 BUSY_SECONDS = 10.0
@@ -51,6 +53,7 @@ def prepare(engine: Engine) -> None:
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
+        connection.driver_connection.note_log()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -75,7 +78,8 @@ class Dialect(SQLiteDialect_pysqlite):
     def connect(self, *arguments: Any, **options: Any) -> Any:
         # Without an isolation level, the driver begins no transactions of its own.
         options["isolation_level"] = None
-        opened: Any = await_(_Connection.open(lambda: sqlite3.connect(*arguments, **options)))
+        files: SqliteFiles = options.pop("files")
+        opened: Any = await_(_Connection.open(lambda: sqlite3.connect(*arguments, **options), files))
         return AsyncAdapt_dbapi_connection(self.loaded_dbapi, opened)
 
     def on_connect(self) -> None:  # type: ignore[override]  # as documented: None if there is nothing to do
@@ -92,9 +96,18 @@ registry.register(f"sqlite.{Dialect.driver}", __name__, Dialect.__name__)
 
 
 class _Connection:
-    """A connection, and the thread that runs its statements."""
+    """A connection, and the thread that runs its statements.
 
-    def __init__(self) -> None:
+    SQLite ends a transaction by itself after some errors, such as a full disk. What follows would not belong to one, so
+    it is refused until the transaction is rolled back.
+    """
+
+    def __init__(self, files: SqliteFiles) -> None:
+        self._files = files
+        self._log: Identity | None = None
+        # Whether the caller relies on a transaction, and the error that has ended it nevertheless.
+        self._has_begun = False
+        self._ended_by: sqlite3.Error | None = None
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._begin = ""
         # True if the thread may still be working for a caller that was cancelled.
@@ -107,14 +120,27 @@ class _Connection:
         weakref.finalize(self, self._calls.put, None)
 
     @classmethod
-    async def open(cls, connect: Callable[[], sqlite3.Connection]) -> Self:
-        connection = cls()
+    async def open(cls, connect: Callable[[], sqlite3.Connection], files: SqliteFiles) -> Self:
+        """Open a connection; raises sqlite3.Error, also if the file is not the one of earlier connections."""
+
+        def connect_to_same() -> sqlite3.Connection:
+            # Before, because SQLite would create a missing file.
+            files.check()
+            opened = connect()
+            files.opened()
+            return opened
+
+        connection = cls(files)
         try:
-            connection._sqlite = await connection.call(connect)
+            connection._sqlite = await connection.call(connect_to_same)
         except BaseException:
             connection._end_thread()
             raise
         return connection
+
+    def note_log(self) -> None:
+        """Remember the log of a connection that has executed its first statement, so that it is open."""
+        self._log = self._files.log()
 
     def begin_with(self, statement: str) -> None:
         """Begin a transaction by this statement, just before the next one; an empty one begins none."""
@@ -128,14 +154,20 @@ class _Connection:
         begin, self._begin = self._begin, ""
 
         def execute() -> None:
+            self._check()
             cursor = self._sqlite.cursor()
             try:
                 if begin:
                     cursor.execute(begin)
                 work(cursor)
                 result.keep(cursor)
+            except sqlite3.Error as error:
+                if self._has_begun and not self._sqlite.in_transaction:
+                    self._ended_by = error
+                raise
             finally:
                 cursor.close()
+                self._has_begun = self._has_begun or self._sqlite.in_transaction
 
         try:
             await self.call(execute)
@@ -145,16 +177,31 @@ class _Connection:
                 self._begin = begin
             raise
 
+    def _check(self) -> None:
+        """Raise an error if the files are no longer the same, or the transaction has ended by itself."""
+        self._files.check(self._log)
+        if self._has_begun and not self._sqlite.in_transaction:
+            raise _again(self._ended_by)
+
     async def commit(self) -> None:
-        await self._end(self._sqlite.commit)
+        def commit() -> None:
+            self._check()
+            self._sqlite.commit()
+            self._has_begun = False
+
+        await self._end(commit)
 
     async def rollback(self) -> None:
-        await self._end(self._sqlite.rollback)
+        def roll_back() -> None:
+            self._has_begun, self._ended_by = False, None
+            self._sqlite.rollback()
+
+        await self._end(roll_back)
 
     async def _end(self, work: Callable[[], None]) -> None:
         """End the transaction, also one that an abandoned call is about to begin."""
         self._begin = ""
-        if self._is_abandoned or self._sqlite.in_transaction:
+        if self._is_abandoned or self._has_begun or self._sqlite.in_transaction:
             self._is_abandoned = False
             await self.call(work)
 
@@ -225,6 +272,15 @@ class _Cursor:
 
     async def close(self) -> None:
         """Do nothing: the cursor is already closed."""
+
+
+def _again(cause: sqlite3.Error | None) -> sqlite3.Error:
+    """Return the error for what follows an error that has ended the transaction."""
+    if cause is None:
+        return sqlite3.ProgrammingError("the transaction has ended")
+    error = type(cause)(*cause.args)
+    error.__dict__.update(cause.__dict__)
+    return error
 
 
 def _run_calls(calls: SimpleQueue[_Call | None]) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from tagferry import bounds
 from tagferry.concurrency import SingleFlight
 from tagferry.db.engine import Database
+from tagferry.errors import DatabaseUnavailable
 from tagferry.events import SparseEvents
 from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
@@ -27,6 +28,7 @@ _RETRY_SECONDS = 5
 _RESTART_SECONDS = 300.0
 """The time after which a failing background task is not expected to recover in this process."""
 _OK = "ok"
+_NO_ANSWER = "the database does not answer"
 
 
 class Health(BaseModel):
@@ -67,15 +69,15 @@ class Readiness:
         self._load = load
         self._regions = regions
         self._sync = sync
-        self._single_flight: SingleFlight[str, bool] = SingleFlight()
+        self._single_flight: SingleFlight[str, str] = SingleFlight()
         self._asked_at = float("-inf")
-        self._answered = False
+        self._database_was = _NO_ANSWER
 
     async def report(self, *, with_disk: bool) -> Ready:
         """Return the state of each component; of the disks only with `with_disk`."""
         required = {
             "requests": "overloaded: requests are refused" if self._load.is_shedding else _OK,
-            "database": _OK if await self._database_answers() else "the database does not answer",
+            "database": await self._database_state(),
         }
         for region in self._regions if with_disk else ():
             if isinstance(region.store, DiskStore):
@@ -103,21 +105,24 @@ class Readiness:
             status="ok" if all(state == _OK for state in components.values()) else "failed", components=components
         )
 
-    async def _database_answers(self) -> bool:
+    async def _database_state(self) -> str:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
-            return self._answered
+            return self._database_was
         return await self._single_flight.run("database", self._ask)
 
-    async def _ask(self) -> bool:
-        self._answered = False
+    async def _ask(self) -> str:
+        self._database_was = _NO_ANSWER
         try:
             async with asyncio.timeout(bounds.READINESS_SECONDS):
                 await self._database.ping()
-            self._answered = True
+            self._database_was = _OK
+        except DatabaseUnavailable as error:
+            log.warning("the database did not answer", reason=error.detail)
+            self._database_was = error.message
         except Exception as error:
             log.warning("the database did not answer", reason=str(error) or type(error).__name__)
         self._asked_at = asyncio.get_running_loop().time()
-        return self._answered
+        return self._database_was
 
 
 def _described(failure: Failure) -> str:

@@ -13,9 +13,11 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection, AsyncAdapt_dbapi_cursor
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from tagferry.db import sqlite
 from tagferry.db.engine import Database
+from tagferry.db.sqlite_files import SqliteFiles
 from tagferry.db.tables import DomainRow
 from tagferry.errors import DatabaseUnavailable
 
@@ -111,10 +113,109 @@ async def test_a_failed_statement_leaves_its_transaction_open(database: Database
     assert len(await database.rows(select(DomainRow.id), {})) == 2
 
 
+FILL = text("INSERT INTO plain (content) VALUES (zeroblob(1000000))")
+"""A statement without a journal of its own: if it finds the disk full, SQLite rolls the transaction back."""
+
+
+async def fill_the_disk(database: Database) -> None:
+    """Let writes of more than a few pages fail as on a full disk. All sessions of a test share one connection."""
+    async with database.read() as session:
+        await session.execute(text("CREATE TABLE plain (content)"))
+        pages = await session.scalar(text("PRAGMA page_count"))
+        await session.execute(text(f"PRAGMA max_page_count={pages + 5}"))
+
+
+async def test_no_statement_runs_outside_of_a_transaction_that_sqlite_has_rolled_back(database: Database):
+    await fill_the_disk(database)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+            with pytest.raises(DatabaseUnavailable):
+                await session.execute(FILL)
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
+
+    with pytest.raises(DatabaseUnavailable) as refused:
+        await write()
+    assert "is full" in refused.value.detail
+    assert not await database.rows(select(DomainRow.id), {})
+
+
+async def test_a_transaction_that_sqlite_has_rolled_back_is_not_committed(database: Database):
+    await fill_the_disk(database)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+            with pytest.raises(DatabaseUnavailable):
+                await session.execute(FILL)
+
+    with pytest.raises(DatabaseUnavailable) as refused:
+        await write()
+    assert "is full" in refused.value.detail
+
+
+async def test_a_transaction_that_a_trigger_has_rolled_back_is_not_continued(database: Database):
+    async with database.write() as session:
+        await session.execute(
+            text("CREATE TRIGGER refuse BEFORE INSERT ON domains BEGIN SELECT RAISE(ROLLBACK, 'refused'); END")
+        )
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("UPDATE generation SET value = 7"))
+            with pytest.raises(IntegrityError, match="refused"):
+                await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+            await session.execute(text("UPDATE generation SET value = 8"))
+
+    with pytest.raises(IntegrityError, match="refused"):
+        await write()
+    assert await database.rows(text("SELECT value FROM generation WHERE value IN (7, 8)"), {}) == []
+
+
+async def test_a_transaction_that_a_statement_has_ended_is_not_continued(database: Database):
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+            await session.execute(text("ROLLBACK"))
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
+
+    with pytest.raises(ProgrammingError, match="the transaction has ended"):
+        await write()
+    assert not await database.rows(select(DomainRow.id), {})
+
+
+async def test_the_next_session_works_after_a_transaction_that_sqlite_has_rolled_back(database: Database):
+    await fill_the_disk(database)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+            await session.execute(FILL)
+
+    with pytest.raises(DatabaseUnavailable):
+        await write()
+
+    async with database.write() as session:
+        await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
+    assert [row.id for row in await database.rows(select(DomainRow.id), {})] == ["2"]
+
+
+async def test_a_first_statement_that_fails_on_a_full_disk_may_be_followed_by_another(database: Database):
+    await fill_the_disk(database)
+
+    async with database.write() as session:
+        with pytest.raises(DatabaseUnavailable):
+            await session.execute(FILL)
+        await session.execute(text("INSERT INTO domains (id, name) VALUES ('2', 'other')"))
+    assert [row.id for row in await database.rows(select(DomainRow.id), {})] == ["2"]
+
+
 @pytest.fixture
 async def connection(database: Database, tmp_path: Path) -> AsyncIterator[sqlite._Connection]:
     opened = await sqlite._Connection.open(
-        lambda: sqlite3.connect(tmp_path / "tagferry.db", isolation_level=None, timeout=60, check_same_thread=False)
+        lambda: sqlite3.connect(tmp_path / "tagferry.db", isolation_level=None, timeout=60, check_same_thread=False),
+        SqliteFiles(str(tmp_path / "tagferry.db")),
     )
     yield opened
     opened.stop()
@@ -227,7 +328,7 @@ async def test_a_connection_that_is_forgotten_is_closed(tmp_path: Path):
 async def test_the_thread_of_a_connection_that_was_never_closed_ends_with_it(tmp_path: Path):
     before = threads()
     connection = await sqlite._Connection.open(
-        lambda: sqlite3.connect(tmp_path / "tagferry.db", check_same_thread=False)
+        lambda: sqlite3.connect(tmp_path / "tagferry.db", check_same_thread=False), SqliteFiles("")
     )
     # Python warns of a connection of the library that is not closed.
     await connection.call(connection._sqlite.close)
@@ -242,7 +343,7 @@ def test_a_statement_may_outlast_the_event_loop(tmp_path: Path):
     before, proceed = threads(), threading.Event()
 
     async def begin() -> None:
-        connection = await sqlite._Connection.open(lambda: sqlite3.connect(tmp_path / "tagferry.db"))
+        connection = await sqlite._Connection.open(lambda: sqlite3.connect(tmp_path / "tagferry.db"), SqliteFiles(""))
         task = asyncio.create_task(connection.call(lambda: proceed.wait(30)))
         await asyncio.sleep(0)
         connection.stop()

@@ -98,6 +98,13 @@ LISTED_MEMORY_BYTES = 64 * 1024 * 1024
 again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests in one list of tags. Further tags are listed without their manifest."""
+COMPARED_REPOSITORIES = 32
+"""Targets in a comparison of a repository with its copies. Further ones are counted."""
+COMPARED_DIGESTS = 4000
+"""Requests for digests to remote registries that one page of such a comparison makes. Then the page ends early."""
+LOCATED_REPOSITORIES = 1000
+"""Repositories of an embedded region in which a search for a digest looks; of a region with a remote registry, a
+twentieth of these. The answer says if others were not asked."""
 NESTED_INDEX_BYTES = 16 * 1024 * 1024
 """Bytes of all indexes below an index that is pushed to an embedded registry, at any depth."""
 OPEN_UPLOADS = 4096

@@ -19,6 +19,9 @@ from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts
 from tagferry.app.backend import Backend, open_backend
 from tagferry.automation.watch.watcher import TagWatcher
+from tagferry.comparison.locations import LocationService
+from tagferry.comparison.records import CopyRecords
+from tagferry.comparison.service import ComparisonService
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
@@ -102,6 +105,18 @@ def _services(
             downloads=downloads,
             temporary=accounts.temporary,
             sync=sync.service,
+            comparison=ComparisonService(
+                regions=sync.regions,
+                access=accounts.access,
+                repositories=backend.repositories,
+                records=CopyRecords(database),
+            ),
+            locations=LocationService(
+                regions=sync.regions,
+                access=accounts.access,
+                records=CopyRecords(database),
+                locations=sync.locations,
+            ),
             rules=automation.rules,
             triggers=automation.triggers,
             watch=automation.watch,

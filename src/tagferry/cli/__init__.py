@@ -15,6 +15,8 @@ COMMANDS = {
     "worker": "Run sync jobs without serving any region.",
     "sync": "Synchronize images to another region and follow the progress.",
     "job": "List, cancel and retry sync jobs.",
+    "tags": "List the tags of a repository, and compare them with its copies in other regions.",
+    "locate": "Find the regions and repositories that hold an image, by its digest.",
     "demo": "Serve two regions with a sample image, and show what to try.",
     "user": "Manage users.",
     "key": "Manage access keys.",

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from tagferry.http.faults import ConnectionFailed
 from tagferry.http.pool import ConnectionPool
 from tagferry.http.response import Response
 from tagferry.http.urls import authority, origin_of
-from tagferry.names import Namespace, Repository
+from tagferry.names import Digest, Namespace, Repository
 from tagferry.tls import ClientContexts, ClientTls
 
 _CONNECT_SECONDS = 10.0
@@ -113,6 +113,32 @@ class ManagementClient:
         query = f"filter={quote('|'.join(f'{name}::{term}' for name, term in wanted.items()), safe='~')}"
         return self._jobs(await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query))
 
+    async def list_tags(self, namespace: Namespace, repository: Repository, **terms: str) -> dict[str, Any]:
+        """Return a page of a repository's tags in lexical order (`TagPage` in the OpenAPI document)."""
+        path = f"{_repository_path(namespace, repository).replace('/v2/', '/v3/', 1)}/tags"
+        terms = {"order_column": "tag", "order_type": "asc", **terms}
+        return self._page(await self._call("GET", path, query=_query(terms.items())), "tags")
+
+    async def compare_tags(
+        self, namespace: Namespace, repository: Repository, *, to: Sequence[str] = (), **terms: str
+    ) -> dict[str, Any]:
+        """Return a page of the comparison of a repository with its copies (`ComparisonPage` in the document).
+
+        Args:
+            namespace: the organization.
+            repository: the repository.
+            to: only these targets, `REGION` or `REGION/ORGANIZATION`.
+            terms: the other parameters of the request; empty ones are left out.
+        """
+        query = _query([*(("to", one) for one in to), *terms.items()])
+        path = f"{_repository_path(namespace, repository)}/comparison"
+        return self._page(await self._call("GET", path, query=query), "tags", "targets")
+
+    async def locate(self, digest: Digest, repository: str = "") -> dict[str, Any]:
+        """Return the repositories that hold an image (`ImageLocationsShown` in the document)."""
+        query = _query([("digest", digest), ("repository", repository)])
+        return self._page(await self._call("GET", "/v2/manage/locations", query=query), "found", "coverage")
+
     async def list_regions(self) -> list[dict[str, Any]]:
         """Return the regions of the server (`RegionItem` in the OpenAPI document)."""
         regions = await self._call("GET", "/v2/manage/regions")
@@ -132,6 +158,11 @@ class ManagementClient:
         if isinstance(listed, list) and all(isinstance(job, dict) and {"id", "tag"} <= job.keys() for job in listed):
             return listed
         raise self._unexpected("a list of sync jobs")
+
+    def _page(self, answer: Any, *lists: str) -> dict[str, Any]:
+        if isinstance(answer, dict) and all(isinstance(answer.get(name), list) for name in lists):
+            return answer
+        raise self._unexpected(f"a document with {' and '.join(lists)}")
 
     def _unexpected(self, expected: str) -> Unavailable:
         return Unavailable(f"{self._base} did not return {expected}; {_CHECK_ENDPOINT}")
@@ -193,6 +224,11 @@ def _read(status: int, content: bytes, base: str) -> Any:
     if isinstance(document, dict) and "error_msg" in document:
         raise Refused(f"{document['error_msg']} ({document.get('error_code')}, request {document.get('request_id')})")
     raise Unavailable(f"{base} returned {status}; {_CHECK_ENDPOINT}")
+
+
+def _query(terms: Iterable[tuple[str, str]]) -> str:
+    """Return the query of a request; empty terms are left out."""
+    return "&".join(f"{name}={quote(term, safe='~')}" for name, term in terms if term)
 
 
 def _repository_path(namespace: Namespace, repository: Repository) -> str:

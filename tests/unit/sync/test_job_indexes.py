@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
 from tagferry.accounts.model import Caller
+from tagferry.comparison.records import CopyRecords, SourceScope
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.names import Digest, Repository, RepositoryRef, Tag
@@ -166,6 +167,21 @@ async def test_the_history_of_a_tag_reads_only_the_jobs_of_that_tag(jobs: JobSto
     read = plans(database, statements)
     assert len(read) > 4
     assert all("tag=?" in plan or "ix_sync_jobs_search_error (" in plan for plan in read), read
+
+
+async def test_a_comparison_reads_only_the_jobs_of_its_repository_tags_and_digest(jobs: JobStore, database: Database):
+    await record(jobs, V1, status=JobStatus.SUCCESS)
+    records = CopyRecords(database)
+    with executed() as statements:
+        assert await records.targets(SourceScope(SOURCE, organization_id=7, domain_id="d" * 32)) == []
+        await records.conversions(RepositoryRef(SOUTH, RELEASE, REPO), [V1])
+        await records.holders(Digest.of(b""))
+
+    assert [plan.partition("USING INDEX ")[2].partition(")")[0] for plan in plans(database, statements)] == [
+        "ix_sync_jobs_repository (source_region=? AND namespace=? AND repository=?",
+        "ix_sync_jobs_target (target_region=? AND target_namespace=? AND repository=? AND tag=? AND status=?",
+        "ix_sync_jobs_digest (digest=?",
+    ]
 
 
 async def test_the_database_has_the_indexes_of_lists_over_repositories(database: Database):

@@ -83,6 +83,7 @@ class SyncJobRow(Base):
             "tag",
             **partial_index("search_error IS NOT NULL"),
         ),
+        Index("ix_sync_jobs_digest", "digest", "id", **partial_index("digest IS NOT NULL")),
         Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "status", "id"),
     )
 

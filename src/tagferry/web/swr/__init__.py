@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from tagferry.web.swr import (
     accessories,
     auto_sync,
+    comparison,
     job_actions,
     login,
     organizations,
@@ -26,6 +27,7 @@ for part in (
     synchronization,
     job_actions,
     auto_sync,
+    comparison,
     tags,
     accessories,
     permissions,

@@ -19,6 +19,8 @@ from tagferry.automation.retention.store import Policies
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.watch.watcher import TagWatcher
+from tagferry.comparison.locations import LocationService
+from tagferry.comparison.service import ComparisonService
 from tagferry.regions import Regions
 from tagferry.sync.service import SyncService
 from tagferry.web.context import Context
@@ -39,6 +41,8 @@ class SwrServices:
     downloads: Downloads
     temporary: TemporaryCredentials
     sync: SyncService
+    comparison: ComparisonService
+    locations: LocationService
     rules: RuleService
     triggers: TriggerService
     watch: TagWatcher

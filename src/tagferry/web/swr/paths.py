@@ -5,6 +5,7 @@ from starlette.convertors import Convertor, register_url_convertor
 _BELOW = (
     "access",
     "accessories",
+    "comparison",
     "references",
     "retentions",
     "sync_images",

@@ -21,6 +21,8 @@ from tagferry.names import RegionId
 
 _AND = ","
 """Separates the methods by which a token was issued."""
+_CONSOLE = "console"
+"""The method of a session of the console, which is not a token for the APIs."""
 
 
 MAX_CLOCK_SKEW = timedelta(days=1)
@@ -84,6 +86,10 @@ class Tokens:
         self._clock = clock
         self._by_hash = RememberedQuery(database, _BY_HASH, _found)
 
+    async def issue_session(self, caller: Caller) -> Token:
+        """Issue a session of the console, as `issue` does; no API accepts it as a token."""
+        return await self.issue(caller, methods=(_CONSOLE,), is_scoped=False)
+
     async def issue(
         self,
         caller: Caller,
@@ -142,7 +148,7 @@ class Tokens:
         return Token(value=value, record=record)
 
     async def find(self, value: str, *, even_disabled: bool = False) -> TokenRecord | None:
-        """Return the record of a token.
+        """Return the record of a token, which is not a session of the console.
 
         Args:
             value: the token.
@@ -153,6 +159,15 @@ class Tokens:
             None if it is unknown, expired or disabled, or if it was issued in the future: then the clock was or is
                 wrong, and could make an expired token valid again.
         """
+        found = await self._find(value, even_disabled=even_disabled)
+        return found if found is not None and _CONSOLE not in found.methods else None
+
+    async def session(self, value: str) -> TokenRecord | None:
+        """Return the record of a session of the console; None as for `find`."""
+        found = await self._find(value)
+        return found if found is not None and _CONSOLE in found.methods else None
+
+    async def _find(self, value: str, *, even_disabled: bool = False) -> TokenRecord | None:
         if len(value) > bounds.IAM_TOKEN_CHARACTERS:
             return None
         found = await self._by_hash.get({"token": _hash(value)})

@@ -1,12 +1,13 @@
 """A deadline for requests that wait for registries."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
-from tagferry.errors import Expired, Overloaded
+from tagferry.errors import Expired, Overloaded, TagferryError
 from tagferry.metrics import BOUND_REACHED
 from tagferry.web.errors import respond
 
@@ -28,12 +29,21 @@ class Deadline:
         app: the application behind it.
         seconds: the deadline, in seconds from the start of the request.
         has_remote_registry: whether the region's registry is remote; otherwise changes never wait for a registry.
+        respond: returns the response for an error.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float, *, has_remote_registry: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        seconds: float,
+        *,
+        has_remote_registry: bool,
+        respond: Callable[[TagferryError, Scope], ASGIApp] = respond,
+    ) -> None:
         self._app = app
         self._seconds = seconds
         self._has_remote_registry = has_remote_registry
+        self._respond = respond
         self._going_on = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +77,7 @@ class Deadline:
         if self._going_on >= bounds.BACKGROUND_CHANGES:
             BOUND_REACHED.labels(bound="background_changes").inc()
             message = "too many changes wait for the region's registry; check it with: tagferry region check"
-            await respond(Overloaded(message, retry_after=5.0), scope)(scope, receive, send)
+            await self._respond(Overloaded(message, retry_after=5.0), scope)(scope, receive, send)
             return
         has_begun = is_late = False
 
@@ -103,4 +113,4 @@ class Deadline:
     async def _time_out(self, advice: str, scope: Scope, receive: Receive, send: Send) -> None:
         BOUND_REACHED.labels(bound="response_timeout_seconds").inc()
         message = f"the registries did not answer within {self._seconds:g} s; {advice}"
-        await respond(Expired(message), scope)(scope, receive, send)
+        await self._respond(Expired(message), scope)(scope, receive, send)

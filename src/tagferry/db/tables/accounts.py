@@ -56,11 +56,11 @@ class AccessKeyRow(Base):
 
 
 class TokenRow(Base):
-    """An IAM token, kept as its hash only.
+    """An IAM token or a session of the console, kept as its hash only.
 
-    `method` lists the authentication methods, separated by commas. `access_key` is the permanent access key it was
-    issued for; it ends with that key. `parent` is the hash of the token it was issued for. `project` is the region
-    whose project it is scoped to.
+    `method` lists the authentication methods, separated by commas; `console` is that of a session. `access_key` is the
+    permanent access key it was issued for; it ends with that key. `parent` is the hash of the token it was issued for.
+    `project` is the region whose project it is scoped to.
     """
 
     __tablename__ = "tokens"

@@ -32,6 +32,10 @@ INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 # process.
 IN_PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
+# The installation generates the console's icons and translations; it is repeated when their sources change.
+CONSOLE := src/tagferry/web/console
+BUILT_FROM := pyproject.toml hatch_build.py $(CONSOLE)/icons.txt $(wildcard $(CONSOLE)/locale/*.po)
+
 LOCK_VENV := build/lock-venv
 COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
@@ -122,12 +126,12 @@ $(VENV)/bin/python:
 	@$(require_python)
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.runtime: requirements/runtime.txt $(BUILT_FROM) | $(VENV)/bin/python
 	$(INSTALL_LOCKED) requirements/runtime.txt
 	$(INSTALL_TAGFERRY)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: requirements/dev.txt $(BUILT_FROM) | $(VENV)/bin/python
 	$(INSTALL_LOCKED) requirements/dev.txt
 	$(INSTALL_TAGFERRY)
 	@touch $@

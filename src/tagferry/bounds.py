@@ -140,6 +140,8 @@ PATH_BYTES = 8 * 1024
 """Bytes of the path of a request, still percent-encoded."""
 QUERY_PARAMETERS = 200
 """Parameters in the query of a request, or in a form that requests a token of an embedded registry."""
+FORM_FIELDS = 1000
+"""Fields of a form of the console."""
 PASSWORD_CHARACTERS = 4096
 """Characters of a password."""
 IAM_TOKEN_CHARACTERS = 255

@@ -31,6 +31,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
+from tagferry.web.console.context import ConsoleServices
 from tagferry.web.iam.context import IamServices
 from tagferry.web.probes import Readiness
 from tagferry.web.region import ApiServices, region_app
@@ -130,6 +131,23 @@ def _services(
             keys=accounts.keys,
             tokens=tokens,
             temporary=accounts.temporary,
+            authenticator=authenticator,
+        ),
+        console=ConsoleServices(
+            regions=sync.regions,
+            access=accounts.access,
+            organizations=accounts.organizations,
+            repositories=backend.repositories,
+            quotas=accounts.quotas,
+            sync=sync.service,
+            rules=automation.rules,
+            triggers=automation.triggers,
+            retention=automation.retention,
+            retention_policies=automation.policies,
+            retention_history=automation.history,
+            users=accounts.users,
+            keys=accounts.keys,
+            tokens=tokens,
             authenticator=authenticator,
         ),
         watch=automation.watch,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import __version__
@@ -19,6 +20,9 @@ from tagferry.settings import Settings
 from tagferry.web import iam, notifications, swr
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.authorizer import TOKEN_PATH
+from tagferry.web.console.app import console_app
+from tagferry.web.console.context import ConsoleServices
+from tagferry.web.console.paths import HOME, is_browser_at_root, is_console_path
 from tagferry.web.deadline import Deadline
 from tagferry.web.errors import (
     BAD_PARAMETER,
@@ -56,6 +60,7 @@ class ApiServices:
     Attributes:
         swr: the services of the management API.
         iam: those of IAM.
+        console: those of the console.
         watch: gets the notifications of registries.
         readiness: for the probes.
         authenticator: authenticates the requests to the management API and to IAM.
@@ -65,6 +70,7 @@ class ApiServices:
 
     swr: SwrServices
     iam: IamServices
+    console: ConsoleServices
     watch: TagWatcher
     readiness: Readiness
     authenticator: Authenticator
@@ -90,6 +96,7 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
     registry = registry or _registry_elsewhere(region)
     by_path = _ByPath(
         management=AnonymousBodies(authenticated, services.body_budget),
+        console=AnonymousBodies(console_app(region, settings, services.console), services.body_budget),
         registry=registry,
         tokens=AnonymousBodies(registry, services.body_budget),
     )
@@ -98,8 +105,9 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
 
 
 class _ByPath:
-    def __init__(self, *, management: ASGIApp, registry: ASGIApp, tokens: ASGIApp) -> None:
+    def __init__(self, *, management: ASGIApp, console: ASGIApp, registry: ASGIApp, tokens: ASGIApp) -> None:
         self._management = management
+        self._console = console
         self._registry = registry
         self._tokens = tokens
 
@@ -110,6 +118,10 @@ class _ByPath:
                 return self._tokens(scope, receive, send)
             if _is_for_the_registry(scope):
                 return self._registry(scope, receive, send)
+            if is_console_path(scope["path"]):
+                return self._console(scope, receive, send)
+            if is_browser_at_root(scope) and not has_management_credentials(scope):
+                return RedirectResponse(HOME, status_code=303, headers={"Vary": "Accept"})(scope, receive, send)
             scope = {**scope, "path": _without_slashes(scope["path"])}
         return self._management(scope, receive, send)
 

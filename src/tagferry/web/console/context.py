@@ -1,0 +1,96 @@
+"""The context of a request to the console, with the services that its pages use."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.keys import AccessKeys
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.quotas import OrganizationQuotas
+from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.runner import RetentionRunner
+from tagferry.automation.retention.store import Policies
+from tagferry.automation.rules.service import RuleService
+from tagferry.automation.triggers.service import TriggerService
+from tagferry.regions import Regions
+from tagferry.sync.service import SyncService
+from tagferry.web.console import renderer
+from tagferry.web.console.forms import Form, read_form
+from tagferry.web.console.renderer import Renderer
+from tagferry.web.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """The services of the console, which the APIs use, too."""
+
+    regions: Regions
+    access: AccessControl
+    organizations: Organizations
+    repositories: Repositories
+    quotas: OrganizationQuotas
+    sync: SyncService
+    rules: RuleService
+    triggers: TriggerService
+    retention: RetentionRunner
+    retention_policies: Policies
+    retention_history: DeletionHistory
+    users: Users
+    keys: AccessKeys
+    tokens: Tokens
+    authenticator: Authenticator
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext(Context[ConsoleServices]):
+    """The context of one request to the console."""
+
+    @property
+    def path_parameters(self) -> dict[str, str]:
+        """The parameters in the path of the page."""
+        parameters: dict[str, str] = self.request.path_params
+        return parameters
+
+    def query(self, name: str) -> str:
+        """Return a parameter of the query without surrounding white space; "" if it is missing."""
+        return (self.request.query_params.get(name) or "").strip()
+
+    async def form(self) -> Form:
+        """Return the form that was sent; raises WrongType or TooLarge."""
+        return await read_form(self.request, self.settings.limits.body_bytes)
+
+    def render(self, template: str, view: object, *, status: int = 200) -> Response:
+        """Return a page: a template with a frozen dataclass as its `view`."""
+        renders: Renderer = self.request.app.state.renderer
+        return renders.page(self.request, template, view, status=status)
+
+    def redirect(self, path: str, *, notice: str = "", **values: Any) -> Response:
+        """Return the redirect that ends a change; the arguments are those of `renderer.redirect`."""
+        return renderer.redirect(self.request, path, notice=notice, **values)
+
+
+View: TypeAlias = Callable[[PageContext], Awaitable[Response]]
+
+
+def page(path: str, view: View, *, methods: Sequence[str] = ("GET",)) -> Route:
+    """Return the route of a page.
+
+    Args:
+        path: its path, with parameters as in `/console/jobs/{job}` or `/console/images/{repository:path}`.
+        view: answers a request; errors of use cases that it raises become error pages.
+        methods: `GET`, or `POST` for forms.
+    """
+
+    async def answer(request: Request) -> Response:
+        return await view(PageContext.of(request, Response(), request.app.state.console))
+
+    return Route(path, answer, methods=list(methods))

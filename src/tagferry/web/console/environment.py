@@ -1,0 +1,53 @@
+"""The environment of the templates, one for each language."""
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tagferry.web.console import formats
+from tagferry.web.console.assets import assets
+from tagferry.web.console.paths import STATIC
+from tagferry.web.console.states import JOB_STATES
+from tagferry.web.console.translation import translations
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def environment(language: str) -> Environment:
+    """Return the environment for a language; raises NotGenerated."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+    )
+    texts = translations(language)
+    # The old style, in which results are escaped: messages of errors, which quote input, are translated, too.
+    made.install_gettext_translations(texts, newstyle=False)  # type: ignore[attr-defined]
+    made.filters.update(
+        size=formats.size,
+        binary_size=formats.binary_size,
+        duration=formats.duration,
+        exact=formats.exact,
+        machine_time=formats.machine_time,
+        relative=formats.RelativeTimes(texts),
+        segment=_segment,
+    )
+    made.globals.update(asset=asset_address, job_states=JOB_STATES)
+    return made
+
+
+def asset_address(name: str) -> str:
+    """Return the address of a static file."""
+    return f"{STATIC}{assets()[name].served_name}"
+
+
+def _segment(text: object) -> str:
+    """Return a text percent-encoded for a path; slashes stay, for names of repositories."""
+    return quote(str(text), safe="/")

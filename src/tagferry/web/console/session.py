@@ -1,0 +1,103 @@
+"""Sessions: a row of the table of tokens, and a cookie with its value.
+
+A session authenticates pages only. The APIs and the registry refuse it, and its cookie is not read there. It ends with
+sign-out, its lifetime, and everything that ends the tokens of its user: a new password, disabling, deletion.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tagferry.accounts.model import Token
+from tagferry.accounts.tokens import Tokens
+from tagferry.errors import TagferryError, Unauthenticated
+from tagferry.web import audit
+from tagferry.web.bodies import check_head
+from tagferry.web.console.failures import Failures
+from tagferry.web.console.paths import HOME, ROOT, SIGN_IN, STATIC, own_path
+
+_WITHOUT_SESSION = frozenset({ROOT, SIGN_IN, "/console/preferences"})
+_READING = frozenset({"GET", "HEAD"})
+
+
+class SignedIn:
+    """Middleware that finds the session of a request, and lets browsers without one sign in first.
+
+    The caller is stored in `scope["state"]["caller"]`, the session in `scope["state"]["session"]`.
+
+    Args:
+        app: the application behind it.
+        tokens: stores the sessions.
+        failures: renders errors.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._failures = failures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            check_head(scope)
+            if not scope["path"].startswith(STATIC):
+                await self._find(scope)
+        except TagferryError as error:
+            await self._failures.page(error, scope)(scope, receive, send)
+            return
+        if "caller" in scope["state"] or scope["path"].startswith(STATIC) or scope["path"] in _WITHOUT_SESSION:
+            await self._app(scope, receive, send)
+            return
+        await self._sign_in_first(Request(scope))(scope, receive, send)
+
+    async def _find(self, scope: Scope) -> None:
+        for value in _values(scope):
+            session = await self._tokens.session(value)
+            if session is not None:
+                scope["state"]["session"] = session
+                scope["state"]["caller"] = session.owner
+                audit.bind_caller(session.owner.name)
+                return
+
+    def _sign_in_first(self, request: Request) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            # A script cannot use the page for signing in.
+            return self._failures.page(Unauthenticated("the session has ended; sign in again"), request.scope)
+        return RedirectResponse(f"{SIGN_IN}?next={quote(_next_page(request), safe='')}", status_code=303)
+
+
+def start_session(response: Response, token: Token, scope: Scope) -> None:
+    """Set the cookie of a new session."""
+    is_secure = scope["scheme"] == "https"
+    # No date of expiry: the browser forgets it at its end, the server after the lifetime of tokens.
+    response.set_cookie(_name(scope), token.value, path="/", secure=is_secure, httponly=True, samesite="lax")
+
+
+def end_session(response: Response, scope: Scope) -> None:
+    """Delete the cookie of a session."""
+    is_secure = scope["scheme"] == "https"
+    response.delete_cookie(_name(scope), path="/", secure=is_secure, httponly=True, samesite="lax")
+
+
+def _name(scope: Scope) -> str:
+    """Return the cookie's name. Browsers accept `__Host-` only over https, and from this very host."""
+    return "__Host-tagferry-session" if scope["scheme"] == "https" else "tagferry-session"
+
+
+def _values(scope: Scope) -> Iterator[str]:
+    """Yield the values of the session's cookie; an attacker on a neighboring host may have added one."""
+    name = _name(scope)
+    for header, value in scope["headers"]:
+        if header == b"cookie":
+            pairs = (pair.partition("=") for pair in value.decode("latin-1").split(";"))
+            yield from (content.strip() for found, _, content in pairs if found.strip() == name)
+
+
+def _next_page(request: Request) -> str:
+    """Return the page to open after signing in: this one, or for a form the console's home."""
+    if request.method not in _READING:
+        return HOME
+    query = request.scope["query_string"].decode("latin-1")
+    return own_path(request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""))

@@ -1,0 +1,32 @@
+"""The states that pages show, each with a word, a color and a shape (an icon), so that none depends on color alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tagferry.web.console.translation import translatable
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a state is shown.
+
+    Attributes:
+        tone: `neutral`, `info`, `good`, `warning` or `bad`; the color, in `static/console.css`.
+        icon: the name of an icon in `icons.txt`.
+    """
+
+    word: str
+    tone: str
+    icon: str
+
+
+JOB_STATES: Mapping[str, State] = {
+    "waiting": State(translatable("waiting"), "neutral", "circle-dashed"),
+    "running": State(translatable("running"), "info", "loader"),
+    "success": State(translatable("in place"), "good", "circle-check"),
+    "failed": State(translatable("failed"), "bad", "circle-x"),
+    "timeout": State(translatable("timed out"), "bad", "clock-alert"),
+    "cancel": State(translatable("cancelled"), "neutral", "ban"),
+    "existed": State(translatable("conflict"), "warning", "triangle-alert"),
+}
+"""The states of jobs by `tagferry.sync.jobs.model.JobStatus`."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import structlog
 
@@ -20,7 +20,23 @@ _LONGEST_SECONDS = 60.0
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
+_Result = TypeVar("_Result")
+
 log = structlog.get_logger(__name__)
+
+
+async def surfacing(work: Awaitable[_Result]) -> _Result:
+    """Await work; if something that it waits for was cancelled, but not the current task, raise a RuntimeError.
+
+    A CancelledError would end the task, and task groups and callers would take it for one that was meant to end.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something that the task waits for was cancelled") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ class Supervisor:
                 running.set(1)
                 state.restarted_at = self._clock()
                 try:
-                    await work()
+                    await surfacing(work())
                     reason, error = "it ended", None
                 except Exception as failure:
                     reason, error = type(failure).__name__, failure

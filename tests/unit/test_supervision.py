@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tagferry.metrics import TASK_FAILURES
-from tagferry.supervision import REPEATED_SECONDS, SETTLED_SECONDS, Supervisor
+from tagferry.supervision import REPEATED_SECONDS, SETTLED_SECONDS, Supervisor, surfacing
 from tests.support.clock import Clock
 
 
@@ -80,6 +80,41 @@ async def test_a_task_that_ends_is_restarted_with_growing_pauses(
     assert TASK_FAILURES.labels(task="test")._value.get() == before + 8
     assert [entry["event"] for entry in logs] == ["background task failed"] * 8
     await stop(task)
+
+
+async def cancelled_from_within() -> None:
+    """Wait for something that is cancelled, as by a driver that closes its connection."""
+    waited_for = asyncio.get_running_loop().create_future()
+    waited_for.cancel()
+    await waited_for
+
+
+async def test_a_task_is_restarted_if_what_it_waits_for_is_cancelled(supervisor: Supervisor) -> None:
+    running, calls = asyncio.Event(), iter([cancelled_from_within])
+
+    async def run() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    task = supervisor.start("test", lambda: next(calls, run)())
+    async with asyncio.timeout(30):
+        await running.wait()
+    assert supervisor.tasks == ["test"]
+    assert supervisor.failures["test"].reason == "RuntimeError"
+
+    await stop(task)
+    assert task.cancelled()
+    assert supervisor.tasks == []
+
+
+async def test_a_group_fails_with_a_task_whose_work_was_cancelled_from_within() -> None:
+    async def run_group() -> None:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(surfacing(cancelled_from_within()))
+            group.create_task(surfacing(asyncio.Event().wait()))
+
+    with pytest.raises(ExceptionGroup):
+        await run_group()
 
 
 async def test_a_failure_is_reported_until_the_task_has_run_for_a_while(supervisor: Supervisor, pauses: Pauses) -> None:

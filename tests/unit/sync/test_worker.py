@@ -78,3 +78,28 @@ async def test_a_lost_worker_stops_its_copies_even_while_it_waits_for_the_databa
     await eventually(has_succeeded, seconds=20)
     (job,) = await world.recorded()
     assert job.attempts == 2
+
+
+async def test_a_worker_claims_jobs_again_after_a_claim_was_cancelled_from_within(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    service = await world.start_process()
+    assert world.process is not None
+    claims, claim = 0, world.process.queue.claim
+
+    async def cancelled_once(*arguments: Any) -> list[Any]:
+        nonlocal claims
+        claims += 1
+        if claims == 1:
+            raise asyncio.CancelledError
+        return list(await claim(*arguments))
+
+    async def has_claimed_again() -> bool:
+        return claims > 1
+
+    monkeypatch.setattr(world.process.queue, "claim", cancelled_once)
+    await push(world.source, RepositoryName("team/app"), image(), V1)
+
+    # The end of its job wakes the worker.
+    assert await service.wait(await service.start(world.request(V1)), seconds=60) == []
+    await eventually(has_claimed_again)

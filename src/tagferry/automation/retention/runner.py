@@ -20,7 +20,7 @@ from tagferry.catalog import delete_tag
 from tagferry.errors import Conflict, NotDeleted, NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.regions import Regions
-from tagferry.supervision import Supervisor
+from tagferry.supervision import Supervisor, surfacing
 
 _RUNS = 4
 """Concurrent runs of policies in one region."""
@@ -202,7 +202,7 @@ class RetentionRunner:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll())
+            group.create_task(surfacing(self._poll()))
             group.create_task(self._queue.serve(self._run_due, concurrency=_RUNS))
 
     async def _poll(self) -> None:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from tagferry.errors import TagferryError
+from tagferry.supervision import surfacing
 
 Item = TypeVar("Item", bound=Hashable)
 Clock = Callable[[], float]
@@ -109,7 +110,7 @@ class DelayQueues(Generic[Item]):
                 for partition in self._partitions.keys() - served:
                     served.add(partition)
                     for _ in range(concurrency):
-                        group.create_task(_serve(self._partitions[partition], handle))
+                        group.create_task(surfacing(_serve(self._partitions[partition], handle)))
                 await self._partition_added.wait()
 
 

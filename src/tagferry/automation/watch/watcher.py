@@ -16,7 +16,7 @@ from tagferry.concurrency import bounded_gather
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
 from tagferry.regions import Regions
-from tagferry.supervision import Supervisor
+from tagferry.supervision import Supervisor, surfacing
 from tagferry.sync.jobs.history import SyncHistory
 
 _CHECKS = 8
@@ -208,8 +208,8 @@ class TagWatcher:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll())
-            group.create_task(self._process_ended_jobs())
+            group.create_task(surfacing(self._poll()))
+            group.create_task(surfacing(self._process_ended_jobs()))
             group.create_task(self._tags.serve(self._check_due, concurrency=_CHECKS))
             group.create_task(self._sources.serve(self._scan_due, concurrency=_SCANS))
 

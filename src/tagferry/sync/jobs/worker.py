@@ -20,7 +20,7 @@ from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Unavailable
 from tagferry.names import RegionId
 from tagferry.regions import Regions
-from tagferry.supervision import Supervisor
+from tagferry.supervision import Supervisor, surfacing
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
@@ -216,7 +216,7 @@ class Worker:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await task()
+                await surfacing(task())
             except SQLAlchemyError as error:
                 log.warning("the database was unavailable", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)

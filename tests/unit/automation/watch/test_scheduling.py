@@ -133,3 +133,17 @@ def test_each_lane_has_room_of_its_own():
     lanes: DelayQueues[tuple[str, int]] = DelayQueues(1, lambda work: work[0])
 
     assert [lanes.add(work) for work in (("a", 1), ("b", 1), ("a", 2), ("b", 2))] == [True, True, False, False]
+
+
+async def test_lanes_are_not_served_on_if_what_the_work_waits_for_is_cancelled():
+    lanes: DelayQueues[str] = DelayQueues(100, lambda work: work)
+
+    async def do(work: str) -> None:
+        waited_for = asyncio.get_running_loop().create_future()
+        waited_for.cancel()
+        await waited_for
+
+    lanes.add("work")
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(30):
+            await lanes.serve(do, concurrency=2)

@@ -23,6 +23,9 @@ from tagferry.comparison.locations import LocationService
 from tagferry.comparison.records import CopyRecords
 from tagferry.comparison.service import ComparisonService
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.inventory.organizations import OrganizationInventory
+from tagferry.inventory.repositories import RepositoryInventory
+from tagferry.inventory.retention import RetentionInventory
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.regions import Region
@@ -93,6 +96,13 @@ def _services(
     tokens = Tokens(database, lifetime=timedelta(hours=limits.token_lifetime_hours))
     authenticator = Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures)
     load = Load(limits.concurrent_requests)
+    repositories = RepositoryInventory(
+        access=accounts.access,
+        repositories=backend.repositories,
+        downloads=downloads,
+        quotas=accounts.quotas,
+        forget=automation.watch.forget,
+    )
     return ApiServices(
         swr=SwrServices(
             regions=sync.regions,
@@ -101,6 +111,14 @@ def _services(
             organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
             repositories=backend.repositories,
             repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
+            organization_inventory=OrganizationInventory(
+                access=accounts.access,
+                organizations=accounts.organizations,
+                repositories=backend.repositories,
+                downloads=downloads,
+                limit=settings.quotas.organizations or None,
+            ),
+            repository_inventory=repositories,
             shares=Shares(database),
             quotas=accounts.quotas,
             downloads=downloads,
@@ -124,6 +142,13 @@ def _services(
             retention=automation.retention,
             retention_policies=automation.policies,
             retention_history=automation.history,
+            retention_inventory=RetentionInventory(
+                access=accounts.access,
+                repositories=repositories,
+                policies=automation.policies,
+                history=automation.history,
+                runner=automation.retention,
+            ),
         ),
         iam=IamServices(
             regions=sync.regions,

@@ -14,7 +14,6 @@ from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page
-from tagferry.web.swr.repository_views import as_missing_tag
 
 router = APIRouter(tags=["tags"])
 _TAG = f"{BELOW_REPOSITORY}/{{tag}}"
@@ -85,7 +84,7 @@ async def list_accessories(
     wanted = Tag(tag)
     name = await _readable(namespace, repository, context)
     store = context.region.store
-    async with as_missing_tag(context, name, wanted):
+    async with context.services.repository_inventory.as_missing_tag(context.region, name, wanted):
         subject = await find_tag(store, name, wanted)
     found = await list_referrers(store, name, subject)
     reader = BoundedReader(store)
@@ -112,7 +111,7 @@ async def list_references(
     size = Page.parse({"limit": limit}, **_REFERENCES).limit
     wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
     name = await _readable(namespace, repository, context)
-    async with as_missing_tag(context, name, wanted):
+    async with context.services.repository_inventory.as_missing_tag(context.region, name, wanted):
         found = [one for one in await list_subject_tags(context.region.store, name, wanted) if one > after]
     has_more = len(found) > size
     return References(tags=found[:size], has_more=has_more, next_marker=found[size - 1] if has_more else None)

@@ -21,6 +21,9 @@ from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
+from tagferry.inventory.organizations import OrganizationInventory
+from tagferry.inventory.repositories import RepositoryInventory
+from tagferry.inventory.retention import RetentionInventory
 from tagferry.regions import Regions
 from tagferry.sync.service import SyncService
 from tagferry.web.context import Context
@@ -36,6 +39,8 @@ class SwrServices:
     organization_grants: Grants
     repositories: Repositories
     repository_grants: Grants
+    organization_inventory: OrganizationInventory
+    repository_inventory: RepositoryInventory
     shares: Shares
     quotas: OrganizationQuotas
     downloads: Downloads
@@ -49,6 +54,7 @@ class SwrServices:
     retention: RetentionRunner
     retention_policies: Policies
     retention_history: DeletionHistory
+    retention_inventory: RetentionInventory
 
 
 SwrContext: TypeAlias = Context[SwrServices]

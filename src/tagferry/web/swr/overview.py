@@ -14,8 +14,6 @@ from tagferry.web.iam.versions import KeystoneVersions
 from tagferry.web.json_response import ModelResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
-from tagferry.web.swr.organizations import organization_limit
-from tagferry.web.swr.repository_views import described_names, list_readable
 
 router = APIRouter(tags=["overview"])
 _OWN = 100
@@ -112,8 +110,8 @@ async def overview(context: RequestContext) -> Overview:
     A blob counts once in each repository.
     """
     readable = await context.services.access.readable(context.caller, context.region.id)
-    entries = await list_readable(context, readable)
-    described = await described_names(context, entries.names)
+    entries = await context.services.repository_inventory.list_readable(context.region, readable)
+    described = await context.services.repository_inventory.described(context.region, entries.names)
     return Overview(
         domain_id=context.caller.domain_id,
         domain_name=context.caller.domain_name,
@@ -132,7 +130,7 @@ async def quotas(project_id: str, context: RequestContext, namespace: str | None
     """
     region, services = context.region, context.services
     created = await services.quotas.created_by(region.id, context.caller.user_id)
-    listed = [_quota("namespace", organization_limit(context), created)]
+    listed = [_quota("namespace", services.organization_inventory.limit(context.caller), created)]
     if namespace:
         name = Namespace(namespace)
         await services.access.require_organization(context.caller, region.id, name, Permission.READ)

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Body, Depends, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tagferry.accounts.grants import Grant
-from tagferry.accounts.model import Caller, Organization, Permission, RepositoryRecord
-from tagferry.catalog import describe_repository
+from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
 from tagferry.web.bodies import require_json
@@ -131,7 +130,7 @@ async def show_in_repository(namespace: str, repository: str, context: RequestCo
     """Show the permissions granted on a repository itself. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    record = await find_record(context, name)
+    record = await context.services.repository_inventory.find_record(context.region, name)
     grants = await context.services.repository_grants.list_for(record.id) if record and not access.is_guest else []
     return RepositoryAuths(
         id=number(context.region.id, name),
@@ -162,34 +161,11 @@ async def delete_in_repository(namespace: str, repository: str, body: UserIds, c
 
 
 async def record_to_manage(context: SwrContext, namespace: str, repository: str) -> int:
-    """Return the id of a repository's record, for a caller who can manage the repository; as `record_to_change`."""
-    return await record_to_change(context, RepositoryName.from_path(namespace, repository), Permission.MANAGE)
-
-
-async def record_to_change(context: SwrContext, name: RepositoryName, permission: Permission) -> int:
-    """Return the id of a repository's record, for a caller with this permission.
-
-    The record is created if only the registry has the repository.
-
-    Raises:
-        NotFound: the organization or the repository does not exist.
-        Denied: the caller does not have the permission.
-    """
-    region, repositories = context.region.id, context.services.repositories
-    await context.services.access.require(context.caller, region, name, permission)
-    if record := await repositories.find(region, name):
-        return record.id
-    found = await describe_repository(context.region.store, name)
-    return (await repositories.find_or_create(context.caller, region, name, since=found.created)).id
-
-
-async def find_record(context: SwrContext, name: RepositoryName) -> RepositoryRecord | None:
-    """Return a repository's record, or None if only the registry has it; raises NotFound if neither exists."""
-    record = await context.services.repositories.find(context.region.id, name)
-    if record is None:
-        async for _ in context.region.store.list_tags(name):
-            break
-    return record
+    """Return the id of a repository's record, for a caller who can manage the repository."""
+    name = RepositoryName.from_path(namespace, repository)
+    return await context.services.repository_inventory.record_to_change(
+        context.caller, context.region, name, Permission.MANAGE
+    )
 
 
 async def _organization(context: SwrContext, namespace: str, permission: Permission) -> Organization:

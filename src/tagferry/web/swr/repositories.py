@@ -1,25 +1,17 @@
 """Repositories: create, show, update and delete."""
 
-from dataclasses import replace
-
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.accounts.access import Access
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import RepositoryMetadata, repository_conflict
-from tagferry.catalog import has_tags
-from tagferry.errors import NotFound
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.names import Namespace, Repository, RepositoryName
-from tagferry.quotas import count_exceeded
-from tagferry.registry.storage.store import DiskStore
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
-from tagferry.web.swr.context import RequestContext, SwrContext
+from tagferry.web.swr.context import RequestContext
 from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
-from tagferry.web.swr.repository_views import find
 
 router = APIRouter(tags=["repositories"])
 
@@ -72,12 +64,7 @@ class RepositoryShown(ResponseModel):
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
     """Create an empty repository. A public one requires the permission to manage its organization."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
-    metadata = body.metadata
-    await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
-    if await has_tags(context.region.store, name):
-        raise repository_conflict(context.region.id, name)
-    await _require_room(context, name)
-    await context.services.repositories.create(context.caller, context.region.id, name, metadata)
+    await context.services.repository_inventory.create(context.caller, context.region, name, body.metadata)
     return JSONResponse({}, status_code=201)
 
 
@@ -85,8 +72,9 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
 async def show(namespace: str, repository: str, context: RequestContext) -> RepositoryShown:
     """Show a repository."""
     name = RepositoryName.from_path(namespace, repository)
-    owner = (await _require(context, name, Permission.READ)).owner
-    view = await find(context, name)
+    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
+    owner = access.owner
+    view = await context.services.repository_inventory.find(context.region, name)
     # A repository created by a push has no recorded creator; show its organization's.
     creator = view.entry.record or owner
     path = f"{context.region.registry_host}/{name}"
@@ -118,19 +106,8 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
 
     Changing `is_public` requires the permission to manage the repository. A repository created by a push gets a record.
     """
-    name, metadata = RepositoryName.from_path(namespace, repository), body.metadata
-    access = await _require(context, name, Permission.EDIT)
-    region, repositories = context.region.id, context.services.repositories
-    record = await repositories.find(region, name)
-    if metadata.is_public == (record is not None and record.is_public):
-        # Leave the field unchanged, since a concurrent request may be changing it.
-        metadata = replace(metadata, is_public=None)
-    elif access.permission < Permission.MANAGE:
-        await _require(context, name, Permission.MANAGE)
-    if record is None:
-        found = await find(context, name)
-        await repositories.find_or_create(context.caller, region, name, since=found.created)
-    await repositories.update(region, name, metadata)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.repository_inventory.update(context.caller, context.region, name, body.metadata)
     return JSONResponse({}, status_code=201)
 
 
@@ -138,34 +115,5 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
 async def delete(namespace: str, repository: str, context: RequestContext) -> Response:
     """Delete a repository with all its images. If the registry refuses, the record remains, too."""
     name = RepositoryName.from_path(namespace, repository)
-    await _require(context, name, Permission.MANAGE)
-    region, store = context.region, context.region.store
-    record = await context.services.repositories.find(region.id, name)
-    try:
-        tags = [tag async for tag in store.list_tags(name)]
-        await store.delete_repository(name)
-    except NotFound:
-        if record is None:
-            raise
-    else:
-        await context.services.watch.forget(region.id, name, *tags)
-    await context.services.repositories.delete(region.id, name)
-    await context.services.downloads.forget(region.id, name.namespace, name.repository)
+    await context.services.repository_inventory.delete(context.caller, context.region, name)
     return Response(status_code=204)
-
-
-async def _require_room(context: SwrContext, name: RepositoryName) -> None:
-    """Raise QuotaExceeded if the organization has reached its quota of repositories."""
-    quotas, region, namespace = context.services.quotas, context.region, name.namespace
-    limit = (await quotas.limits(region.id, namespace)).repositories
-    if limit is None:
-        return
-    names = await quotas.recorded(region.id, namespace)
-    if isinstance(region.store, DiskStore):
-        names |= (await region.store.quotas.usage(namespace)).repositories
-    if name not in names and len(names) >= limit:
-        raise count_exceeded(namespace, "repositories", len(names), limit)
-
-
-async def _require(context: SwrContext, name: RepositoryName, permission: Permission) -> Access:
-    return await context.services.access.require(context.caller, context.region.id, name, permission)

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
 from tagferry.errors import Invalid
+from tagferry.inventory.repositories import Entries, View
 from tagferry.names import RepositoryName
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
-from tagferry.web.swr.repository_views import Entries, View, list_readable, views
 
 router = APIRouter(tags=["repositories"])
 
@@ -175,7 +175,9 @@ async def page_behind_marker(
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
-    shown = await views(context, entries.select(name for _, name in following[:end]))
+    shown = await context.services.repository_inventory.views(
+        context.region, entries.select(name for _, name in following[:end])
+    )
     return RepositoryPage(
         repos=[_marked(context, one) for one in shown],
         next_marker=following[end - 1][0] if end < len(following) else None,
@@ -188,7 +190,9 @@ async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -
         check_category(category)
     is_public = parse_flag(parameters, "is_public")
     readable = await context.services.access.readable(context.caller, context.region.id)
-    entries = await list_readable(context, readable, namespace=namespace, part=part)
+    entries = await context.services.repository_inventory.list_readable(
+        context.region, readable, namespace=namespace, part=part
+    )
     if not category and is_public is None:
         return entries
     return Entries.of(
@@ -203,8 +207,8 @@ async def _page(context: SwrContext, entries: Entries, page: Page, *, order: Ord
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:
         names = entries.names[::-1] if descending else entries.names
-        return await views(context, entries.select(names[chosen]))
-    every = await views(context, entries)
+        return await context.services.repository_inventory.views(context.region, entries.select(names[chosen]))
+    every = await context.services.repository_inventory.views(context.region, entries)
     return sorted(every, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 

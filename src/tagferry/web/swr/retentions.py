@@ -6,11 +6,9 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
-from tagferry.accounts.model import Permission, RepositoryRecord
 from tagferry.automation.retention.history import Deletion
 from tagferry.automation.retention.rules import RuleSet
 from tagferry.automation.retention.store import Policy, policy_not_found
-from tagferry.catalog import require_deletion
 from tagferry.errors import Invalid
 from tagferry.names import RepositoryName
 from tagferry.web.bodies import require_json
@@ -20,7 +18,6 @@ from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
-from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter
 
 router = APIRouter(tags=["retention"])
@@ -148,19 +145,14 @@ class RetentionPlan(ResponseModel):
 async def create(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> RetentionCreated:
     """Create the retention policy of a repository, which has at most one. It runs at once, and then regularly."""
     name, rules = RepositoryName.from_path(namespace, repository), await body.parse()
-    await context.services.access.require(context.caller, context.region.id, name, Permission.MANAGE)
-    await find_record(context, name)
-    await require_deletion(context.region.store, name)
-    record = await record_to_manage(context, namespace, repository)
-    created = await context.services.retention_policies.create(record, rules)
-    context.services.retention.wake()
+    created = await context.services.retention_inventory.create(context.caller, context.region, name, rules)
     return RetentionCreated(id=created)
 
 
 @router.get(_POLICIES, operation_id="ListRetentions")
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[RetentionShown]:
     """List the retention policies of a repository. There is at most one."""
-    policy = await _policy(context, await _readable(context, namespace, repository))
+    policy = await _policy(context, namespace, repository)
     return [RetentionShown.of(policy)] if policy is not None else []
 
 
@@ -171,9 +163,8 @@ async def list_all(namespace: str, repository: str, context: RequestContext) -> 
 )
 async def plan(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> RetentionPlan:
     """Show which tags these rules would delete now, without deleting them. An extension of tagferry."""
-    name, rules = RepositoryName.from_path(namespace, repository), (await body.parse()).rules
-    policy = await _policy(context, await _readable(context, namespace, repository))
-    planned = await context.services.retention.plan(context.region.id, name, policy, rules)
+    name, rules = RepositoryName.from_path(namespace, repository), await body.parse()
+    planned = await context.services.retention_inventory.plan(context.caller, context.region, name, rules)
     return RetentionPlan(tags=planned)
 
 
@@ -189,12 +180,9 @@ async def list_history(
     """List the tags of a repository that policies have deleted, newest deletion first."""
     page = Page.parse({"limit": limit, "offset": offset, **parse_filter(filter_)})
     name = RepositoryName.from_path(namespace, repository)
-    record = await _readable(context, namespace, repository)
-    found: list[Deletion] = []
-    total = 0
-    if record is not None:
-        history = context.services.retention_history
-        found, total = await history.of_repository(record.id, limit=page.limit, offset=page.offset)
+    found, total = await context.services.retention_inventory.deletions(
+        context.caller, context.region, name, limit=page.limit, offset=page.offset
+    )
     context.response.headers.update(page.content_range(count=len(found), total=total))
     return RetentionLogs(retention_log=[RetentionLog.of(name, deletion) for deletion in found], total=total)
 
@@ -202,7 +190,7 @@ async def list_history(
 @router.get(_POLICY, operation_id="ShowRetention")
 async def show(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> RetentionShown:
     """Show a retention policy."""
-    policy = await _policy(context, await _readable(context, namespace, repository))
+    policy = await _policy(context, namespace, repository)
     if policy is None or policy.id != retention_id:
         raise policy_not_found(retention_id)
     return RetentionShown.of(policy)
@@ -213,26 +201,19 @@ async def update(
     namespace: str, repository: str, retention_id: PolicyId, body: RetentionBody, context: RequestContext
 ) -> Response:
     """Replace the rules of a retention policy. It runs at once."""
-    rules = await body.parse()
-    record = await record_to_manage(context, namespace, repository)
-    await context.services.retention_policies.update(record, retention_id, rules)
-    context.services.retention.wake()
+    name, rules = RepositoryName.from_path(namespace, repository), await body.parse()
+    await context.services.retention_inventory.update(context.caller, context.region, name, retention_id, rules)
     return JSONResponse({}, status_code=201)
 
 
 @router.delete(_POLICY, operation_id="DeleteRetention")
 async def delete(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> Response:
     """Delete a retention policy. The history of its deletions remains."""
-    record = await record_to_manage(context, namespace, repository)
-    await context.services.retention_policies.delete(record, retention_id)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.retention_inventory.delete(context.caller, context.region, name, retention_id)
     return JSONResponse({})
 
 
-async def _readable(context: SwrContext, namespace: str, repository: str) -> RepositoryRecord | None:
+async def _policy(context: SwrContext, namespace: str, repository: str) -> Policy | None:
     name = RepositoryName.from_path(namespace, repository)
-    await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    return await find_record(context, name)
-
-
-async def _policy(context: SwrContext, record: RepositoryRecord | None) -> Policy | None:
-    return await context.services.retention_policies.of_repository(record.id) if record is not None else None
+    return await context.services.retention_inventory.find(context.caller, context.region, name)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tagferry.errors import Invalid, MissingField
+from tagferry.inventory.repositories import Entries, Entry
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import parse_filter, parse_flag
 from tagferry.web.swr.repository_lists import (
@@ -18,7 +19,6 @@ from tagferry.web.swr.repository_lists import (
     page_behind_marker,
     page_of,
 )
-from tagferry.web.swr.repository_views import Entries, Entry
 
 router = APIRouter(tags=["sharing"])
 _OURS, _THEIRS = "self", "thirdparty"

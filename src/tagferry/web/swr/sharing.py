@@ -18,7 +18,7 @@ from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import ORGANIZATIONS
-from tagferry.web.swr.permissions import find_record, record_to_manage
+from tagferry.web.swr.permissions import record_to_manage
 from tagferry.web.text import StoredText
 
 router = APIRouter(tags=["sharing"])
@@ -139,7 +139,7 @@ async def delete(namespace: str, repository: str, access_domain: StoredText, con
 async def _visible(context: SwrContext, name: RepositoryName) -> list[Share]:
     """Return the shares of a repository that the caller can see."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    record = await find_record(context, name)
+    record = await context.services.repository_inventory.find_record(context.region, name)
     shares = await context.services.shares.list_of(record.id) if record else []
     return [share for share in shares if not access.is_guest or share.domain_name == context.caller.domain_name]
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags, has_tags
+from tagferry.catalog import TagDetails, describe_tag, describe_tags
 from tagferry.catalog.contents import BoundedReader
-from tagferry.catalog.pages import FoundTags, TagQuery, find_tags, known_date
-from tagferry.errors import Conflict, Invalid, NotFound
+from tagferry.catalog.pages import TagQuery, known_date
+from tagferry.errors import Conflict, Invalid
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.web.bodies import require_json
@@ -21,7 +21,6 @@ from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
-from tagferry.web.swr.repository_views import as_missing_tag
 
 router = APIRouter(tags=["tags"])
 _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
@@ -125,7 +124,9 @@ async def list_page(
     descending = is_descending(parameters, "order_type", default=True)
     name = await _allowed(namespace, repository, context, Permission.READ)
     query = TagQuery(parameters.get("tag") or "", by_name=by_name, descending=descending)
-    found = await _found(context, name, query, limit=page.limit, offset=page.offset)
+    found = await context.services.repository_inventory.find_tags(
+        context.region, name, query, limit=page.limit, offset=page.offset
+    )
     shown = await _shown(context, name, found.records)
     context.response.headers.update(page.content_range(count=len(shown), total=found.total))
     return [TagItem.of(context, name, one, deleted=None, scanned=False) for one in shown]
@@ -157,7 +158,7 @@ async def list_from_marker(
     name = await _allowed(namespace, repository, context, Permission.READ)
 
     query = TagQuery(tag or "", by_name=by_name, descending=descending, after=after)
-    found = await _found(context, name, query, limit=size)
+    found = await context.services.repository_inventory.find_tags(context.region, name, query, limit=size)
     shown = await _shown(context, name, found.records, with_texts=with_manifests)
     last = found.last if found.has_more else None
     return TagPage(
@@ -173,7 +174,7 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     source, destination = Tag(body.source_tag, field="source_tag"), Tag(body.destination_tag, field="destination_tag")
     name = await _allowed(namespace, repository, context, Permission.EDIT)
     store = context.region.store
-    async with as_missing_tag(context, name, source):
+    async with context.services.repository_inventory.as_missing_tag(context.region, name, source):
         manifest = await store.get_manifest(name, source)
     if (
         not body.override
@@ -190,7 +191,7 @@ async def show(namespace: str, repository: str, tag: str, context: RequestContex
     """Show a tag."""
     wanted = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.READ)
-    async with as_missing_tag(context, name, wanted):
+    async with context.services.repository_inventory.as_missing_tag(context.region, name, wanted):
         details = await describe_tag(context.region.store, name, wanted)
     return TagShown.of(context, name, details)
 
@@ -198,11 +199,8 @@ async def show(namespace: str, repository: str, tag: str, context: RequestContex
 @router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)
 async def delete(namespace: str, repository: str, tag: str, context: RequestContext) -> Response:
     """Delete a tag. Its manifest remains if other tags or manifests refer to it."""
-    gone = Tag(tag)
-    name = await _allowed(namespace, repository, context, Permission.MANAGE)
-    async with as_missing_tag(context, name, gone):
-        await delete_tag(context.region.store, name, gone)
-    await context.services.watch.forget(context.region.id, name, gone)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.repository_inventory.delete_tag(context.caller, context.region, name, Tag(tag))
     return Response(status_code=204)
 
 
@@ -210,19 +208,6 @@ async def _allowed(namespace: str, repository: str, context: SwrContext, permiss
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, permission)
     return name
-
-
-async def _found(
-    context: SwrContext, name: RepositoryName, query: TagQuery, *, limit: int, offset: int = 0
-) -> FoundTags:
-    try:
-        return await find_tags(context.region.store, name, query, limit=limit, offset=offset)
-    except NotFound:
-        is_recorded = await context.services.repositories.find(context.region.id, name) is not None
-        # Damaged tags are left out, but their repository exists.
-        if not is_recorded and not await has_tags(context.region.store, name):
-            raise NotFound("repository", name) from None
-        return FoundTags()
 
 
 async def _shown(

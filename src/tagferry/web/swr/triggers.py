@@ -18,7 +18,6 @@ from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
-from tagferry.web.swr.permissions import find_record, record_to_change
 
 router = APIRouter(tags=["triggers"])
 _TRIGGERS = f"{BELOW_REPOSITORY}/triggers"
@@ -141,7 +140,9 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
     """Create a trigger, which calls a webhook when certain tags of a repository change."""
     enabled, spec = body.is_enabled, body.spec
     name = RepositoryName.from_path(namespace, repository)
-    record = await record_to_change(context, name, Permission.EDIT)
+    record = await context.services.repository_inventory.record_to_change(
+        context.caller, context.region, name, Permission.EDIT
+    )
     await context.services.triggers.create(context.caller, _source(context, name), record, spec, enabled=enabled)
     return JSONResponse({}, status_code=201)
 
@@ -210,5 +211,5 @@ async def _source_to_edit(context: SwrContext, namespace: str, repository: str) 
 async def _is_guest(context: SwrContext, name: RepositoryName) -> bool:
     """Return whether the caller is a guest of an existing repository; raises NotFound or Denied."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    await find_record(context, name)
+    await context.services.repository_inventory.find_record(context.region, name)
     return access.is_guest

@@ -1,9 +1,11 @@
 """Authorization in repositories and organizations, for every API."""
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BindParameter, Boolean, ColumnElement, Select, String, and_, bindparam, literal, or_, select
@@ -268,7 +270,12 @@ def repositories_with_domains(region: RegionId | BindParameter[str]) -> Select[s
 
 def today() -> datetime:
     """Return the start of the current day in UTC; a share is valid until the end of its last day."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _start_of_day(int(time.time()) // _DAY_SECONDS)
+
+
+@lru_cache(maxsize=2)
+def _start_of_day(day: int) -> datetime:
+    return datetime.fromtimestamp(day * _DAY_SECONDS, UTC)
 
 
 def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
@@ -277,6 +284,7 @@ def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
 
 
 _IS_ADMIN: BindParameter[bool] = bindparam("is_admin", type_=Boolean)
+_DAY_SECONDS = 86400
 _TAKE_IN = "an administrator can let users into it with: tagferry org create {}/{}"
 _LOGIN = "without a login only public repositories can be read; try: docker login"
 

@@ -254,4 +254,5 @@ class _RecentLogins:
             self._logins.popitem(last=False)
 
     def _hash(self, name: str, password: str) -> bytes:
-        return hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+        content = f"{name}\0{password}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(content, key=self._key, digest_size=32).digest()

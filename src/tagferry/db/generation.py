@@ -12,10 +12,9 @@ import secrets
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Update, update
@@ -76,14 +75,22 @@ _RETRY_SECONDS = 1.0
 _log = SparseEvents(__name__)
 
 
-@dataclass(slots=True)
 class _Pin:
-    """The generation that one task reads once."""
+    """The generation that one task reads once, while this context is entered."""
 
-    source: "Generation"
-    task: asyncio.Task[Any] | None
-    read_at: float | None = None
-    value: Reading | None = None
+    __slots__ = ("read_at", "source", "task", "token", "value")
+
+    def __init__(self, source: "Generation") -> None:
+        self.source = source
+        self.task = asyncio.current_task()
+        self.read_at: float | None = None
+        self.value: Reading | None = None
+
+    def __enter__(self) -> None:
+        self.token = _pin.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _pin.reset(self.token)
 
 
 _pin: ContextVar[_Pin | None] = ContextVar("generation", default=None)
@@ -132,14 +139,9 @@ class Generation(ABC):
             pin.value, pin.read_at = await self._read(), now
         return pin.value
 
-    @contextmanager
-    def pinned(self) -> Iterator[None]:
+    def pinned(self) -> AbstractContextManager[None]:
         """Read the generation once for all calls of `current` by this task in the context, if they follow at once."""
-        token = _pin.set(_Pin(self, asyncio.current_task()))
-        try:
-            yield
-        finally:
-            _pin.reset(token)
+        return _Pin(self)
 
     @abstractmethod
     async def close(self) -> None:

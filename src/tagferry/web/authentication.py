@@ -4,8 +4,8 @@ This is plain ASGI middleware outside the framework: a signature covers the raw 
 must not be parsed before its caller is authenticated.
 """
 
-import uuid
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,11 +41,11 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
         started = finished = False
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
@@ -57,22 +57,23 @@ class RequestIds:
                     region=self._region,
                     address=client_address(scope),
                 )
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-                message = {**message, "headers": headers}
-            await send(message)
-            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            else:
+                finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+            return send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception:
-                log.exception("a request failed unexpectedly", method=scope["method"], path=scope["path"])
-                if finished:
-                    return
-                if started:
-                    raise
-                response = serialize(INTERNAL, [INTERNAL_MESSAGE], scope)
-                await response(scope, receive, send_with_id)
+        # Each request has a context of its own, which ends with it.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("a request failed unexpectedly", method=scope["method"], path=scope["path"])
+            if finished:
+                return
+            if started:
+                raise
+            response = serialize(INTERNAL, [INTERNAL_MESSAGE], scope)
+            await response(scope, receive, send_with_id)
 
 
 class Authentication:

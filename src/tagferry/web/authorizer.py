@@ -92,8 +92,9 @@ class AccountsAuthorizer:
             if credentials.caller is None and credentials.scopes is None:
                 raise Unauthenticated(_LOGIN)
             return credentials.caller.name if credentials.caller else None
-        for action in actions:
-            credentials.require(Scope.of(repository, {action}))
+        if credentials.scopes is not None:
+            for action in actions:
+                credentials.require(Scope.of(repository, {action}))
         needed = max(_NEEDED[action] for action in actions)
         await self._access.require(credentials.caller, self._region, repository, needed)
         return credentials.caller.name if credentials.caller else None

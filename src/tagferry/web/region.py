@@ -45,6 +45,7 @@ from tagferry.web.placeholder_rewriter import PlaceholderRewriter
 from tagferry.web.probes import Readiness, add_probes
 from tagferry.web.server.admission import Admission, Load
 from tagferry.web.server.body_budget import AnonymousBodies, AuthenticatedBodies, BodyBudget
+from tagferry.web.server.header_case import HeaderCase
 from tagferry.web.server.proxies import TrustedProxies
 from tagferry.web.swr.context import SwrServices
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
@@ -95,7 +96,7 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
         authenticated = PlaceholderRewriter(authenticated, RepositoryName(placeholder))
     registry = registry or _registry_elsewhere(region)
     by_path = _ByPath(
-        management=AnonymousBodies(authenticated, services.body_budget),
+        management=HeaderCase(AnonymousBodies(authenticated, services.body_budget)),
         console=AnonymousBodies(console_app(region, settings, services.console), services.body_budget),
         registry=registry,
         tokens=AnonymousBodies(registry, services.body_budget),

@@ -116,16 +116,16 @@ async def test_some_requests_are_kept_for_the_management_api(load: Load):
     signed = scope((b"authorization", b"SDK-HMAC-SHA256 Access=x"))
     source = scope()["client"][0]
     for _ in range(2):
-        AdmittedRequest(load, nothing, nothing, source=source)
+        AdmittedRequest(load, nothing, source=source)
     assert not admits(load, scope())
     for _ in range(bounds.MANAGEMENT_RESERVE):
         assert admits(load, signed)
-        AdmittedRequest(load, nothing, nothing)
+        AdmittedRequest(load, nothing)
     assert not admits(load, signed)
 
 
 async def test_a_request_that_waits_in_several_ways_counts_once_again(load: Load):
-    admitted = AdmittedRequest(load, nothing, nothing)
+    admitted = AdmittedRequest(load, nothing)
     assert load.busy == 1
     with admitted:
         await admitted.receive()
@@ -182,12 +182,12 @@ async def test_where_one_address_has_all_places_others_get_their_share():
     load = Load(8)
     for _ in range(8):
         assert admits(load, of("10.0.0.1"))
-        AdmittedRequest(load, nothing, nothing, source="10.0.0.1")
+        AdmittedRequest(load, nothing, source="10.0.0.1")
     assert not admits(load, of("10.0.0.1"))
 
     places = 0
     while admits(load, of("10.0.0.2")):
-        AdmittedRequest(load, nothing, nothing, source="10.0.0.2")
+        AdmittedRequest(load, nothing, source="10.0.0.2")
         places += 1
 
     assert places == 4
@@ -198,7 +198,7 @@ async def test_places_for_shares_are_bounded():
     load = Load(8)
     for number in range(8 + bounds.SHARES_RESERVE):
         assert admits(load, of(f"10.0.0.{number}"))
-        AdmittedRequest(load, nothing, nothing, source=f"10.0.0.{number}")
+        AdmittedRequest(load, nothing, source=f"10.0.0.{number}")
     assert not admits(load, of("10.0.1.1"))
 
 

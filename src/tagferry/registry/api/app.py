@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,9 +35,6 @@ class _Route:
 _NAME = r"/v2/(?P<name>.+)"
 _CATALOG_PATH = "/v2/_catalog"
 _ROUTES = (
-    _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
-    _Route(re.compile(_CATALOG_PATH), {"GET": (None, manifest_routes.list_catalog)}),
-    _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
     _Route(
         re.compile(_NAME + r"/manifests/(?P<reference>[^/]+)"),
         {
@@ -47,6 +44,9 @@ _ROUTES = (
             "DELETE": (Action.DELETE, manifest_routes.delete_manifest),
         },
     ),
+    _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
+    _Route(re.compile(_CATALOG_PATH), {"GET": (None, manifest_routes.list_catalog)}),
+    _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
     _Route(
         re.compile(_NAME + r"/referrers/(?P<reference>[^/]+)"), {"GET": (Action.PULL, manifest_routes.list_referrers)}
     ),
@@ -179,12 +179,11 @@ class _VersionedSend:
         self._send = send
         self.started = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.started = True
-            version = (b"docker-distribution-api-version", b"registry/2.0")
-            message = {**message, "headers": [version, *message["headers"]]}
-        await self._send(message)
+            message["headers"] = [(b"docker-distribution-api-version", b"registry/2.0"), *message["headers"]]
+        return self._send(message)
 
 
 def _find_route(path: str) -> tuple[_Route, dict[str, str]]:

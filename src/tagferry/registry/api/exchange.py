@@ -53,7 +53,9 @@ class Exchange:
 
     def matches(self, etag: str) -> bool:
         """Return whether the client has this entity already (RFC 9110, If-None-Match)."""
-        known = self.request.headers.get("if-none-match", "")
+        known = self.request.headers.get("if-none-match")
+        if known is None:
+            return False
         return known.strip() == "*" or etag in re.findall(r'"[^"]*"', known)
 
 

@@ -42,7 +42,7 @@ class Load:
 
     def __init__(self, limit: int) -> None:
         self.busy = 0
-        self._busy_of: Counter[str] = Counter()
+        self._busy_of: dict[str, int] = {}
         self._limit = limit
         self._shed_at = float("-inf")
         self._lags = [0.0] * _SAMPLES
@@ -85,20 +85,21 @@ class Load:
     def begin(self, source: str) -> None:
         """Start counting a request from this address."""
         self.busy += 1
-        self._busy_of[source] += 1
+        self._busy_of[source] = self._busy_of.get(source, 0) + 1
 
     def end(self, source: str) -> None:
         """Stop counting a request from this address."""
         self.busy -= 1
-        self._busy_of[source] -= 1
-        if not self._busy_of[source]:
+        if self._busy_of[source] > 1:
+            self._busy_of[source] -= 1
+        else:
             del self._busy_of[source]
 
     def _has_slot(self, source: str) -> bool:
         if self.busy < self._limit:
             return True
         share = _share(self._limit, len(self._busy_of))
-        return self._busy_of[source] < share and self.busy < self._limit + bounds.SHARES_RESERVE
+        return self._busy_of.get(source, 0) < share and self.busy < self._limit + bounds.SHARES_RESERVE
 
     def _has_quota(self, source: str, allowed: int) -> bool:
         if self._admitted < allowed:
@@ -136,12 +137,11 @@ class Load:
 class AdmittedRequest:
     """A request in progress. While its context is entered, it waits and does not count."""
 
-    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
+    __slots__ = ("_is_over", "_load", "_receive", "_source", "_waits")
 
-    def __init__(self, load: Load, receive: Receive, send: Send, *, source: str = "") -> None:
+    def __init__(self, load: Load, receive: Receive, *, source: str = "") -> None:
         self._load = load
         self._receive = receive
-        self._send = send
         self._waits = 0
         self._is_over = False
         self._source = source
@@ -163,11 +163,6 @@ class AdmittedRequest:
         """Receive a message from the client. The request does not count meanwhile."""
         with self:
             return await self._receive()
-
-    async def send(self, message: Message) -> None:
-        """Send a message to the client. The request does not count meanwhile."""
-        with self:
-            await self._send(message)
 
     def end(self) -> None:
         """Stop counting the request."""
@@ -192,11 +187,11 @@ class Admission:
             mark_as_shed(scope)
             await _refuse(scope["path"], send)
             return
-        admitted = AdmittedRequest(self._load, receive, send, source=source)
+        admitted = AdmittedRequest(self._load, receive, source=source)
         scope.setdefault("state", {})["admitted"] = admitted
         elsewhere = EXTERNAL_WAIT.set(admitted)
         try:
-            await self._app(scope, admitted.receive, admitted.send)
+            await self._app(scope, admitted.receive, send)
         finally:
             EXTERNAL_WAIT.reset(elsewhere)
             admitted.end()

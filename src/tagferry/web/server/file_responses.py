@@ -3,10 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry.registry.api.asgi import SEND_FILE
 from tagferry.web.server.file_transfer import IS_AVAILABLE, FileTransfer
@@ -53,20 +50,8 @@ class FileResponses:
         if self._transfer is not None:
             self._transfer.stop()
 
-    def around(self, app: ASGIApp, cycle: _Cycle) -> ASGIApp:
-        """Return the application with a `send` that also sends parts of files."""
-        return partial(self._call, app, cycle)
-
-    async def _call(self, app: ASGIApp, cycle: _Cycle, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_any(message: Message) -> None:
-            if message["type"] == SEND_FILE:
-                await self._send(cycle, **{name: message[name] for name in ("file", "offset", "count")})
-            else:
-                await send(message)
-
-        await app(scope, receive, send_any)
-
-    async def _send(self, cycle: _Cycle, *, file: int, offset: int, count: int) -> None:
+    async def send(self, cycle: _Cycle, *, file: int, offset: int, count: int) -> None:
+        """Send a part of a file, given by its descriptor; raises OSError and EOFError of the disk."""
         await self._flush()
         if cycle.disconnected or self._transport.is_closing():
             return

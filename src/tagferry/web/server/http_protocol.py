@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with limits on all that a client can send or delay.
 
-This is the only module that uses uvicorn, and it relies on undocumented parts of it (docs/decisions/0028).
+Only this module and `response_cycle` use uvicorn, and they rely on undocumented parts of it (docs/decisions/0028).
 `tests/unit/web/test_http_protocol.py` names them, and fails if they change.
 """
 
@@ -9,6 +9,7 @@ import contextvars
 import math
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from starlette.types import ASGIApp
@@ -26,6 +27,7 @@ from tagferry.web.server.framing import MessageLimits, RefusedMessage, head_too_
 from tagferry.web.server.lingering import LingeringClose, ResponseTransport
 from tagferry.web.server.progress import Progress, acknowledged_bytes
 from tagferry.web.server.refusals import raw_refusal
+from tagferry.web.server.response_cycle import ResponseCycle
 
 log = SparseEvents(__name__)
 
@@ -231,20 +233,48 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._message.check_head(self.parser.get_http_version())
+        version = self.parser.get_http_version()
+        self._message.check_head(version)
+        self.scope["method"] = self.parser.get_method().decode("ascii")
         if self.parser.should_upgrade():
-            self.scope["method"] = self.parser.get_method().decode("ascii")
             if self.scope["method"] == "CONNECT":
                 raise RefusedMessage(405, "CONNECT is not supported: this server is not a proxy")
             self._is_upgrade = True
             return
-        if self._files is not None:
-            self.scope["extensions"] = EXTENSIONS
-        super().on_headers_complete()
-        self.cycle.transport = self._response_transport
         self._in_head, self._in_body = False, True
         self._deadline = math.inf
+        self._begin_cycle(version)
         self._is_last = not self.cycle.keep_alive
+
+    def _begin_cycle(self, version: str) -> None:
+        """Answer the request, or queue it behind the one that is being answered."""
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"], self.scope["query_string"] = url.path, url.query or b""
+        if self._files is not None:
+            self.scope["extensions"] = EXTENSIONS
+        earlier = self.cycle
+        self.cycle = ResponseCycle(
+            self._files,
+            scope=self.scope,
+            transport=self._response_transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._message.add_content(len(body))
@@ -268,8 +298,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering = cycle
         self._slot.working()
         # Context variables of the previous request, such as its caller, must not apply to this one.
-        if self._files is not None:
-            app = self._files.around(app, cycle)
         task = self.loop.create_task(cycle.run_asgi(app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -378,7 +406,14 @@ def listener_state(app: ASGIApp) -> tuple[Config, ServerState]:
     """Return uvicorn's configuration and state, which the connections of one listener share."""
     # `TrustedProxies` decides which proxies are believed; uvicorn would believe every one on this machine.
     config = Config(
-        app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
     config.load()
     return config, ServerState()

@@ -55,18 +55,23 @@ class TrustedProxies:
         return self._app(scope, receive, send)
 
     def _read_headers(self, scope: Scope, peer: str) -> None:
-        forwarded = [value for name, value in scope["headers"] if name == _FOR]
+        forwarded, protocols = [], []
+        for name, value in scope["headers"]:
+            if name == _FOR:
+                forwarded.append(value)
+            elif name == _PROTO:
+                protocols.append(value)
         if not self._is_trusted(peer):
             if forwarded:
                 log.warning("ignored X-Forwarded-For: its sender is not in trusted_proxies", address=peer)
-            if peer in _LOOPBACK and _scheme(scope) == "https":
+            if protocols and peer in _LOOPBACK and _scheme(protocols) == "https":
                 scope["scheme"] = "https"
             return
         client = self._client(b",".join(forwarded))
         if client is not None:
             # The port is that of the proxy's connection, to distinguish connections.
             scope["client"] = (str(client), scope["client"][1])
-        if (scheme := _scheme(scope)) in _SCHEMES:
+        if protocols and (scheme := _scheme(protocols)) in _SCHEMES:
             scope["scheme"] = scheme
 
     def _client(self, forwarded: bytes) -> IpAddress | None:
@@ -84,10 +89,9 @@ class TrustedProxies:
         return found
 
 
-def _scheme(scope: Scope) -> str:
-    """Return the client's scheme as the last proxy reports it, or ""."""
-    schemes = [value for name, value in scope["headers"] if name == _PROTO]
-    return schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
+def _scheme(protocols: Sequence[bytes]) -> str:
+    """Return the client's scheme as the last proxy reports it."""
+    return protocols[-1].rpartition(b",")[2].strip().lower().decode("latin-1")
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,6 @@ from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
 from tagferry.web.server.connections import Connections, affordable_connections, raise_descriptor_limit
-from tagferry.web.server.header_case import HeaderCase
 from tagferry.web.server.listener_protocols import ListenerProtocols
 from tagferry.web.server.proxies import trust
 
@@ -65,7 +64,7 @@ class _Server:
         self._connections = connections
         self._handshake_seconds = limits.header_timeout_seconds
         self._tls = _tls(listener)
-        self._protocols = ListenerProtocols(HeaderCase(listener.app), limits)
+        self._protocols = ListenerProtocols(listener.app, limits)
 
     def start(self) -> None:
         """Accept connections from now on."""

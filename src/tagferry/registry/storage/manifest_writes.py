@@ -102,6 +102,9 @@ class ManifestWrites:
         children = [self._layout.manifest(repository, child.digest) for child in manifest.children]
         placed_before: list[Path] = []
         lock = partial(self._lock, repository)
+        # What is refused need not wait for the disk.
+        with self._settled(repository, children):
+            check_all()
         with self._syncing.drafts([content for _, content in files], temporary=self._layout.temporary) as drafts:
             for draft, (target, _) in zip(drafts, files, strict=True):
                 with self._settled(repository, (*children, *placed_before)):
@@ -120,9 +123,6 @@ class ManifestWrites:
                 placed_before.append(target)
                 if target == path:
                     self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
-        if not files:
-            with self._settled(repository, children):
-                check_all()
         if tag is not None:
             self._integrity.record_repair(Damage("tag", tag, repository))
         return True

@@ -14,13 +14,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tagferry.errors import NotFound
+from tagferry.errors import Conflict, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.registry.errors import MissingReference
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.syncing import Syncing
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads
-from tests.support.images import blob, image, opening, push
+from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
 from tests.unit.registry.conftest import Registry
 
 APP = RepositoryName("org/app")
@@ -110,6 +111,23 @@ async def test_a_manifest_with_a_tag_takes_one_thread_and_four_syncs_in_order(st
     await store.put_manifest(APP, sample.manifest, V1)
     assert waits.hops == ["write"]
     assert waits.synced == ["temporary", "temporary", "sha256/", "_tags/"]
+
+
+@pytest.mark.parametrize(
+    "sample", [image(), index(), artifact(subject=image().manifest)], ids=["image", "index", "artifact"]
+)
+async def test_a_manifest_that_is_refused_waits_for_no_disk(store: DiskStore, waits: Waits, sample: SampleImage):
+    await push(store, APP, image(seed="first"), V1)
+    waits.synced.clear()
+    for _ in range(10):
+        with pytest.raises(MissingReference):
+            await store.put_manifest(APP, sample.manifest, V1)
+    await push(store, APP, sample)
+    waits.synced.clear()
+    with pytest.raises(Conflict):
+        await store.put_manifest(APP, sample.manifest, V1, override=False)
+
+    assert waits.synced == []
 
 
 async def test_the_files_of_a_manifest_and_its_tag_are_synced_at_once(

@@ -308,16 +308,10 @@ def test_a_file_system_without_sendfile_is_copied_from(
     run(scenario())
 
 
-@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
-def test_a_connection_that_fails_is_no_error_of_the_application(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-):
-    path = tmp_path / "file"
+def ends_of_failing_transfers(run: Run, path: Path) -> list[BaseException | None]:
+    """Request a file that an application sends; return the error that the application got, if any."""
     path.write_bytes(CONTENT)
     ends: list[BaseException | None] = []
-
-    def fail(*_: int) -> int:
-        raise OSError(number, os.strerror(number))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -332,8 +326,6 @@ def test_a_connection_that_fails_is_no_error_of_the_application(
             raise
         ends.append(None)
 
-    monkeypatch.setattr(os, "sendfile", fail)
-
     async def scenario() -> None:
         address = f"127.0.0.1:{free_port()}"
         async with listening([Listener(app, address)], LimitSettings()), connected(f"http://{address}") as client:
@@ -342,7 +334,53 @@ def test_a_connection_that_fails_is_no_error_of_the_application(
             assert await client.rest() == b""
 
     run(scenario())
-    assert ends == [None]
+    return ends
+
+
+def failing(number: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH])
+def test_a_connection_that_fails_is_no_error_of_the_application(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(os, "sendfile", failing(number))
+    assert ends_of_failing_transfers(run, tmp_path / "file") == [None]
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.ESTALE, errno.EBADMSG, errno.EUCLEAN, errno.ENXIO, errno.ENODATA, errno.ENOMEM]
+)
+def test_a_disk_that_fails_is_an_error_of_the_application(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(os, "sendfile", failing(number))
+    (error,) = ends_of_failing_transfers(run, tmp_path / "file")
+    assert isinstance(error, OSError)
+    assert error.errno == number
+
+
+@pytest.mark.parametrize("number", [errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN])
+def test_a_network_file_system_that_fails_like_a_connection_is_an_error_of_the_application(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(os, "sendfile", failing(number))
+    monkeypatch.setattr(os, "pread", failing(number))
+    (error,) = ends_of_failing_transfers(run, tmp_path / "file")
+    assert isinstance(error, OSError)
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.EBADF])
+def test_a_connection_that_fails_without_sendfile_is_no_error_of_the_application(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(os, "sendfile", failing(errno.EINVAL))
+    monkeypatch.setattr(os, "write", failing(number))
+    assert ends_of_failing_transfers(run, tmp_path / "file") == [None]
 
 
 class _CountedThreads(ThreadPoolExecutor):

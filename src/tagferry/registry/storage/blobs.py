@@ -364,7 +364,9 @@ def _read_whole(file: BinaryIO) -> bytes | None:
     """Return the content of a small file; None if reading fails."""
     try:
         return file.read(SMALL_BLOB_BYTES)
-    except OSError:
+    except OSError as error:
+        if not concerns_file(error):
+            raise
         return None
 
 

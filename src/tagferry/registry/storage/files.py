@@ -23,7 +23,27 @@ _failed_syncs: Counter[Path] = Counter()
 """By directory; only of those that have failed."""
 _failed_syncs_lock = Lock()
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_OF_ALL_FILES = frozenset(
+    {
+        # No descriptors or memory are left.
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        # The server of a network file system has restarted or cannot be reached, or the daemon of one has ended.
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    }
+)
+"""Errors that say nothing about the content of the file."""
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -43,8 +63,8 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def concerns_file(error: OSError) -> bool:
-    """Return whether an error is about the file, and not about exhausted file descriptors or memory."""
-    return error.errno not in _EXHAUSTED
+    """Return whether an error is about the file, and not about exhausted resources or an absent file system."""
+    return error.errno not in _OF_ALL_FILES
 
 
 def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:

@@ -1,12 +1,11 @@
 """Bodies of responses that the kernel takes from files, by ASGI's extension `http.response.zerocopysend`."""
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from tagferry.registry.api.asgi import SEND_FILE
-from tagferry.web.server.file_transfer import IS_AVAILABLE, FileTransfer
+from tagferry.web.server.file_transfer import IS_AVAILABLE, ConnectionLost, FileTransfer
 
 EXTENSIONS: dict[str, dict[object, object]] = {SEND_FILE: {}}
 """The extensions in the scope of a request whose response may have such a body."""
@@ -61,10 +60,8 @@ class FileResponses:
         self._transfer = FileTransfer(connection.fileno(), file, offset=offset, count=count)
         try:
             await self._transfer.run()
-        except OSError as error:
-            if error.errno == errno.EIO:
-                raise
-            # The connection failed, not the disk. The rest of the response is dropped.
+        except ConnectionLost:
+            # The rest of the response is dropped.
             self._transport.abort()
             cycle.disconnected = True
         else:

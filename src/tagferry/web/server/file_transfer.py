@@ -17,12 +17,32 @@ _BURST_BYTES = 16 * 1024 * 1024
 _PATIENCE_MILLISECONDS = 5
 """The time for which a thread waits for the client, if no transfer lacks a thread; so a fast client takes few switches
 to threads."""
-_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS)
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """The errors of sendfile for a file whose file system lacks it, or in a sandbox that does. Source: sendfile(2)."""
+_OF_CONNECTIONS = frozenset(
+    {
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+    }
+)
+"""The errors that a TCP connection can have. A network file system can have the same; all others are the disk's."""
 _COPIED_BYTES = 512 * 1024
 """The most bytes of such a file that are copied at once."""
 
 _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="http-sendfile")
+
+
+class ConnectionLost(Exception):
+    """The connection failed, not the disk."""
 
 
 class FileTransfer:
@@ -54,7 +74,8 @@ class FileTransfer:
 
         Raises:
             EOFError: the file is shorter.
-            OSError: the disk or the connection failed.
+            OSError: the disk failed.
+            ConnectionLost: the connection failed.
         """
         # The event loop's transport watches the socket, and only one can watch a descriptor.
         self._connection = os.dup(self._connection)
@@ -106,10 +127,28 @@ class FileTransfer:
     def _send(self, count: int) -> int:
         try:
             return os.sendfile(self._connection, self._file, self._offset, count)
+        except BlockingIOError:
+            raise
         except OSError as error:
+            if error.errno in _OF_CONNECTIONS and self._is_readable():
+                raise ConnectionLost from error
             if error.errno not in _UNSUPPORTED:
                 raise
-        return os.write(self._connection, os.pread(self._file, min(count, _COPIED_BYTES), self._offset))
+        content = os.pread(self._file, min(count, _COPIED_BYTES), self._offset)
+        try:
+            return os.write(self._connection, content)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ConnectionLost from error
+
+    def _is_readable(self) -> bool:
+        """Return whether the file can be read where the transfer has stopped."""
+        try:
+            os.pread(self._file, 1, self._offset)
+        except OSError:
+            return False
+        return True
 
     def _is_read_soon(self) -> bool:
         poll = select.poll()

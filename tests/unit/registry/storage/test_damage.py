@@ -1,6 +1,7 @@
 """Damaged content is never served, counts as missing, and is repaired when it is sent again."""
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -558,3 +559,36 @@ async def test_a_synchronization_repairs_an_existing_damaged_image(
             assert await read(store, OTHER, blob(content)) == content
     assert (await engine.copy(way, Tag("v1"), override=override)).verdict is Verdict.UP_TO_DATE
     await source.close()
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE])
+async def test_content_is_not_damaged_because_its_file_system_is_absent(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, number: int
+) -> None:
+    await store.write_blob(APP, blob(content), opening(content))
+    await push(store, APP, sample := image(), Tag("v1"))
+    store = await restarted(store, store._layout.root)
+
+    class Absent(io.FileIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+        def readinto(self, *_: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+    def absent(path: Path) -> Absent:
+        return Absent(path)
+
+    with monkeypatch.context() as failing:
+        for module in ("blobs", "integrity", "files"):
+            failing.setattr(f"tagferry.registry.storage.{module}.open_file", absent)
+        with pytest.raises(Unavailable):
+            await store.is_damaged(APP, sample.digest)
+        with pytest.raises(Unavailable):
+            await read(store, APP, blob(content), offset=1)
+
+    assert await read(store, APP, blob(content)) == content
+    assert (await store.get_manifest(APP, Tag("v1"))).digest == sample.digest
+    assert store._integrity.reported() == []
+    await store.close()

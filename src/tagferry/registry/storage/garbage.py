@@ -13,7 +13,7 @@ from tagferry.events import SparseEvents
 from tagferry.names import Namespace, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import files_below, remove_empty_directories
-from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.layout import Layout, raise_unreadable
 from tagferry.registry.storage.manifests import ManifestFiles
 
 _log = SparseEvents(__name__)
@@ -76,7 +76,7 @@ class GarbageCollector:
             OSError: a directory cannot be read, so it may hold images.
         """
         held, ended = [], []
-        for repository in self._layout.names(namespace, strict=True):
+        for repository in self._layout.names(namespace, on_error=raise_unreadable):
             with self._lock(repository):
                 if self._layout.has_tags(repository):
                     held.append(repository)

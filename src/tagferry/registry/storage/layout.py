@@ -18,7 +18,7 @@ bit is damaged, and counts as missing (`integrity`).
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,18 @@ _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _LOG_SECONDS = 3600.0
 
 _log = SparseEvents(__name__, seconds=_LOG_SECONDS)
+
+
+def log_unreadable(error: OSError) -> None:
+    """Log that a directory cannot be read, unless it does not exist."""
+    if not isinstance(error, FileNotFoundError):
+        _log.warning("failed to read a directory", path=printable(str(error.filename)), error=error.strerror)
+
+
+def raise_unreadable(error: OSError) -> None:
+    """Raise the error of a directory that cannot be read, unless it does not exist."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +183,14 @@ class Layout:
             (self.tag_file(repository, tag) for tag in map(tag_of, file_names(self.tags(repository))) if tag), None
         )
 
-    def names(self, below: str = "", *, strict: bool = False) -> list[RepositoryName]:
+    def names(self, below: str = "", *, on_error: Callable[[OSError], None] = log_unreadable) -> list[RepositoryName]:
         """Return the names of all directories of repositories in lexical order, including empty ones.
 
         Args:
             below: the first part of the names; any by default.
-            strict: whether to raise the error of a directory that cannot be read, instead of leaving it out.
+            on_error: called for each directory that cannot be read, which is then left out.
         """
         found = []
-        on_error = _raise_unreadable if strict else log_unreadable
         for folder, directories, _ in os.walk(self.repositories / below, onerror=on_error):
             relative = Path(folder).relative_to(self.repositories)
             if any(name.startswith("_") for name in directories):
@@ -225,17 +236,6 @@ def _digests_in(directory: Path, algorithm: str) -> Iterator[Digest]:
 
 def _log_foreign(path: Path) -> None:
     _log.warning("ignored an entry that does not belong to the registry", path=printable(str(path)))
-
-
-def log_unreadable(error: OSError) -> None:
-    """Log that a directory cannot be read, unless it does not exist."""
-    if not isinstance(error, FileNotFoundError):
-        _log.warning("failed to read a directory", path=printable(str(error.filename)), error=error.strerror)
-
-
-def _raise_unreadable(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def parse_repository(text: str) -> RepositoryName | None:

@@ -3,6 +3,9 @@
 The content of an organization is counted at its first use, and additions from then on. Deleted content, and content
 that existed already, is not subtracted; so the disk is counted again before a request is refused. The count is
 therefore never too low, and exact when it matters. It is kept in memory only, so a crash cannot make it wrong.
+
+What is in directories that cannot be read is unknown: it keeps the size that was last counted, and is counted again
+from time to time.
 """
 
 import asyncio
@@ -20,7 +23,7 @@ from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.names import RepositoryName
 from tagferry.quotas import Limits, bytes_exceeded, count_exceeded
-from tagferry.registry.storage.layout import Layout, is_upload
+from tagferry.registry.storage.layout import Layout, is_upload, log_unreadable
 from tagferry.registry.storage.threads import DiskThreads
 
 _log = SparseEvents(__name__)
@@ -60,7 +63,9 @@ class Usage:
         uploading: bytes that all upload sessions have received.
         uploads: bytes that each upload session has received.
         repositories: the repositories that hold content.
+        unknown: the number of directories and repositories that could not be read.
         is_exact: whether nothing was added or deleted since the count.
+        counted_from: when the last count began, on the monotonic clock.
         counted_again_at: the earliest time of the next count, on the monotonic clock.
         recorded: the number of recorded repositories at their last lookup.
         recorded_at: the time of that lookup, on the monotonic clock.
@@ -71,7 +76,9 @@ class Usage:
     uploading: int = 0
     uploads: dict[str, int] = field(default_factory=dict)
     repositories: set[str] = field(default_factory=set)
+    unknown: int = 0
     is_exact: bool = True
+    counted_from: float = -math.inf
     counted_again_at: float = -math.inf
     recorded: int = 0
     recorded_at: float = -math.inf
@@ -218,14 +225,16 @@ class Quotas:
 
     async def _current(self, namespace: str) -> Usage:
         usage = self._usages.get(namespace)
-        return usage if usage is not None else await self._count(namespace)
+        is_due = usage is None or (usage.unknown and time.monotonic() >= usage.counted_again_at)
+        return await self._count(namespace) if usage is None or is_due else usage
 
     async def _count(self, namespace: str) -> Usage:
         """Count an organization again; content that is being stored counts as reserved."""
+        asked_at = time.monotonic()
         counting = self._counting.setdefault(namespace, asyncio.Lock())
         async with counting:
             usage = self._usages.get(namespace)
-            if usage is not None and usage.is_exact:
+            if usage is not None and (usage.is_exact or usage.counted_from >= asked_at):
                 return usage
             if usage is None:
                 # The first count does not delay the next one, which a refusal may need.
@@ -233,11 +242,17 @@ class Quotas:
                 return usage
             await asyncio.sleep(max(0.0, usage.counted_again_at - time.monotonic()))
             began, before = time.monotonic(), usage.stored
+            usage.counted_from = began
             usage.is_exact = True
             counted = await self._threads.run(self._measure, namespace)
+            usage.unknown = counted.unknown
+            if counted.unknown:
+                usage.is_exact = False
+                counted.stored = max(counted.stored, before)
+                counted.repositories |= usage.repositories
             # The count may or may not include content that was stored meanwhile.
             usage.stored = counted.stored + usage.stored - before
-            usage.repositories = counted.repositories if usage.is_exact else usage.repositories
+            usage.repositories = counted.repositories if usage.is_exact or usage.unknown else usage.repositories
             for session in usage.uploads.keys() & counted.uploads.keys():
                 usage.uploads[session] = max(usage.uploads[session], counted.uploads[session])
             usage.uploading = sum(usage.uploads.values())
@@ -247,13 +262,26 @@ class Quotas:
 
     def _measure(self, namespace: str) -> Usage:
         found = Usage()
-        for repository in self._layout.names(namespace):
+
+        def unreadable(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                found.unknown += 1
+                log_unreadable(error)
+
+        for repository in self._layout.names(namespace, on_error=unreadable):
             try:
                 self._add(found, repository)
             except OSError as error:
                 # Other repositories of the organization stay usable.
-                _log.warning("failed to count a repository", repository=repository, error=error.strerror)
+                unreadable(error)
         found.uploading = sum(found.uploads.values())
+        found.is_exact = not found.unknown
+        if found.unknown:
+            _log.warning(
+                "an organization's quotas are checked without what could not be read",
+                organization=namespace,
+                directories=found.unknown,
+            )
         return found
 
     def _add(self, usage: Usage, repository: RepositoryName) -> None:

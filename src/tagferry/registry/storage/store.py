@@ -22,7 +22,7 @@ from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
-from tagferry.registry.storage.layout import ALGORITHMS, Layout
+from tagferry.registry.storage.layout import ALGORITHMS, Layout, raise_unreadable
 from tagferry.registry.storage.listings import Listings
 from tagferry.registry.storage.manifest_writes import ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
@@ -186,7 +186,7 @@ class DiskStore:
         Raises:
             DiskUnavailable: a directory cannot be read; lists leave it out, but it may hold images.
         """
-        return await self._threads.run(self._layout.names, namespace, strict=True)
+        return await self._threads.run(self._layout.names, namespace, on_error=raise_unreadable)
 
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
         """Delete the repositories without tags and their uploads; return the repositories that have tags.

@@ -1,9 +1,15 @@
 """The bytes of an organization are counted again only before a refusal."""
 
 import asyncio
-from collections.abc import Callable, Set
+import errno
+import os
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tagferry.errors import QuotaExceeded
 from tagferry.names import RepositoryName
@@ -109,3 +115,55 @@ async def test_freed_space_is_available_at_once(limited: DiskStore, monkeypatch:
     await limited.delete_repository(APP)
     async with asyncio.timeout(60):
         await write(limited, b"0987654321")
+
+
+@contextmanager
+def unreadable(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """Let a directory fail to be read."""
+    scandir = os.scandir
+
+    def fail(path: Any) -> AbstractContextManager[Any]:
+        if Path(path).name == name:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fail)
+        yield
+
+
+@pytest.mark.parametrize("name", ["app", "sha256", "org"])
+async def test_what_cannot_be_read_is_logged_and_keeps_its_last_size(
+    limited: DiskStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pausing(monkeypatch, longest=0.0, factor=0.0)
+    with unreadable(monkeypatch, name), capture_logs() as logs:
+        await refused(limited)
+        usage = await limited.quotas.usage("org")
+        assert usage.bytes == 10
+        assert usage.unknown
+
+    event = "an organization's quotas are checked without what could not be read"
+    assert "org" in [entry["organization"] for entry in logs if entry["event"] == event]
+
+
+async def test_what_could_not_be_read_at_first_is_counted_once_it_can(
+    limited: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, longest=0.0, factor=0.0)
+    limited.quotas._usages.clear()
+    with unreadable(monkeypatch, "sha256"):
+        await limited.quotas.require(APP, 1)
+
+    await refused(limited)
+    assert (await limited.quotas.usage("org")).unknown == 0
+
+
+async def test_requests_that_wait_share_a_count_that_stays_inexact(
+    limited: DiskStore, counts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, longest=0.0, factor=0.0)
+    with unreadable(monkeypatch, "sha256"):
+        await asyncio.gather(*(refused(limited) for _ in range(20)))
+
+    assert len(counts) <= 2

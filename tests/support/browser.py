@@ -145,9 +145,18 @@ class Browser:
         page = await self.send("POST", path, body=urlencode(fields).encode(), headers=sent)
         return await self.get(page.location, follow=True) if follow and page.status == 303 else page
 
-    async def submit(self, page: Page, action: str, *, follow: bool = True, button: str = "", **fields: str) -> Page:
+    async def submit(
+        self,
+        page: Page,
+        action: str,
+        fields: Mapping[str, str] = {},
+        *,
+        follow: bool = True,
+        button: str = "",
+        **more: str,
+    ) -> Page:
         """Fill in a form of a page and send it."""
-        return await self.post(action, {**page.form(action, button), **fields}, follow=follow)
+        return await self.post(action, {**page.form(action, button), **fields, **more}, follow=follow)
 
     async def send(self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Page:
         """Send one request, with the cookies."""
@@ -183,4 +192,4 @@ class Browser:
 
 
 def _is_sent(field: Element) -> bool:
-    return field.get("type") != "checkbox" or "checked" in field.attrib
+    return "name" in field.attrib and (field.get("type") != "checkbox" or "checked" in field.attrib)

@@ -118,9 +118,25 @@ class Users:
             raise _taken(name) from None
 
     async def list_users(
-        self, *, domain_id: str | None = None, name: str | None = None, enabled: bool | None = None
+        self,
+        *,
+        domain_id: str | None = None,
+        name: str | None = None,
+        enabled: bool | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
     ) -> list[UserRecord]:
-        """Return the users by name, filtered by domain, name and state if given."""
+        """Return the users by name.
+
+        Args:
+            domain_id: only those of this domain.
+            name: only the user of this name.
+            enabled: only those who can, or cannot, authenticate.
+            prefix: only those whose names begin with this.
+            after: only those whose names are greater.
+            limit: the maximum number of users.
+        """
         wanted = _USERS.order_by(UserRow.name)
         for column, value, pattern in ((UserRow.domain_id, domain_id, _ID), (UserRow.name, name, _NAME)):
             if value is not None:
@@ -129,6 +145,12 @@ class Users:
                 wanted = wanted.where(column == value)
         if enabled is not None:
             wanted = wanted.where(UserRow.enabled.is_(enabled))
+        if prefix:
+            wanted = wanted.where(UserRow.name.startswith(prefix, autoescape=True))
+        if after:
+            wanted = wanted.where(UserRow.name > after)
+        if limit is not None:
+            wanted = wanted.limit(limit)
         async with self._database.read() as session:
             return [_record(user, domain) for user, domain in await session.execute(wanted)]
 

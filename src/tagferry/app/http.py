@@ -12,6 +12,7 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.service import AccountService
 from tagferry.accounts.shared_lockout import share
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.signatures import UsedSignatures, open_signatures
@@ -95,6 +96,7 @@ def _services(
     database, limits = accounts.database, settings.limits
     tokens = Tokens(database, lifetime=timedelta(hours=limits.token_lifetime_hours))
     authenticator = Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures)
+    account_service = AccountService(accounts.users, accounts.keys, authenticator)
     load = Load(limits.concurrent_requests)
     repositories = RepositoryInventory(
         access=accounts.access,
@@ -152,6 +154,7 @@ def _services(
         ),
         iam=IamServices(
             regions=sync.regions,
+            accounts=account_service,
             users=accounts.users,
             keys=accounts.keys,
             tokens=tokens,
@@ -170,8 +173,7 @@ def _services(
             retention=automation.retention,
             retention_policies=automation.policies,
             retention_history=automation.history,
-            users=accounts.users,
-            keys=accounts.keys,
+            accounts=account_service,
             tokens=tokens,
             authenticator=authenticator,
         ),

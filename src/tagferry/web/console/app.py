@@ -13,7 +13,7 @@ from tagferry.settings import Settings
 from tagferry.web.console.assets import assets_as_served
 from tagferry.web.console.context import ConsoleServices
 from tagferry.web.console.failures import Failures
-from tagferry.web.console.pages import overview, preferences, sign_in
+from tagferry.web.console.pages import accounts, overview, preferences, sign_in
 from tagferry.web.console.paths import STATIC
 from tagferry.web.console.protection import Protection
 from tagferry.web.console.renderer import Renderer
@@ -22,7 +22,7 @@ from tagferry.web.console.translation import translatable
 from tagferry.web.deadline import Deadline
 from tagferry.web.server.body_budget import AuthenticatedBodies
 
-_PAGES = (overview, sign_in, preferences)
+_PAGES = (overview, accounts, sign_in, preferences)
 _FOREVER = "public, max-age=31536000, immutable"
 _METHOD = translatable("the page does not accept this kind of request")
 _NO_PAGE = translatable("there is no such page")

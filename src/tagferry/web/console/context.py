@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,12 +11,11 @@ from starlette.routing import Route
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
-from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.service import AccountService
 from tagferry.accounts.tokens import Tokens
-from tagferry.accounts.users import Users
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
@@ -44,8 +44,7 @@ class ConsoleServices:
     retention: RetentionRunner
     retention_policies: Policies
     retention_history: DeletionHistory
-    users: Users
-    keys: AccessKeys
+    accounts: AccountService
     tokens: Tokens
     authenticator: Authenticator
 
@@ -63,6 +62,11 @@ class PageContext(Context[ConsoleServices]):
     def query(self, name: str) -> str:
         """Return a parameter of the query without surrounding white space; "" if it is missing."""
         return (self.request.query_params.get(name) or "").strip()
+
+    def address(self, path: str, **parameters: str) -> str:
+        """Return the address of a page with the parameters that are not empty."""
+        query = urlencode({name: value for name, value in parameters.items() if value})
+        return f"{path}?{query}" if query else path
 
     async def form(self) -> Form:
         """Return the form that was sent; raises WrongType or TooLarge."""

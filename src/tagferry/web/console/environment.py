@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tagferry.web.console import formats
 from tagferry.web.console.assets import assets
 from tagferry.web.console.paths import STATIC
-from tagferry.web.console.states import JOB_STATES
+from tagferry.web.console.states import DISABLED, ENABLED, JOB_STATES
 from tagferry.web.console.translation import translations
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,7 +39,7 @@ def environment(language: str) -> Environment:
         relative=formats.RelativeTimes(texts),
         segment=_segment,
     )
-    made.globals.update(asset=asset_address, job_states=JOB_STATES)
+    made.globals.update(asset=asset_address, job_states=JOB_STATES, switch_states={True: ENABLED, False: DISABLED})
     return made
 
 

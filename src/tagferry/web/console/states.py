@@ -30,3 +30,6 @@ JOB_STATES: Mapping[str, State] = {
     "existed": State(translatable("conflict"), "warning", "triangle-alert"),
 }
 """The states of jobs by `tagferry.sync.jobs.model.JobStatus`."""
+
+ENABLED = State(translatable("enabled"), "good", "circle-check")
+DISABLED = State(translatable("disabled"), "neutral", "ban")

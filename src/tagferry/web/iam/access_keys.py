@@ -4,12 +4,11 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
 
+from tagferry.accounts.authorization import require_permanent_key
 from tagferry.accounts.model import KeyRecord
-from tagferry.errors import NotFound
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date
-from tagferry.web.iam.authorize import require_own, require_permanent_key
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.json_response import JSONResponse
@@ -17,11 +16,6 @@ from tagferry.web.text import Text
 
 router = APIRouter()
 _KEYS = "/v3.0/OS-CREDENTIAL/credentials"
-_KEYS_OF_A_USER = 2
-"""The maximum number of keys that a user can create here, which suffices for rotation.
-
-Source: IAM API reference, CreatePermanentAccessKey.
-"""
 
 
 class CreateCredential(Strict):
@@ -53,24 +47,20 @@ class UpdateCredentialBody(Strict):
 @router.post(_KEYS, operation_id="CreatePermanentAccessKey", status_code=201, dependencies=[Depends(require_json)])
 async def create_key(body: CreateCredentialBody, context: RequestContext) -> Response:
     """Create an access key for a user. Its secret is shown only in this response."""
-    wanted, keys = body.credential, context.services.keys
-    require_own(wanted.user_id, context.caller)
-    require_permanent_key(context.caller)
-    user = await context.services.users.show(wanted.user_id)
+    wanted, accounts = body.credential, context.services.accounts
+    user = await accounts.owner_of_new_key(context.caller, wanted.user_id)
     audit.bind_subject(user=user.name)
-    made = await keys.create(user.user_id, description=wanted.description or "", limit=_KEYS_OF_A_USER)
+    made = await accounts.create_key(context.caller, user.user_id, description=wanted.description or "")
     audit.bind_subject(access_key=made.access_key)
-    document = _document(await keys.show(made.access_key)) | {"secret": made.secret_key}
+    document = _document(await accounts.key(context.caller, made.access_key)) | {"secret": made.secret_key}
     return JSONResponse({"credential": document}, status_code=201)
 
 
 @router.get(_KEYS, operation_id="ListPermanentAccessKeys")
 async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any]:
     """List the access keys of a user, by default the caller."""
-    user_id = user_id or context.caller.user_id
-    require_own(user_id, context.caller)
-    user = await context.services.users.show(user_id)
-    return {"credentials": [_document(key) for key in await context.services.keys.list_of(user.user_id)]}
+    keys = await context.services.accounts.keys_of(context.caller, user_id or context.caller.user_id)
+    return {"credentials": [_document(key) for key in keys]}
 
 
 @router.get(f"{_KEYS}/{{access_key}}", operation_id="ShowPermanentAccessKey")
@@ -86,9 +76,10 @@ async def update_key(access_key: str, body: UpdateCredentialBody, context: Reque
     """Disable or enable an access key, or change its description."""
     require_permanent_key(context.caller)
     key = await _find(access_key, context)
+    accounts = context.services.accounts
     status, description = body.credential.status, body.credential.description
     enabled = status == "active" if status is not None else None
-    changed = await context.services.keys.update(key.access_key, enabled=enabled, description=description)
+    changed = await accounts.update_key(context.caller, key.access_key, enabled=enabled, description=description)
     return {"credential": _document(changed)}
 
 
@@ -97,15 +88,13 @@ async def delete_key(access_key: str, context: RequestContext) -> Response:
     """Delete an access key, and all tokens and temporary credentials issued for it."""
     require_permanent_key(context.caller)
     key = await _find(access_key, context)
-    await context.services.keys.delete(key.access_key)
+    await context.services.accounts.delete_key(context.caller, key.access_key)
     return Response(status_code=204)
 
 
 async def _find(access_key: str, context: IamContext) -> KeyRecord:
     """Return the key; raises NotFound also if the caller may not see it."""
-    key = await context.services.keys.show(access_key)
-    if key.user_id != context.caller.user_id and not context.caller.is_admin:
-        raise NotFound("access key", access_key)
+    key = await context.services.accounts.key(context.caller, access_key)
     owner = await context.services.users.show(key.user_id)
     audit.bind_subject(user=owner.name, access_key=key.access_key)
     return key

@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Response
 
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.keys import AccessKeys
+from tagferry.accounts.service import AccountService
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
@@ -19,6 +20,7 @@ class IamServices:
     """The services of IAM."""
 
     regions: Regions
+    accounts: AccountService
     users: Users
     keys: AccessKeys
     tokens: Tokens

@@ -5,10 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from tagferry.accounts.authorization import require_administrator, require_own, require_permanent_key
 from tagferry.accounts.model import Caller, UserRecord
 from tagferry.errors import NotFound
 from tagferry.web import audit
-from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import links
 from tagferry.web.iam.users import user_document

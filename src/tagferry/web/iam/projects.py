@@ -8,10 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from tagferry.accounts.authorization import require_own
 from tagferry.accounts.model import Caller
 from tagferry.errors import NotFound
 from tagferry.names import RegionId
-from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import links
 

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import BeforeValidator, Field
 
+from tagferry.accounts.authorization import require_own
 from tagferry.accounts.model import Caller, TokenRecord
 from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date
-from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.catalog import catalog
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain

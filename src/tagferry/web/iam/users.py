@@ -11,7 +11,6 @@ from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date
-from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
 from tagferry.web.iam.context import RequestContext
 from tagferry.web.iam.model import Strict, links
 from tagferry.web.text import StoredText, Text
@@ -92,22 +91,18 @@ class NewPasswordBody(Strict):
 @router.post("/v3.0/OS-USER/users", operation_id="CreateUser", status_code=201, dependencies=[Depends(require_json)])
 async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str, Any]:
     """Create a user, by default in the caller's domain. Without a password, it can only use access keys."""
-    require_administrator(context.caller)
-    require_permanent_key(context.caller)
-    wanted, users = body.user, context.services.users
-    domain = context.caller.domain_name
-    if wanted.domain_id:
-        domain = await users.domain_name(wanted.domain_id)
-    made = await users.create(
+    wanted = body.user
+    made = await context.services.accounts.create_user(
+        context.caller,
         wanted.name,
         wanted.password,
-        domain=domain,
+        domain_id=wanted.domain_id or "",
         enabled=wanted.enabled is not False,
         description=wanted.description or "",
         profile=wanted.profile,
     )
     audit.bind_subject(user=made.name)
-    return {"user": user_document(await users.show(made.user_id))}
+    return {"user": user_document(made)}
 
 
 @router.get("/v3/users", operation_id="KeystoneListUsers")
@@ -115,8 +110,9 @@ async def list_users(
     context: RequestContext, domain_id: str = "", name: str = "", enabled: bool | None = None
 ) -> dict[str, Any]:
     """List users, optionally filtered by domain, name or state."""
-    require_administrator(context.caller)
-    users = await context.services.users.list_users(domain_id=domain_id or None, name=name or None, enabled=enabled)
+    users = await context.services.accounts.list_users(
+        context.caller, domain_id=domain_id or None, name=name or None, enabled=enabled
+    )
     return {"links": links(), "users": [user_document(user) for user in users]}
 
 
@@ -124,22 +120,20 @@ async def list_users(
 @router.get("/v3.0/OS-USER/users/{user_id}", operation_id="ShowUser")
 async def show_user(user_id: str, context: RequestContext) -> dict[str, Any]:
     """Show a user."""
-    require_own(user_id, context.caller)
-    return {"user": user_document(await context.services.users.show(user_id))}
+    return {"user": user_document(await context.services.accounts.user(context.caller, user_id))}
 
 
 @router.patch("/v3/users/{user_id}", operation_id="KeystoneUpdateUserByAdmin", dependencies=[Depends(require_json)])
 @router.put("/v3.0/OS-USER/users/{user_id}", operation_id="UpdateUser", dependencies=[Depends(require_json)])
 async def update_user(user_id: str, body: UpdateUserBody, context: RequestContext) -> dict[str, Any]:
     """Update a user's name, password, description or state. Either all given changes are applied, or none."""
-    require_administrator(context.caller)
-    require_permanent_key(context.caller)
-    wanted, users = body.user, context.services.users
-    user = await users.show(user_id)
+    wanted, accounts = body.user, context.services.accounts
+    user = await accounts.user_to_change(context.caller, user_id)
     audit.bind_subject(user=user.name)
     if wanted.domain_id not in (None, "", user.domain_id):
         raise Invalid("user.domain_id", "must be the user's domain, which cannot be changed", wanted.domain_id)
-    changed = await users.update(
+    changed = await accounts.update_user(
+        context.caller,
         user.user_id,
         name=wanted.name,
         password=wanted.password,
@@ -161,25 +155,20 @@ async def update_password(user_id: str, body: NewPasswordBody, context: RequestC
     caller = context.caller
     if user_id != caller.user_id:
         raise Denied("users can change only their own password; administrators use PATCH /v3/users/{user_id}")
-    require_permanent_key(caller)
     audit.bind_subject(user=caller.name)
-    new, original = body.user.password, body.user.original_password
-    authenticator, address = context.services.authenticator, client_address(context.request.scope)
-    await authenticator.by_password(caller.name, original, address=address)
-    if new == original:
-        raise Invalid("user.password", "must differ from the current password")
-    await context.services.users.update(user_id, password=new)
+    await context.services.accounts.change_password(
+        caller, body.user.password, body.user.original_password, address=client_address(context.request.scope)
+    )
     return Response(status_code=204)
 
 
 @router.delete("/v3/users/{user_id}", operation_id="KeystoneDeleteUser", status_code=204)
 async def delete_user(user_id: str, context: RequestContext) -> Response:
     """Delete a user with its access keys and tokens."""
-    require_administrator(context.caller)
-    require_permanent_key(context.caller)
-    user = await context.services.users.show(user_id)
+    accounts = context.services.accounts
+    user = await accounts.user_to_change(context.caller, user_id)
     audit.bind_subject(user=user.name)
-    await context.services.users.delete(user.user_id)
+    await accounts.delete_user(context.caller, user.user_id)
     return Response(status_code=204)
 
 

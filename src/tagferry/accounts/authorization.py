@@ -1,4 +1,4 @@
-"""Authorization for IAM: administrators manage all users and access keys, others their own."""
+"""Who manages users and access keys: administrators all of them, others their own."""
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Denied

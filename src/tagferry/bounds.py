@@ -170,7 +170,12 @@ REMEMBERED_NAMES = 100_000
 REMEMBERED_SEALS = 1000
 """Registry tokens, login secrets and security tokens that are remembered as authentic."""
 AUDITED_PATH_CHARACTERS = 1000
-"""Characters of a request's path in its line of the audit log."""
+"""Characters of a request's path in its line of the audit log, and in its audit record."""
+AUDITED_ANONYMOUS_ADDRESSES = 30
+"""Addresses with a status whose anonymous requests are counted one by one in the audit records of a process and minute.
+The anonymous requests of further ones are counted together."""
+AUDIT_RECORDS_UNWRITTEN = 10_000
+"""Audit records of a process that wait for the database. Further ones are lost; the audit log has them."""
 FORWARDED_HOPS = 16
 """Addresses in `X-Forwarded-For` that are read, from the right."""
 SIGNATURES_OF_USER = 100_000

@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.audit.log import AuditLog
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.errors import StorageUnavailable
@@ -27,6 +28,7 @@ async def run_housekeeping(
     jobs: JobStore,
     history: DeletionHistory,
     deliveries: Deliveries,
+    audit: AuditLog,
     *,
     kept: timedelta,
     is_plausible: Callable[[], Awaitable[bool]] | None = None,
@@ -38,6 +40,7 @@ async def run_housekeeping(
         jobs: the sync jobs.
         history: the deletions by retention policies.
         deliveries: the webhook deliveries.
+        audit: the audit records, which have an age of their own.
         kept: the age from which records are deleted.
         is_plausible: returns whether the clock is plausible; if not, nothing is deleted.
     """
@@ -50,6 +53,7 @@ async def run_housekeeping(
             ("jobs", partial(jobs.prune, ended_before=before)),
             ("deletions", partial(history.prune, before=before)),
             ("deliveries", partial(deliveries.prune, ended_before=before)),
+            ("audit records", audit.prune),
         ):
             try:
                 log.info("deleted old records", kind=kind, records=await prune())

@@ -69,6 +69,13 @@ BOUND_REACHED = _counter(
 )
 """The label is one of a fixed set of names, listed in `docs/limits.md`."""
 
+AUDIT_RECORDS_LOST = _counter(
+    "tagferry_audit_records_lost",
+    "Audit records that were not written to the database. The audit log has them.",
+    ["reason"],
+)
+"""The label is one of two sentences: too many records waited, or the process ended before they were written."""
+
 DAMAGED_CONTENT = _counter(
     "tagferry_damaged_content",
     "Damaged content found in embedded registries.",
@@ -81,7 +88,8 @@ RECORDS_REFUSED = _counter(
     "Records that the database rejected or that could not be read, and that were skipped or marked as failed.",
     ["kind"],
 )
-"""The label is the kind of record: `job`, `job end`, `job progress`, `blob location` or `download count`."""
+"""The label is the kind of record: `job`, `job end`, `job progress`, `blob location`, `download count` or `audit
+record`."""
 
 TASK_FAILURES = _counter(
     "tagferry_background_task_failures",

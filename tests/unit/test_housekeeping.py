@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
+from tagferry.audit.log import AuditLog
 from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
@@ -18,6 +19,10 @@ from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
 from tests.support.images import blob, opening
 from tests.unit.automation.retention.conftest import Keeper, rule
+
+
+def audit(database: Database) -> AuditLog:
+    return AuditLog(database, kept=timedelta(days=90), max_records=1000)
 
 
 async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
@@ -36,7 +41,7 @@ async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
 
     jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
     work = asyncio.create_task(
-        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
+        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
     )
 
     async def is_left() -> bool:
@@ -63,7 +68,7 @@ async def test_records_that_cannot_be_deleted_do_not_keep_others(database: Datab
     monkeypatch.setattr(jobs, "prune", fail)
     monkeypatch.setattr(deliveries, "prune", prune)
     work = asyncio.create_task(
-        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
+        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
     )
 
     await asyncio.wait_for(pruned.wait(), 30)
@@ -92,7 +97,9 @@ async def test_a_region_whose_garbage_cannot_be_collected_does_not_affect_others
     )
     keeper = Keeper(database)
     jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
-    work = asyncio.create_task(run_housekeeping(regions, jobs, keeper.history, deliveries, kept=timedelta(days=30)))
+    work = asyncio.create_task(
+        run_housekeeping(regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
+    )
 
     async def is_collected() -> bool:
         return await working.stat_blob(app, Digest.of(garbage)) is None

@@ -11,6 +11,7 @@ from typing import NoReturn
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts
 from tagferry.app.sync import SyncComponents
+from tagferry.audit.log import AuditLog
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.observed import ObservedTags
 from tagferry.automation.retention.runner import RetentionRunner
@@ -40,7 +41,7 @@ from tagferry.tls import ClientTls
 
 @dataclass(frozen=True, slots=True)
 class AutomationComponents:
-    """The services of automation: rules, triggers and retention policies, and what executes them."""
+    """The services of automation: rules, triggers and retention policies, what executes them, and what it records."""
 
     watch: TagWatcher
     rules: RuleService
@@ -48,6 +49,7 @@ class AutomationComponents:
     retention: RetentionRunner
     policies: Policies
     history: DeletionHistory
+    audit: AuditLog
 
 
 @asynccontextmanager
@@ -92,6 +94,8 @@ async def open_automation(
         run_limit=settings.retention.max_deletions_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
+    kept, most = timedelta(days=settings.audit.history_days), settings.audit.max_records
+    audit = AuditLog(database, kept=kept, max_records=most)
     sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
     async with AsyncExitStack() as stack:
         house = partial(
@@ -100,6 +104,7 @@ async def open_automation(
             sync.jobs,
             history,
             deliveries,
+            audit,
             kept=timedelta(days=settings.sync.history_days),
             is_plausible=clock.is_plausible,
         )
@@ -135,6 +140,7 @@ async def open_automation(
             retention=retention,
             policies=policies,
             history=history,
+            audit=audit,
         )
 
 

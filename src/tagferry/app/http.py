@@ -1,7 +1,7 @@
 """Build the application: an HTTP application for each served region, and all services behind it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts
 from tagferry.app.backend import Backend, open_backend
+from tagferry.audit.trail import AuditTrail, open_trail
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.records import CopyRecords
@@ -75,8 +76,9 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
             async with (
                 open_signatures(accounts.database, accounts.supervisor) as signatures,
                 share(lockout, accounts.database, accounts.bus, accounts.supervisor),
+                _trail(settings, accounts) as trail,
             ):
-                services = _services(settings, backend, signatures, lockout, downloads)
+                services = _services(settings, backend, signatures, lockout, downloads, trail)
                 regions = backend.sync.regions
                 listeners = [_listener(regions[name], settings, services) for name in settings.served_regions]
                 yield App(
@@ -89,8 +91,18 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
             await downloads.close()
 
 
+def _trail(settings: Settings, accounts: Accounts) -> AbstractAsyncContextManager[AuditTrail | None]:
+    """Return the context of the audit trail, of None if the database keeps no audit records."""
+    return open_trail(accounts.database, accounts.supervisor) if settings.audit.max_records else nullcontext()
+
+
 def _services(
-    settings: Settings, backend: Backend, signatures: UsedSignatures, lockout: Lockout, downloads: Downloads
+    settings: Settings,
+    backend: Backend,
+    signatures: UsedSignatures,
+    lockout: Lockout,
+    downloads: Downloads,
+    trail: AuditTrail | None,
 ) -> ApiServices:
     accounts, sync, automation = backend.accounts, backend.sync, backend.automation
     database, limits = accounts.database, settings.limits
@@ -151,6 +163,7 @@ def _services(
                 history=automation.history,
                 runner=automation.retention,
             ),
+            audit=automation.audit,
         ),
         iam=IamServices(
             regions=sync.regions,
@@ -184,6 +197,7 @@ def _services(
         authenticator=authenticator,
         load=load,
         body_budget=BodyBudget(),
+        trail=trail,
     )
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "org": "Manage organizations and their permissions.",
     "region": "List and check regions.",
     "registry": "Inspect the content of embedded registries.",
+    "audit": "List who did what.",
 }
 """The commands, each with what it does."""
 

@@ -24,6 +24,7 @@ from tagferry.tls import ClientContexts, ClientTls
 _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 120.0
 """Seconds to wait for a response, and then for more of it."""
+_PAGE = 1000
 _CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
 
 
@@ -145,6 +146,20 @@ class ManagementClient:
         if isinstance(regions, list) and all(isinstance(region, dict) and "regionID" in region for region in regions):
             return regions
         raise self._unexpected("a list of regions")
+
+    async def list_audit_records(self, *, limit: int, **terms: str) -> list[dict[str, Any]]:
+        """Return the newest audit records (`AuditRecordItem` in the OpenAPI document) that match the terms."""
+        records: list[dict[str, Any]] = []
+        marker: Any = ""
+        while len(records) < limit and marker is not None:
+            wanted = {**terms, "limit": str(min(_PAGE, limit - len(records))), "marker": marker}
+            query = "&".join(f"{name}={quote(term, safe='~')}" for name, term in wanted.items() if term)
+            page = await self._call("GET", "/v2/manage/audit-records", query=query)
+            if not isinstance(page, dict) or not isinstance(page.get("records"), list):
+                raise self._unexpected("a list of audit records")
+            records += page["records"]
+            marker = page.get("next")
+        return records
 
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""

@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-NAMES = ("init", "serve", "worker", "job", "tags", "locate", "demo", "user", "key", "org", "region", "registry")
+NAMES = (
+    "init",
+    "serve",
+    "worker",
+    "job",
+    "tags",
+    "locate",
+    "demo",
+    "user",
+    "key",
+    "org",
+    "region",
+    "registry",
+    "audit",
+)
 
 
 class _Commands(TyperGroup):

@@ -66,6 +66,10 @@ data_dir = "tagferry-data"
 # bytes = 0                     # bytes of an organization's images in an embedded registry
 # uploads = 1000                # open upload sessions of an organization
 
+[audit]
+# history_days = 90             # how long to keep audit records in the database
+# max_records = 1000000         # maximum number of audit records; 0: only the audit log
+
 [limits]
 # body_bytes = 1048576          # maximum size of a request body
 # token_lifetime_hours = 24     # lifetime of an IAM token

@@ -3,6 +3,7 @@
 The environment variable of a nested setting has two underscores: `TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST=50`.
 """
 
+from tagferry.settings.audit import AuditSettings
 from tagferry.settings.configuration import Settings
 from tagferry.settings.limits import LimitSettings
 from tagferry.settings.quotas import QuotaSettings
@@ -13,6 +14,7 @@ from tagferry.settings.webhooks import WebhookSettings
 
 __all__ = [
     "AcceptsSettings",
+    "AuditSettings",
     "LimitSettings",
     "QuotaSettings",
     "RegionSettings",

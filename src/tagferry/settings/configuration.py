@@ -17,6 +17,7 @@ from pydantic_settings import (
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RegionId
 from tagferry.settings import rules
+from tagferry.settings.audit import AuditSettings
 from tagferry.settings.limits import LimitSettings
 from tagferry.settings.quotas import QuotaSettings
 from tagferry.settings.regions import RegionSettings
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     quotas: QuotaSettings = QuotaSettings()
+    audit: AuditSettings = AuditSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
     """The webhooks for triggers. A trigger calls the first one whose conditions it matches."""
     _renamed: tuple[RenamedSetting, ...] = PrivateAttr(())

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tagferry import signing
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
+from tagferry.audit.trail import AuditTrail
 from tagferry.errors import TagferryError, Unauthenticated
 from tagferry.names import RegionId
 from tagferry.web import audit
@@ -31,11 +32,18 @@ _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
 
 
 class RequestIds:
-    """Middleware that assigns each request an id, for `scope["state"]`, the header `X-Request-Id` and the logs."""
+    """Middleware that assigns each request an id, for `scope["state"]`, the header `X-Request-Id` and the logs.
 
-    def __init__(self, app: ASGIApp, region: RegionId) -> None:
+    Args:
+        app: the application behind it.
+        region: the region whose address received the requests.
+        trail: gets the audit records of requests; None if there are only log lines.
+    """
+
+    def __init__(self, app: ASGIApp, region: RegionId, trail: AuditTrail | None = None) -> None:
         self._app = app
         self._region = region
+        self._trail = trail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,18 +52,19 @@ class RequestIds:
         request_id = os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
         started = finished = False
+        audit.begin()
 
         def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
                 audit.record(
-                    method=scope["method"],
-                    path=scope["path"],
+                    scope=scope,
                     # If the rest of the body was invalid or too long, the protocol has already answered this status.
                     status=scope["state"].get("refused", message["status"]),
                     region=self._region,
                     address=client_address(scope),
+                    trail=self._trail,
                 )
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             else:
@@ -116,7 +125,7 @@ class Authentication:
                 caller = await self._authenticate(scope, body)
                 if caller is not None:
                     scope["state"]["caller"] = caller
-                    audit.bind_caller(caller.name)
+                    audit.bind_caller(caller.name, caller.credential.access_key)
             content = await body.read()
             check_json(content)
         except TagferryError as error:

@@ -141,13 +141,13 @@ class AccountsAuthorizer:
     async def by_password(self, username: str, password: str, *, address: str) -> Caller:
         """Return the caller of a login; raises as `caller` does."""
         caller = await self._authenticator.by_login(username, password, address=address)
-        audit.bind_caller(caller.name)
+        audit.bind_caller(caller.name, caller.credential.access_key)
         return caller
 
     async def by_refresh_token(self, token: str) -> Caller:
         """Return the caller that a refresh token was issued to; raises Unauthenticated."""
         caller = await self._authenticator.by_refresh_token(token, self._region)
-        audit.bind_caller(caller.name)
+        audit.bind_caller(caller.name, caller.credential.access_key)
         return caller
 
     async def _authenticate(self, login: Login) -> _Credentials:
@@ -156,7 +156,7 @@ class AccountsAuthorizer:
             return _Credentials(await self.caller(login))
         bearer = await self._authenticator.by_registry_token(token.strip(), self._region)
         if bearer.caller is not None:
-            audit.bind_caller(bearer.caller.name)
+            audit.bind_caller(bearer.caller.name, bearer.caller.credential.access_key)
         return _Credentials(bearer.caller, tuple(map(Scope.parse, bearer.scopes)))
 
 

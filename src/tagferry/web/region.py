@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import __version__
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.audit.trail import AuditTrail
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
@@ -67,6 +68,7 @@ class ApiServices:
         authenticator: authenticates the requests to the management API and to IAM.
         load: admits requests to all APIs.
         body_budget: limits the bodies of callers that are not authenticated yet.
+        trail: gets the audit records; None if the database keeps none.
     """
 
     swr: SwrServices
@@ -77,6 +79,7 @@ class ApiServices:
     authenticator: Authenticator
     load: Load
     body_budget: BodyBudget
+    trail: AuditTrail | None
 
 
 def region_app(region: Region, settings: Settings, services: ApiServices, registry: ASGIApp | None) -> ASGIApp:
@@ -101,7 +104,7 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
         registry=registry,
         tokens=AnonymousBodies(registry, services.body_budget),
     )
-    served = RequestIds(by_path, region.id)
+    served = RequestIds(by_path, region.id, services.trail)
     return TrustedProxies(Admission(served, services.load), settings.trusted_proxies)
 
 

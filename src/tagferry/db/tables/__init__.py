@@ -1,6 +1,7 @@
 """All tables."""
 
 from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UsedSignatureRow, UserRow
+from tagferry.db.tables.audit import AuditRecordRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
 from tagferry.db.tables.generation import GenerationRow
@@ -20,6 +21,7 @@ from tagferry.db.tables.triggers import DeliveryRow, TriggerRow, TriggerTagRow
 
 __all__ = [
     "AccessKeyRow",
+    "AuditRecordRow",
     "Base",
     "BlobLocationRow",
     "ClockRow",

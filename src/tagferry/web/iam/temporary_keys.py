@@ -87,5 +87,5 @@ async def _caller(identity: TokenIdentity, context: IamContext) -> Caller:
     if identity.token is None or not identity.token.id:
         raise Unauthenticated("missing credentials; sign the request with AK/SK, or send an X-Auth-Token or a token")
     caller = await context.services.authenticator.by_token(identity.token.id)
-    audit.bind_caller(caller.name)
+    audit.bind_caller(caller.name, caller.credential.access_key)
     return caller

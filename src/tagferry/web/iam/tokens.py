@@ -78,7 +78,7 @@ NoCatalog = Annotated[str | None, Field(description="Omit the catalog, whatever 
 async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> Response:
     """Issue a token for a password, an access key or another token. The header `X-Subject-Token` has the token."""
     methods, caller = await identify(body.auth.identity, context)
-    audit.bind_caller(caller.name)
+    audit.bind_caller(caller.name, caller.credential.access_key)
     is_scoped, project = _scope(body.auth.scope, caller, context)
     token = await context.services.tokens.issue(caller, methods=methods, project=project, is_scoped=is_scoped)
     document = _document(token.record, context, with_catalog=nocatalog is None)

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from tagferry.web.swr import (
     accessories,
+    audit_records,
     auto_sync,
     comparison,
     job_actions,
@@ -39,6 +40,7 @@ for part in (
     repositories,
     organizations,
     login,
+    audit_records,
     overview,
 ):
     router.include_router(part.router)

@@ -13,6 +13,7 @@ from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
+from tagferry.audit.log import AuditLog
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
@@ -55,6 +56,7 @@ class SwrServices:
     retention_policies: Policies
     retention_history: DeletionHistory
     retention_inventory: RetentionInventory
+    audit: AuditLog
 
 
 SwrContext: TypeAlias = Context[SwrServices]

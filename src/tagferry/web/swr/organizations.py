@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.model import Organization, Permission
 from tagferry.errors import Invalid
 from tagferry.names import Namespace
+from tagferry.web import audit
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import number
 from tagferry.web.json_response import JSONResponse
@@ -55,7 +56,9 @@ async def create(body: CreateNamespaceBody, context: RequestContext) -> Response
 
     In a region with `organizations = "open"`, this only creates a record of the registry's organization.
     """
-    await context.services.organization_inventory.create(context.caller, context.region, Namespace(body.namespace))
+    name = Namespace(body.namespace)
+    audit.bind_record(organization=name)
+    await context.services.organization_inventory.create(context.caller, context.region, name)
     return JSONResponse({}, status_code=201)
 
 

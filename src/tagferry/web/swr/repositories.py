@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.model import Permission
 from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.web import audit
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
@@ -64,6 +65,7 @@ class RepositoryShown(ResponseModel):
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
     """Create an empty repository. A public one requires the permission to manage its organization."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
+    audit.bind_record(repository=name)
     await context.services.repository_inventory.create(context.caller, context.region, name, body.metadata)
     return JSONResponse({}, status_code=201)
 

@@ -1,0 +1,107 @@
+"""`tagferry audit`: list who did what."""
+
+from datetime import UTC, datetime, timedelta
+from re import fullmatch
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tagferry.cli.client import ManagementClient
+from tagferry.cli.event_loop import run
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
+from tagferry.errors import Invalid
+from tagferry.printable import printable
+
+app = typer.Typer(help="List who did what. Only administrators may.", no_args_is_help=True)
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_REFUSED = frozenset({401, 403})
+
+
+@app.callback()
+def audit() -> None:
+    """List who did what. Only administrators may."""
+
+
+@app.command("list")
+def list_records(
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Filter by the caller.")] = "",
+    organization: Annotated[str, typer.Option(metavar="ORG", help="Filter by organization.")] = "",
+    repository: Annotated[str, typer.Option(metavar="ORG/REPO", help="Filter by repository.")] = "",
+    method: Annotated[str, typer.Option(help="Filter by method, e.g. DELETE.")] = "",
+    operation: Annotated[str, typer.Option(metavar="WORDS", help='E.g. "synchronize images".')] = "",
+    refused: Annotated[bool, typer.Option("--refused", help="Only requests that were refused (401, 403).")] = False,
+    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on: 2h, 7d, or 2024-05-06T07:08.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Before this time.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of records.")] = 50,
+    ca_file: CaFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """List the newest requests that may have changed something, and those that were refused."""
+    terms = {
+        "user": user,
+        "organization": organization,
+        "repository": repository,
+        "method": method,
+        "operation": operation,
+        "refused": "true" if refused else "",
+        "since": _time("--since", since),
+        "until": _time("--until", until),
+    }
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            return await client.list_audit_records(limit=limit, **terms)
+
+    records = run(work())
+    if as_json:
+        write_json(records)
+    else:
+        out.print(_table(records) if records else "no audit record matches")
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    table = Table("time", "user", "operation", "on", "result", "from", box=None)
+    for record in records:
+        times = f", {record['times']} times" if record["times"] > 1 else ""
+        color = "red" if record["status"] >= 400 else "green"
+        table.add_row(
+            str(record["occurredAt"])[:19].replace("T", " "),
+            _text(record["user"] or "anonymous"),
+            _text(record["operation"] or record["method"]),
+            _text(_object(record)),
+            Text(f"{record['status']}{times}", style=color),
+            _text(f"{record['address'] or 'several addresses'}  {record['region']}"),
+        )
+    return table
+
+
+def _object(record: dict[str, Any]) -> str:
+    """Return what a request is about; its path if nothing else is known."""
+    subject = record["repository"] or record["organization"] or record["subjectUser"]
+    shown = " ".join(filter(None, (subject, record["subjectKey"])))
+    return shown or str(record["path"])
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))
+
+
+def _time(option: str, given: str) -> str:
+    """Return a time in ISO 8601, given as such or as an age; raises Invalid."""
+    if not given:
+        return ""
+    if match := fullmatch(r"(\d{1,6})([smhdw])", given):
+        return (datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})).isoformat()
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise Invalid(option, "must be an age such as 2h or 7d, or a time such as 2024-05-06T07:08", given) from None
+    # A time without a zone is the local one, as in other programs of the command line.
+    return moment.astimezone(UTC).isoformat()

@@ -1,0 +1,114 @@
+"""The operations that audit records name, in words, found by the method and path of a request.
+
+The path is used instead of the route, because a request may be refused before it is routed, and the paths of an
+embedded registry have no routes.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import chain
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_NAMESPACE = r"/v[23]/manage/namespaces/(?P<organization>[^/]+)"
+_REPOSITORY = rf"{_NAMESPACE}/repos/(?P<repository>.+)"
+_OF_REGISTRY = r"/v2/(?P<organization>[^/]+)/(?P<repository>.+)"
+
+_TABLE = (
+    ("POST", rf"{_REPOSITORY}/sync_images", "synchronize images"),
+    ("POST", rf"{_REPOSITORY}/sync_plan", "plan a synchronization"),
+    ("POST", rf"{_REPOSITORY}/sync_job/cancel", "cancel sync jobs"),
+    ("POST", rf"{_REPOSITORY}/sync_job/retry", "retry sync jobs"),
+    ("POST", rf"{_REPOSITORY}/sync_repo", "create or change a sync rule"),
+    ("DELETE", rf"{_REPOSITORY}/sync_repo", "delete a sync rule"),
+    ("POST", rf"{_REPOSITORY}/tags", "create a tag"),
+    ("DELETE", rf"{_REPOSITORY}/tags/[^/]+", "delete a tag"),
+    ("POST", rf"{_REPOSITORY}/retentions/plan", "plan a retention policy"),
+    ("POST", rf"{_REPOSITORY}/retentions", "create a retention policy"),
+    ("PATCH", rf"{_REPOSITORY}/retentions/[^/]+", "change a retention policy"),
+    ("DELETE", rf"{_REPOSITORY}/retentions/[^/]+", "delete a retention policy"),
+    ("POST", rf"{_REPOSITORY}/triggers", "create a trigger"),
+    ("PATCH", rf"{_REPOSITORY}/triggers/[^/]+", "change a trigger"),
+    ("DELETE", rf"{_REPOSITORY}/triggers/[^/]+", "delete a trigger"),
+    ("POST", rf"{_REPOSITORY}/access", "grant permissions in a repository"),
+    ("PATCH", rf"{_REPOSITORY}/access", "change permissions in a repository"),
+    ("DELETE", rf"{_REPOSITORY}/access", "revoke permissions in a repository"),
+    ("POST", rf"{_NAMESPACE}/repositories/(?P<repository>.+)/access-domains", "share a repository"),
+    ("PATCH", rf"{_NAMESPACE}/repositories/(?P<repository>.+)/access-domains/[^/]+", "change a share"),
+    ("DELETE", rf"{_NAMESPACE}/repositories/(?P<repository>.+)/access-domains/[^/]+", "delete a share"),
+    ("POST", rf"{_NAMESPACE}/access", "grant permissions in an organization"),
+    ("PATCH", rf"{_NAMESPACE}/access", "change permissions in an organization"),
+    ("DELETE", rf"{_NAMESPACE}/access", "revoke permissions in an organization"),
+    ("POST", rf"{_NAMESPACE}/repos", "create a repository"),
+    ("PATCH", _REPOSITORY, "change a repository"),
+    ("DELETE", _REPOSITORY, "delete a repository"),
+    ("POST", "/v2/manage/namespaces", "create an organization"),
+    ("DELETE", _NAMESPACE, "delete an organization"),
+    ("POST", "/v2/manage/utils/(?:secret|authorizationtoken)", "create a login secret"),
+    ("POST", "/v2/manage/agency", "create an agency"),
+    ("POST", "/v2/manage/regions/[^/]+/check", "check a region"),
+    ("POST", "/notifications", "notify of a push"),
+    ("POST", "/v3/auth/tokens", "create a token"),
+    ("DELETE", "/v3/auth/tokens", "revoke a token"),
+    ("POST", r"/v3\.0/OS-CREDENTIAL/securitytokens", "create a temporary access key"),
+    ("POST", r"/v3\.0/OS-CREDENTIAL/credentials", "create an access key"),
+    ("PUT", r"/v3\.0/OS-CREDENTIAL/credentials/[^/]+", "change an access key"),
+    ("DELETE", r"/v3\.0/OS-CREDENTIAL/credentials/[^/]+", "delete an access key"),
+    ("POST", r"/v3/users|/v3\.0/OS-USER/users", "create a user"),
+    ("PATCH", "/v3/users/[^/]+", "change a user"),
+    ("PUT", r"/v3\.0/OS-USER/users/[^/]+", "change a user"),
+    ("POST", "/v3/users/[^/]+/password", "change a password"),
+    ("DELETE", "/v3/users/[^/]+", "delete a user"),
+    ("PUT", "/v3/groups/[^/]+/users/[^/]+", "add a user to a group"),
+    ("DELETE", "/v3/groups/[^/]+/users/[^/]+", "remove a user from a group"),
+    ("POST", "/v2/_token", "create a registry token"),
+    ("PUT", rf"{_OF_REGISTRY}/manifests/[^/]+", "push an image"),
+    ("DELETE", rf"{_OF_REGISTRY}/manifests/[^/]+", "delete an image"),
+    ("DELETE", rf"{_OF_REGISTRY}/blobs/[^/]+", "delete a blob"),
+)
+_PATTERNS = [(method, re.compile(pattern, re.DOTALL), words) for method, pattern, words in _TABLE]
+_SUBJECTS = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"{_REPOSITORY}/(?:access|retentions|sync_images|sync_job|sync_repo|tags|triggers)(?:/.*)?",
+        _REPOSITORY,
+        rf"{_NAMESPACE}/repositories/(?P<repository>.+)/access-domains.*",
+        rf"{_NAMESPACE}(?:/.*)?",
+        rf"{_OF_REGISTRY}/(?:manifests|blobs|tags|referrers)/.*",
+    )
+]
+_READ = "read"
+
+NAMES = frozenset(chain((words for _, _, words in _TABLE), (_READ,)))
+"""All operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a request asks for.
+
+    Attributes:
+        words: the operation; empty if there is none with this method and path.
+        organization: the organization in the path; empty if there is none.
+        repository: the repository in the path with its organization; empty if there is none.
+    """
+
+    words: str = ""
+    organization: str = ""
+    repository: str = ""
+
+
+def operation_of(method: str, path: str) -> Operation:
+    """Return what a request with this method and decoded path asks for."""
+    if method in _READING:
+        found = next(filter(None, (pattern.fullmatch(path) for pattern in _SUBJECTS)), None)
+        return _operation(_READ, found)
+    for wanted, pattern, words in _PATTERNS:
+        if method == wanted and (match := pattern.fullmatch(path)) is not None:
+            return _operation(words, match)
+    return Operation()
+
+
+def _operation(words: str, match: re.Match[str] | None) -> Operation:
+    found = match.groupdict() if match is not None else {}
+    organization, repository = found.get("organization") or "", found.get("repository") or ""
+    return Operation(words, organization, f"{organization}/{repository.replace('$', '/')}" if repository else "")

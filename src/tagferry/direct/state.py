@@ -1,9 +1,13 @@
-"""The upload sessions of interrupted copies, as small files, so that the next copy continues them."""
+"""What one run of `tagferry copy` remembers for the next, as small files: it is only an optimization.
+
+Sessions of interrupted uploads are continued, and files of layouts that were verified are not read again.
+"""
 
 import contextlib
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,10 +17,49 @@ KEPT_SECONDS = 24 * 3600.0
 """Seconds after which a session is forgotten; registries expire their sessions after hours or days."""
 
 
+UPLOADS = "uploads"
+LAYOUTS = "layouts"
+"""The subdirectories."""
+_KEPT_DOCUMENTS_SECONDS = 90 * 24 * 3600.0
+"""Seconds after which a document that was not written again is deleted."""
+_DOCUMENT_BYTES = 32 * 1024 * 1024
+
+
 def state_directory(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the directory for the sessions (XDG Base Directory Specification)."""
+    """Return the directory of all that is remembered (XDG Base Directory Specification)."""
     base = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
-    return f"{base}/tagferry/uploads"
+    return f"{base}/tagferry"
+
+
+class StateFile:
+    """A JSON document in a file of its own. Without access to it, there is none.
+
+    It is replaced as a whole, so a reader sees one of the documents that several processes write.
+
+    Args:
+        directory: the directory, created by the first document.
+        name: what the document is about; the file is named by its hash.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, directory: str, name: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._path = f"{directory}/{_hash(name)}.json"
+        self._clock = clock
+
+    def load(self) -> Mapping[str, object]:
+        """Return the document; an empty one if there is none, or it is damaged."""
+        try:
+            document = json.loads(_read(self._path))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def save(self, document: Mapping[str, object]) -> None:
+        """Replace the document, and delete those that were not written for months."""
+        with contextlib.suppress(OSError):
+            _replace(self._path, document)
+            _prune(self._directory, self._clock() - _KEPT_DOCUMENTS_SECONDS)
 
 
 class FileUploadCheckpoints:
@@ -72,17 +115,11 @@ class FileUploadCheckpoints:
             "digest": digest,
             "location": location,
         }
-        path = self._path(repository, digest)
-        draft = f"{path}.{os.getpid()}"
-        # A session is only an optimization.
         with contextlib.suppress(OSError):
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)  # noqa: PTH103
-            self._prune()
-            # A location may contain a secret of the registry.
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(session).encode())
-            os.replace(draft, path)  # noqa: PTH105
+            _replace(self._path(repository, digest), session)
+            if not self._is_pruned:
+                self._is_pruned = True
+                _prune(self._directory, self._clock() - KEPT_SECONDS)
 
     async def clear(self, repository: RepositoryName, digest: Digest) -> None:
         """Implement `UploadCheckpointStore.clear`."""
@@ -90,20 +127,34 @@ class FileUploadCheckpoints:
             os.unlink(self._path(repository, digest))  # noqa: PTH108
 
     def _path(self, repository: RepositoryName, digest: Digest) -> str:
-        key = f"{self._registry} {repository} {digest}"
-        return f"{self._directory}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        return f"{self._directory}/{_hash(f'{self._registry} {repository} {digest}')}.json"
 
-    def _prune(self) -> None:
-        if self._is_pruned:
-            return
-        self._is_pruned = True
-        oldest = self._clock() - KEPT_SECONDS
-        for entry in os.scandir(self._directory):
-            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.path)  # noqa: PTH108
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123 - a copy starts without pathlib
-        return file.read()
+        return file.read(_DOCUMENT_BYTES)
+
+
+def _replace(path: str, document: Mapping[str, object]) -> None:
+    """Write a document that only this user can read, since it may contain a secret of a registry."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+    draft = f"{path}.{os.getpid()}-{threading.get_ident()}"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(json.dumps(document, separators=(",", ":")).encode())
+        os.replace(draft, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)  # noqa: PTH108
+        raise
+
+
+def _prune(directory: str, oldest: float) -> None:
+    for entry in os.scandir(directory):
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)  # noqa: PTH108

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
-from tagferry.direct.state import FileUploadCheckpoints
+from tagferry.direct.state import LAYOUTS, UPLOADS, FileUploadCheckpoints, StateFile
 from tagferry.docker_hub import URL as DOCKER_HUB_URL
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import RepositoryName
@@ -49,7 +49,7 @@ class Stores:
 
     Args:
         access: how registries are reached.
-        state_directory: the directory for upload sessions.
+        state_directory: the directory for what the next run needs.
         is_leaving: returns whether this process was interrupted, so that the next one continues its uploads.
         environment: the environment variables.
     """
@@ -99,7 +99,8 @@ class Stores:
 
             path = Path(reference.path)
             files = ArchiveFiles(path) if reference.is_archive else DirectoryFiles(path)
-            store = self._layouts[key] = LayoutStore(files, name=str(reference.without_image))
+            kept = StateFile(f"{self._state_directory}/{LAYOUTS}", key)
+            store = self._layouts[key] = LayoutStore(files, name=str(reference.without_image), kept=kept)
             self._stack.push_async_callback(store.close)
         return store
 
@@ -133,7 +134,7 @@ class Stores:
             endpoint.check()
         except Invalid as error:
             raise Invalid(_OPTIONS.get(error.field, error.field), error.rule, error.value) from None
-        checkpoints = FileUploadCheckpoints(self._state_directory, url, is_leaving=self._is_leaving)
+        checkpoints = FileUploadCheckpoints(f"{self._state_directory}/{UPLOADS}", url, is_leaving=self._is_leaving)
         return RemoteStore(endpoint, checkpoints=checkpoints)
 
     def _docker_credentials(self, host: str, is_plain: bool) -> "DockerCredentials | None":

@@ -29,7 +29,8 @@ class Additions:
     def take(cls, folder: Path, archive: Path) -> "Additions":
         """Create and lock the directory; raises StorageUnavailable if another process has it."""
         for _ in range(_ATTEMPTS):
-            folder.mkdir(parents=True, exist_ok=True)
+            # What is added may be no one else's business, as the archive itself.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # The previous owner may remove the directory just now.
             with contextlib.suppress(FileNotFoundError):
                 lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)

@@ -17,7 +17,7 @@ from tagferry.errors import Corrupt, Misused, StorageUnavailable, Unsupported
 from tagferry.layout.additions import Additions
 from tagferry.layout.content import NeededContent, needed_content
 from tagferry.layout.directory import DirectoryFiles
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, Stamp, blob_name, keep_access, sync
 from tagferry.layout.index import LayoutIndex
 from tagferry.oci.model import Descriptor
 from tagferry.regular_file import open_regular
@@ -36,6 +36,8 @@ class ArchiveFiles:
     Args:
         path: the archive; a symbolic link is followed.
     """
+
+    is_rewritten = True
 
     def __init__(self, path: Path) -> None:
         self._path = Path(os.path.realpath(path))
@@ -64,6 +66,15 @@ class ArchiveFiles:
             return added
         member = self._list().get(name)
         return member[1] if member else None
+
+    def stamp(self, name: str) -> Stamp | None:
+        if self._join() and (added := self._added.stamp(name)) is not None:
+            return added
+        member = self._list().get(name)
+        if member is None:
+            return None
+        start, size = member
+        return Stamp.of(os.fstat(self._archive))._replace(size=size, start=start)
 
     def open(self, name: str) -> OpenFile | None:
         return (self._added.open(name) if self._join() else None) or self._open_member(name)
@@ -107,11 +118,12 @@ class ArchiveFiles:
                 _add(archive, INDEX, index or b"")
                 for digest in sorted(content.found):
                     self._pack(archive, blob_name(digest))
-            descriptor = os.open(draft, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            with draft.open("r+b") as file:
+                keep_access(file.fileno(), self._path)
+                os.fsync(file.fileno())
             self._check_unchanged()
             draft.replace(self._path)
+            sync(self._path.parent)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise

@@ -1,6 +1,6 @@
 """The content that images of a layout need."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tagferry import bounds
@@ -15,15 +15,24 @@ class NeededContent(NamedTuple):
 
     Attributes:
         found: what the layout has.
-        defective: what it lacks, or has with another size; and manifests with other content.
+        defective: what it lacks, or has with another size; manifests with other content; if blobs were read, those with
+            other content.
     """
 
     found: set[Digest]
     defective: set[Digest]
 
 
-def needed_content(files: LayoutFiles, images: Iterable[Descriptor]) -> NeededContent:
-    """Find all that these manifests need; blobs are compared by size, and not read."""
+def needed_content(
+    files: LayoutFiles, images: Iterable[Descriptor], *, holds: Callable[[Descriptor], bool] | None = None
+) -> NeededContent:
+    """Find all that these manifests need.
+
+    Args:
+        files: the layout's files.
+        images: the manifests.
+        holds: whether the layout has a blob; None to compare sizes only.
+    """
     needed = NeededContent(set(), set())
     waiting = list(images)
     while waiting:
@@ -37,6 +46,8 @@ def needed_content(files: LayoutFiles, images: Iterable[Descriptor]) -> NeededCo
             needed.defective.add(one.digest)
         content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if size and one.may_be_manifest else None
         if content is None:
+            if holds is not None and size == one.size and not holds(one):
+                needed.defective.add(one.digest)
             continue
         try:
             manifest = Manifest.parse(content, one.media_type, digest=one.digest)

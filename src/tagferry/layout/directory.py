@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tagferry import bounds
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, blob_name
+from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, Stamp, blob_name, keep_access, sync
 from tagferry.oci.model import Descriptor
 from tagferry.regular_file import open_regular
 
@@ -25,6 +25,8 @@ class DirectoryFiles:
     Args:
         root: the directory.
     """
+
+    is_rewritten = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -42,12 +44,16 @@ class DirectoryFiles:
             return file.read(limit + 1)
 
     def size(self, name: str) -> int | None:
+        stamp = self.stamp(name)
+        return stamp.size if stamp is not None else None
+
+    def stamp(self, name: str) -> Stamp | None:
         try:
             status = os.stat(self._root / name)  # noqa: PTH116
         except _MISSING:
             return None
         # A pipe or a directory has no content, and a target replaces it.
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
 
     def open(self, name: str) -> OpenFile | None:
         try:
@@ -85,6 +91,10 @@ class DirectoryFiles:
                 return
             if not (self._root / MARKER).exists():
                 _replace(self._root / MARKER, MARKER_CONTENT)
+            # The index must not outlast a loss of power without the content that it lists.
+            for folder in (self._root / "blobs", *(self._root / "blobs").glob("*/")):
+                with contextlib.suppress(FileNotFoundError):
+                    sync(folder)
             _replace(index, content)
             os.fsync(lock)
         finally:
@@ -132,6 +142,7 @@ def _replace(path: Path, content: bytes) -> None:
         with draft.open("xb") as file:
             file.write(content)
             file.flush()
+            keep_access(file.fileno(), path)
             os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:

@@ -1,9 +1,14 @@
 """The files of an OCI layout, wherever they are. All methods block and may raise OSError."""
 
+import contextlib
+import errno
 import hashlib
 import os
+import shutil
+import stat
+import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tagferry.errors import Corrupt
 from tagferry.oci.model import Descriptor
@@ -18,6 +23,60 @@ def blob_name(digest: str) -> str:
     """Return the path of a blob inside its layout."""
     algorithm, _, encoded = digest.partition(":")
     return f"blobs/{algorithm}/{encoded}"
+
+
+def sync(path: "str | os.PathLike[str]") -> None:
+    """Make a file, or the names in a directory, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_access(draft: int, replaced: "os.PathLike[str]") -> None:
+    """Give a file that is about to replace another one its permissions, and its owner if that is allowed.
+
+    Args:
+        draft: the descriptor of the new file.
+        replaced: the file that it replaces, if it exists.
+    """
+    try:
+        old = os.stat(replaced)  # noqa: PTH116
+    except FileNotFoundError:
+        return
+    try:
+        os.fchown(draft, old.st_uid, old.st_gid)
+    except PermissionError:
+        # The file will be the caller's own, but may belong to any of the caller's groups.
+        with contextlib.suppress(PermissionError):
+            os.fchown(draft, -1, old.st_gid)
+    # Afterwards, since a change of the owner takes some permissions away.
+    with contextlib.suppress(PermissionError):
+        os.fchmod(draft, stat.S_IMODE(old.st_mode))
+
+
+class Stamp(NamedTuple):
+    """What distinguishes a file, or a part of one, from what replaces it.
+
+    Attributes:
+        inode: of the file.
+        size: of the part, in bytes.
+        modified: when the file was modified, in nanoseconds; programs can set it.
+        changed: when the file or its status was changed, in nanoseconds; no program can set it.
+        start: where the part begins in the file.
+    """
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+    start: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        """Return the stamp of a file."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class OpenFile:
@@ -89,7 +148,25 @@ class Draft:
             raise Corrupt(f"{digest} has content with the digest {digest.algorithm}:{self._hash.hexdigest()}")
         os.fsync(self._descriptor)
         os.makedirs(os.path.dirname(self._target), exist_ok=True)  # noqa: PTH103, PTH120 - a string is cheaper
-        os.replace(self._path, self._target)  # noqa: PTH105
+        try:
+            os.replace(self._path, self._target)  # noqa: PTH105
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._move_to_other_file_system()
+
+    def _move_to_other_file_system(self) -> None:
+        """Move the blob where `blobs` is a link to another disk, for example one that several layouts share."""
+        copy = f"{self._target}.{os.getpid()}-{threading.get_ident()}"
+        try:
+            shutil.copyfile(self._path, copy)
+            sync(copy)
+            os.replace(copy, self._target)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy)  # noqa: PTH108
+            raise
+        os.unlink(self._path)  # noqa: PTH108
 
     def close(self, *, keep: bool) -> None:
         """Close the file; delete it unless a later attempt is to resume it."""
@@ -99,7 +176,13 @@ class Draft:
 
 
 class LayoutFiles(Protocol):
-    """The files of one layout."""
+    """The files of one layout.
+
+    Attributes:
+        is_rewritten: whether `commit` writes all content anew.
+    """
+
+    is_rewritten: bool
 
     def allow_writes(self) -> None:
         """Declare that the layout will be written to; until then it is only read."""
@@ -111,6 +194,10 @@ class LayoutFiles(Protocol):
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None if it does not exist."""
+        ...
+
+    def stamp(self, name: str) -> Stamp | None:
+        """Return the stamp of a file; None if it does not exist."""
         ...
 
     def open(self, name: str) -> OpenFile | None:

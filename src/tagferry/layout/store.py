@@ -5,7 +5,9 @@ by an index under a tag that is derived from the subject's digest. Entries of th
 writes, may be referrers, too. A layout only grows: nothing is deleted.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
@@ -18,6 +20,7 @@ from tagferry.layout.index import Entry, LayoutIndex
 from tagferry.layout.index_file import IndexFile
 from tagferry.layout.referrers import is_referrer, lists_referrers, with_referrer
 from tagferry.layout.threads import LayoutThreads
+from tagferry.layout.verified import KeptStamps, VerifiedContent
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
@@ -32,10 +35,12 @@ class LayoutStore:
     Args:
         files: the layout's files.
         name: its name in messages.
+        kept: keeps between runs which files of a target were verified; None to forget it.
     """
 
-    def __init__(self, files: LayoutFiles, *, name: str) -> None:
+    def __init__(self, files: LayoutFiles, *, name: str, kept: KeptStamps | None = None) -> None:
         self._files = files
+        self._verified = VerifiedContent(files, kept)
         self._name = name
         self._threads = LayoutThreads(name)
         self._index = IndexFile(files, self._threads, name=name)
@@ -141,7 +146,23 @@ class LayoutStore:
         descriptor = await self._stat_manifest(digest, None)
         if descriptor is None:
             return True
-        return bool((await self._threads.run(needed_content, self._files, [descriptor])).defective)
+
+        def has_defects(holds: Callable[[Descriptor], bool]) -> bool:
+            return bool(needed_content(self._files, [descriptor], holds=holds).defective)
+
+        return await self._verifying(has_defects)
+
+    async def _verifying(self, work: Callable[[Callable[[Descriptor], bool]], bool]) -> bool:
+        """Run work that may read blobs, with `VerifiedContent.holds`; it ends early if the caller is cancelled."""
+        stopping = threading.Event()
+        running = asyncio.ensure_future(self._threads.run(work, partial(self._verified.holds, stopping=stopping)))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopping.set()
+            await asyncio.wait([running])
+            running.exception()
+            raise
 
     async def refuses(self, manifest: Manifest) -> bool:
         return False
@@ -161,6 +182,8 @@ class LayoutStore:
         raise Unsupported(f"{self._name}: nothing can be deleted from an OCI layout")
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        if self._verified.is_known_wrong(digest):
+            return None
         return await self._threads.run(self._files.size, blob_name(digest))
 
     @asynccontextmanager
@@ -189,7 +212,7 @@ class LayoutStore:
         mount_from: RepositoryName | None = None,
         force: bool = False,
     ) -> BlobOutcome:
-        if not force and await self.stat_blob(repository, descriptor.digest) == descriptor.size:
+        if not force and await self._verifying(lambda holds: holds(descriptor)):
             return BlobOutcome.PRESENT
         if not await self._fetch(descriptor, source):
             # The bytes of an earlier process did not belong to this blob.
@@ -204,7 +227,7 @@ class LayoutStore:
             if resumed_from < blob.size or not blob.size:
                 async with source(resumed_from) as chunks:
                     await self._append(draft, chunks)
-            await self._threads.run(draft.commit)
+            await self._threads.run(self._commit_draft, draft, blob.digest)
         except Corrupt:
             keep = False
             if not resumed_from:
@@ -215,6 +238,10 @@ class LayoutStore:
         finally:
             # After any other error, a later attempt continues here.
             draft.close(keep=keep)
+
+    def _commit_draft(self, draft: Draft, digest: Digest) -> None:
+        draft.commit()
+        self._verified.written(digest)
 
     async def _append(self, draft: Draft, chunks: AsyncIterator[bytes]) -> None:
         waiting: list[bytes] = []
@@ -275,9 +302,15 @@ class LayoutStore:
 
     async def commit(self) -> None:
         """Make everything that was written part of the layout; an archive is written only now."""
-        await self._threads.run(self._files.commit)
+        await self._threads.run(self._commit)
+
+    def _commit(self) -> None:
+        right = self._verified.right() if self._files.is_rewritten else ()
+        self._files.commit()
+        self._verified.moved(right)
 
     async def close(self) -> None:
+        await self._threads.run(self._verified.save)
         await self._threads.run(self._files.close)
 
     async def _with_subject(self, descriptor: Descriptor) -> Manifest | None:

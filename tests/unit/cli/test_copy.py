@@ -23,6 +23,7 @@ V1, V2 = Tag("v1"), Tag("v2")
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A layout with an image, in the working directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     asyncio.run(push(LayoutStore(DirectoryFiles(tmp_path / "source"), name=""), RepositoryName("any"), image(), V1))
     return "oci:source"
 

@@ -72,5 +72,5 @@ async def test_a_directory_that_cannot_be_made_only_costs_the_session(tmp_path: 
 
 
 def test_the_sessions_are_where_the_base_directory_specification_puts_them():
-    assert state_directory({"XDG_STATE_HOME": "/srv/state"}) == "/srv/state/tagferry/uploads"
-    assert state_directory({}).endswith("/.local/state/tagferry/uploads")
+    assert state_directory({"XDG_STATE_HOME": "/srv/state"}) == "/srv/state/tagferry"
+    assert state_directory({}).endswith("/.local/state/tagferry")

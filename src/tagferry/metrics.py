@@ -105,6 +105,34 @@ TASK_RUNNING = _gauge(
 )
 """The label is the task's name, as in `/readyz`."""
 
+REGION_CERTIFICATE_EXPIRY = _gauge(
+    "tagferry_region_certificate_expiry_timestamp_seconds",
+    "When the TLS certificate of a region's registry expires, as Unix time, if this process checks the region.",
+    ["region"],
+)
+"""The label is the id of a configured region."""
+
+REGION_DISK_FREE = _gauge(
+    "tagferry_region_disk_free_bytes",
+    "Free bytes on the disk of an embedded registry of this process.",
+    ["region"],
+)
+"""The label is the id of a configured region."""
+
+REGION_LATENCY = _gauge(
+    "tagferry_region_latency_seconds",
+    "Seconds to the first byte of the last response of a region's registry, if this process checks the region.",
+    ["region"],
+)
+"""The label is the id of a configured region."""
+
+REGION_UP = _gauge(
+    "tagferry_region_up",
+    "1 if the last check of a region's registry succeeded, 0 if it failed, if this process checks the region.",
+    ["region"],
+)
+"""The label is the id of a configured region."""
+
 REGIONS_PAUSED = _gauge(
     "tagferry_region_paused",
     "1 while this process has paused the synchronizations of a region that does not answer.",

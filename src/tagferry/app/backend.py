@@ -10,7 +10,9 @@ from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts, open_accounts
 from tagferry.app.background import AutomationComponents, open_automation
+from tagferry.app.health import open_health
 from tagferry.app.sync import SyncComponents, open_sync
+from tagferry.health.monitor import RegionMonitor
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.registry.storage.store import DiskStore
@@ -28,6 +30,7 @@ class Backend:
     repositories: Repositories
     sync: SyncComponents
     automation: AutomationComponents
+    health: RegionMonitor
 
 
 @asynccontextmanager
@@ -48,8 +51,11 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
         for region in sync.regions:
             if isinstance(region.store, DiskStore):
                 region.store.quotas.source = _Allowances(accounts.quotas, region.id)
-        async with open_automation(settings, accounts, repositories, sync) as automation:
-            yield Backend(accounts, repositories, sync, automation)
+        async with (
+            open_automation(settings, accounts, repositories, sync) as automation,
+            open_health(settings, accounts, sync) as health,
+        ):
+            yield Backend(accounts, repositories, sync, automation, health)
 
 
 @dataclass(frozen=True, slots=True)

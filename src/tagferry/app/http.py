@@ -164,6 +164,7 @@ def _services(
                 runner=automation.retention,
             ),
             audit=automation.audit,
+            health=backend.health,
         ),
         iam=IamServices(
             regions=sync.regions,

@@ -147,6 +147,14 @@ class ManagementClient:
             return regions
         raise self._unexpected("a list of regions")
 
+    async def show_region(self, region: str, *, check: bool = False) -> dict[str, Any]:
+        """Return a region (`RegionDetails` in the OpenAPI document); with `check`, after a check of its registry."""
+        path = f"/v2/manage/regions/{quote(region, safe='~')}"
+        details = await (self._call("POST", f"{path}/check") if check else self._call("GET", path))
+        if isinstance(details, dict) and "regionID" in details:
+            return details
+        raise self._unexpected("a region")
+
     async def list_audit_records(self, *, limit: int, **terms: str) -> list[dict[str, Any]]:
         """Return the newest audit records (`AuditRecordItem` in the OpenAPI document) that match the terms."""
         records: list[dict[str, Any]] = []

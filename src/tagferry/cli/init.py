@@ -70,6 +70,10 @@ data_dir = "tagferry-data"
 # history_days = 90             # how long to keep audit records in the database
 # max_records = 1000000         # maximum number of audit records; 0: only the audit log
 
+[health]
+# check_interval_seconds = 60   # interval between two checks of a region's registry; 0: on request only
+# check_timeout_seconds = 10
+
 [limits]
 # body_bytes = 1048576          # maximum size of a request body
 # token_lifetime_hours = 24     # lifetime of an IAM token

@@ -16,6 +16,16 @@ AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The
 SecretKey = Annotated[
     str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable.")
 ]
+OptionalEndpoint = Annotated[
+    str,
+    typer.Option(
+        "--endpoint", envvar="TAGFERRY_ENDPOINT", help="Ask the server at this address, e.g. http://127.0.0.1:5004."
+    ),
+]
+OptionalAccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key for the server.")]
+OptionalSecretKey = Annotated[
+    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable.")
+]
 CaFile = Annotated[
     Path | None,
     typer.Option(help="PEM file with certificate authorities to trust in addition to the system's."),

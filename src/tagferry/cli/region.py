@@ -1,5 +1,7 @@
 """`tagferry region`: show the configured regions, and check their registries."""
 
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,14 +12,31 @@ from tagferry.app import open_accounts
 from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
-from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import (
+    DEFAULT_CONFIG,
+    AccessKey,
+    CaFile,
+    ConfigFile,
+    Endpoint,
+    OptionalAccessKey,
+    OptionalEndpoint,
+    OptionalSecretKey,
+    SecretKey,
+    out,
+)
 from tagferry.cli.region_check import check_regions, parse_image
-from tagferry.errors import NotFound
-from tagferry.remote import Capabilities, LearnedCapabilities
+from tagferry.cli.region_health import health_rows, health_table
+from tagferry.errors import Invalid, NotFound
+from tagferry.health.model import RegionHealth
+from tagferry.health.records import HealthRecords
+from tagferry.names import RegionId
+from tagferry.remote import LearnedCapabilities
 from tagferry.settings import Settings
 
 app = typer.Typer(help="Show the configured regions, and check their registries.", no_args_is_help=True)
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FACTS = {
     "lists_referrers": "lists referrers",
     "mounts_from_itself": "mounts a blob from its own repository",
@@ -34,34 +53,101 @@ _FACTS = {
 
 
 @app.command("list")
-def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """List the configured regions with their registries."""
+def list_all(
+    config: ConfigFile = DEFAULT_CONFIG,
+    endpoint: OptionalEndpoint = "",
+    access_key: OptionalAccessKey = "",
+    secret_key: OptionalSecretKey = "",
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the regions: those of the configuration, or with --endpoint those of a server, with their health."""
+    if endpoint:
+        regions = run(_list(endpoint, access_key, secret_key, ca_file))
+        return write_json(regions) if as_json else out.print(health_table(regions))
     table = Table("region", "served on", "registry", "organizations", box=None)
-    for name, region in Settings.load(config).regions.items():
+    listed = Settings.load(config).regions.items()
+    for name, region in listed:
         table.add_row(name, escape(region.listen or ""), escape(region.registry), region.organizations)
-    out.print(table)
+    if as_json:
+        return write_json(
+            [
+                {"regionID": name, "listen": one.listen, "registry": one.registry, "organizations": one.organizations}
+                for name, one in listed
+            ]
+        )
+    return out.print(table)
 
 
 @app.command()
 def show(
     region: Annotated[str, typer.Argument(metavar="REGION", help="The region's id.")],
     config: ConfigFile = DEFAULT_CONFIG,
+    endpoint: OptionalEndpoint = "",
+    access_key: OptionalAccessKey = "",
+    secret_key: OptionalSecretKey = "",
+    ca_file: CaFile = None,
+    check_now: Annotated[
+        bool, typer.Option("--check", help="Let the server check the registry now; for administrators.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the observed capabilities of a region's registry. They are observed during copies and expire after a day."""
+    """Show a region's health and the observed capabilities of its registry, from the database or from a server.
 
-    async def work() -> Capabilities:
+    Capabilities are observed during copies, and expire after a day.
+    """
+    if check_now and not endpoint:
+        raise Invalid("--check", "requires --endpoint; without a server, use: tagferry region check")
+
+    async def work() -> dict[str, Any]:
+        if endpoint:
+            async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+                return await client.show_region(region, check=check_now)
         settings = Settings.load(config)
         if region not in settings.regions:
             raise NotFound("region", region, f"the configuration has {', '.join(settings.regions)}")
         async with open_accounts(settings) as accounts:
             keeper = DatabaseCapabilities(accounts.database, settings.regions[region].url)
-            return await LearnedCapabilities(keeper).known()
+            health = (await HealthRecords(accounts.database).load()).get(RegionId(region))
+            known = await LearnedCapabilities(keeper).known()
+        return {"regionID": region, "health": _recorded(health), "capabilities": known.to_json()}
 
-    known = run(work()).to_json()
+    details = run(work())
+    if as_json:
+        return write_json(details)
     table = Table(show_header=False, box=None)
+    for meaning, value in health_rows(details):
+        table.add_row(meaning, value)
     for name, meaning in _FACTS.items():
-        table.add_row(meaning, escape(_shown(known.get(name))))
-    out.print(table)
+        table.add_row(meaning, escape(_shown((details.get("capabilities") or {}).get(name))))
+    return out.print(table)
+
+
+async def _list(endpoint: str, access_key: str, secret_key: str, ca_file: Path | None) -> list[dict[str, Any]]:
+    async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+        return await client.list_regions()
+
+
+def _recorded(health: RegionHealth | None) -> dict[str, Any] | None:
+    """Return recorded health with the fields of the API."""
+    if health is None:
+        return None
+    return {
+        "state": health.state.value,
+        "reason": health.reason,
+        "since": health.since.isoformat(),
+        "checkedAt": health.checked_at.isoformat(),
+        "latencySeconds": health.latency,
+        "averageLatencySeconds": health.smoothed_latency,
+        "certificateExpiresAt": _iso(health.certificate_expires_at),
+        "throttledUntil": _iso(health.throttled_until),
+        "diskFreeBytes": health.disk_free,
+        "diskTotalBytes": health.disk_total,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 @app.command()

@@ -121,6 +121,8 @@ class Connection(asyncio.Protocol):
         answer = self._response = Response(
             self, url=url, bodiless=bodiless, idle_timeout=idle_timeout, min_rate=min_rate
         )
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         self._sent = False
         self.exchanges += 1
         try:
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
                 self._write(head + body)
                 self._sent = True
             await self._until(lambda: answer.begun, idle_timeout)
+            answer.latency = loop.time() - started
         except BaseException:
             self.abort()
             raise

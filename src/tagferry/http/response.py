@@ -30,6 +30,7 @@ class Response:
         begun: whether the head has arrived.
         ended: whether the whole body has arrived.
         has_continue: whether the server sent `100 Continue`.
+        latency: seconds from the start of the request to the first byte of the response, without connecting.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Response:
         self.begun = False
         self.ended = False
         self.has_continue = False
+        self.latency = 0.0
         self._connection = connection
         self._bodiless = bodiless
         self._idle_timeout, self._min_rate = idle_timeout, min_rate
@@ -62,6 +64,11 @@ class Response:
     def peer(self) -> str | None:
         """The IP address of the peer, which may be a proxy."""
         return self._connection.peer
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate of the peer in DER; None without TLS."""
+        return self._connection.peer_certificate
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; raise ConnectionFailed if it is incomplete."""

@@ -27,10 +27,12 @@ from tagferry.remote.tags import TagLists
 from tagferry.remote.transport.authorization import ROOT
 from tagferry.remote.transport.endpoint import Endpoint
 from tagferry.remote.transport.idempotent_write import IdempotentWrite
+from tagferry.remote.transport.observed import Observed
 from tagferry.remote.transport.pagination import PAGE_SIZE, NotAList, not_a_list, pages, require_bounded, too_many_names
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.retry import Retry
 from tagferry.remote.transport.scopes import pull_scope
+from tagferry.remote.transport.throttle import Load
 
 DESCRIBED_AT_ONCE = 8
 _SHORT = 10_000
@@ -85,6 +87,24 @@ class RemoteStore:
     async def ping(self) -> None:
         """Check that the registry is reachable and accepts the user (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="serve GET /v2/", url=ROOT, redirects=True))
+
+    async def probe(self) -> None:
+        """Make one request, `GET /v2/`, and authenticate; raises as `check_any`. For checks at an interval."""
+        await self._transport.sign_in(once=True)
+
+    async def capabilities(self) -> Capabilities:
+        """Return the known capabilities of the registry, whichever process learned them."""
+        return await self._learned.stored()
+
+    @property
+    def observed(self) -> Observed:
+        """What the registry's responses have shown about its health."""
+        return self._transport.observed
+
+    @property
+    def load(self) -> Load:
+        """The current load of the registry by this process."""
+        return self._transport.load
 
     async def check(self, repository: RepositoryName, tag: Tag | None = None) -> CheckResult:
         """Make the first request of a synchronization of this repository; see `RegistryCheck.check_repository`."""

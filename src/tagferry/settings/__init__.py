@@ -5,6 +5,7 @@ The environment variable of a nested setting has two underscores: `TAGFERRY_SYNC
 
 from tagferry.settings.audit import AuditSettings
 from tagferry.settings.configuration import Settings
+from tagferry.settings.health import HealthSettings
 from tagferry.settings.limits import LimitSettings
 from tagferry.settings.quotas import QuotaSettings
 from tagferry.settings.regions import AcceptsSettings, RegionSettings
@@ -15,6 +16,7 @@ from tagferry.settings.webhooks import WebhookSettings
 __all__ = [
     "AcceptsSettings",
     "AuditSettings",
+    "HealthSettings",
     "LimitSettings",
     "QuotaSettings",
     "RegionSettings",

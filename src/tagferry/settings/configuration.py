@@ -18,6 +18,7 @@ from tagferry.errors import Invalid, NotFound
 from tagferry.names import RegionId
 from tagferry.settings import rules
 from tagferry.settings.audit import AuditSettings
+from tagferry.settings.health import HealthSettings
 from tagferry.settings.limits import LimitSettings
 from tagferry.settings.quotas import QuotaSettings
 from tagferry.settings.regions import RegionSettings
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     quotas: QuotaSettings = QuotaSettings()
     audit: AuditSettings = AuditSettings()
+    health: HealthSettings = HealthSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
     """The webhooks for triggers. A trigger calls the first one whose conditions it matches."""
     _renamed: tuple[RenamedSetting, ...] = PrivateAttr(())

@@ -5,7 +5,7 @@ from tagferry.db.tables.audit import AuditRecordRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
 from tagferry.db.tables.generation import GenerationRow
-from tagferry.db.tables.registries import BlobLocationRow, RegistryCapabilitiesRow, UploadSessionRow
+from tagferry.db.tables.registries import BlobLocationRow, RegionHealthRow, RegistryCapabilitiesRow, UploadSessionRow
 from tagferry.db.tables.repositories import (
     OrganizationNumberRow,
     OrganizationPermissionRow,
@@ -31,6 +31,7 @@ __all__ = [
     "OrganizationNumberRow",
     "OrganizationPermissionRow",
     "OrganizationRow",
+    "RegionHealthRow",
     "RegistryCapabilitiesRow",
     "RepositoryDownloadsRow",
     "RepositoryPermissionRow",

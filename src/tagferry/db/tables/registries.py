@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import String, Text, UniqueConstraint
+from sqlalchemy import Double, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tagferry.db.columns import Identifier, UtcDateTime
+from tagferry.db.columns import ByteCount, FreeText, Identifier, UtcDateTime
 from tagferry.db.tables.base import Base
 
 
@@ -30,6 +30,28 @@ class RegistryCapabilitiesRow(Base):
     address: Mapped[str] = mapped_column(String(512), primary_key=True)
     learned_at: Mapped[datetime] = mapped_column(UtcDateTime)
     document: Mapped[str] = mapped_column(Text)
+
+
+class RegionHealthRow(Base):
+    """The last check of a region: of its registry over HTTP, or of its disk by the process that serves it.
+
+    `since` is when the region got this state. Latencies are in seconds.
+    """
+
+    __tablename__ = "region_health"
+
+    region: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(FreeText)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+    checked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    latency: Mapped[float | None] = mapped_column(Double)
+    smoothed_latency: Mapped[float | None] = mapped_column(Double)
+    certificate_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    throttled_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    disk_free: Mapped[int | None] = mapped_column(ByteCount)
+    disk_total: Mapped[int | None] = mapped_column(ByteCount)
 
 
 class UploadSessionRow(Base):

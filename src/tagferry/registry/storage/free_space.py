@@ -1,6 +1,7 @@
 """Free space on a registry's disk."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from tagferry.metrics import BOUND_REACHED
@@ -12,6 +13,14 @@ _MARGIN = 16 * 1024 * 1024
 _LEAST = 1024 * 1024
 _SPARE_INODES = 64
 """Inodes left free on a file system that limits them, so that the database and logs still work."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """Bytes of a disk: those that can still be written, and all."""
+
+    free: int
+    total: int
 
 
 class FreeSpace:
@@ -33,6 +42,14 @@ class FreeSpace:
         if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
             BOUND_REACHED.labels(bound="disk_reserve_bytes").inc()
             raise DiskFull(DISK_FULL)
+
+    def space(self) -> DiskSpace | None:
+        """Return the size of the disk and its free space; None if it cannot be read."""
+        try:
+            disk = os.statvfs(self._root)
+        except OSError:
+            return None
+        return DiskSpace(free=disk.f_bavail * disk.f_frsize, total=disk.f_blocks * disk.f_frsize)
 
     def write_error(self) -> str | None:
         """Return why writes fail; None if they succeed."""

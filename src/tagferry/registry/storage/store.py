@@ -18,7 +18,7 @@ from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.cached_reads import CachedReads
 from tagferry.registry.storage.directory_faults import DirectoryFaults
 from tagferry.registry.storage.files import make_directory
-from tagferry.registry.storage.free_space import FreeSpace
+from tagferry.registry.storage.free_space import DiskSpace, FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
@@ -316,6 +316,10 @@ class DiskStore:
     async def health_error(self) -> str | None:
         """Return why requests fail to read or write at present, as a message; None if they do not."""
         return await self.write_error() or await self._threads.run(self._faults.error)
+
+    async def disk_space(self) -> DiskSpace | None:
+        """Return the size of the disk and its free space; None if it cannot be read."""
+        return await self._threads.run(self._free_space.space)
 
     async def close(self) -> None:
         self._threads.close()

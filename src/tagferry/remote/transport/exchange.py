@@ -33,6 +33,7 @@ from tagferry.remote.transport.call import Call
 from tagferry.remote.transport.circuit_breaker import CircuitBreakers
 from tagferry.remote.transport.credential_hosts import HostList
 from tagferry.remote.transport.endpoint import Endpoint
+from tagferry.remote.transport.observed import Observed
 from tagferry.remote.transport.rate import HostLimiters
 from tagferry.remote.transport.registry_urls import RegistryUrls
 from tagferry.remote.transport.response import Answer, LargeAnswerSlot, failure
@@ -41,6 +42,7 @@ from tagferry.tls import ClientContexts
 
 MIN_COMMIT_RATE = 20e6
 """Minimum rate, in bytes per second, at which a registry is expected to verify and store a whole blob."""
+_READING = ("GET", "HEAD")
 
 
 class StreamRedirected(Unavailable):
@@ -66,6 +68,7 @@ class Exchange:
     Attributes:
         circuits: the circuit breakers of all hosts.
         round_trip: seconds until the registry's fastest response began; None before the first response.
+        observed: what the registry's responses have shown about its health.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Exchange:
         self._pool: ConnectionPool | None = None
         self.circuits = CircuitBreakers()
         self.round_trip: float | None = None
+        self.observed = Observed()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -189,6 +193,8 @@ class Exchange:
             record_response(limiter, response.status, response.headers, max_wait=self._max_wait)
         if is_own and not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
+            if call.method in _READING:
+                self.observed.record(response)
         return response
 
     def _update_zone(self, response: Response) -> None:

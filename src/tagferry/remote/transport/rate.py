@@ -64,6 +64,11 @@ class RequestLimiter:
             self.limit = max(limit, MIN_LIMIT)
             self._settled_at = self._grown_at = self._clock()
 
+    @property
+    def pause_seconds(self) -> float:
+        """The seconds for which the host has asked not to be sent requests; 0 if it has not."""
+        return max(0.0, self._quiet_until - self._clock())
+
     def record_success(self) -> None:
         """Record a request that was not refused."""
         now = self._clock()

@@ -19,11 +19,12 @@ from tagferry.remote.transport.body import Body
 from tagferry.remote.transport.call import Call as Call
 from tagferry.remote.transport.endpoint import Endpoint
 from tagferry.remote.transport.exchange import MIN_COMMIT_RATE, Exchange
+from tagferry.remote.transport.observed import Observed
 from tagferry.remote.transport.rate import HostLimiters, RequestLimiter
 from tagferry.remote.transport.registry_urls import RegistryUrls
 from tagferry.remote.transport.response import Answer
 from tagferry.remote.transport.retry import Retries, Retry, RetryBudget
-from tagferry.remote.transport.throttle import Slots, Throttle
+from tagferry.remote.transport.throttle import Load, Slots, Throttle
 
 HIGH_LATENCY_SECONDS = 0.01
 """Response time from which a registry counts as one with a high latency."""
@@ -164,8 +165,25 @@ class Transport:
         """Return the name of the user for a repository, as it appears in messages."""
         return await self._authorized.user(repository)
 
-    async def sign_in(self) -> None:
-        """Authenticate without another request; raise Refused if the credentials are not accepted."""
+    @property
+    def observed(self) -> Observed:
+        """What the registry's responses have shown about its health."""
+        return self._exchange.observed
+
+    @property
+    def load(self) -> Load:
+        """The current load of the registry by this process."""
+        return self._throttle.load
+
+    async def sign_in(self, *, once: bool = False) -> None:
+        """Authenticate without another request; raise Refused if the credentials are not accepted.
+
+        Args:
+            once: do not retry, and do not wait for a slot.
+        """
+        if once:
+            await self._authorized.sign_in()
+            return
 
         async def attempt() -> None:
             async with self._throttle.requests:

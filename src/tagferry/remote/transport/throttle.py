@@ -8,6 +8,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 
 from tagferry.http.retry_after import retry_after
@@ -19,6 +20,23 @@ _EPOCH = 1e9
 """A reset time beyond this many seconds is a Unix time, not a duration."""
 _REMAINING = re.compile(r"(?:^|[;,\s])r=(\d+)")
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The current load of one registry by this process.
+
+    Attributes:
+        requests: requests in progress, uploads included.
+        max_requests: requests of each kind that may be in progress at present; fewer after refusals.
+        requests_a_second: the rate limit, if the registry has refused requests.
+        throttled_seconds: the seconds for which the registry has asked to wait; 0 if it has not.
+    """
+
+    requests: int
+    max_requests: int
+    requests_a_second: float | None
+    throttled_seconds: float
 
 
 class Throttle:
@@ -48,6 +66,16 @@ class Throttle:
         self.requests = Slots(size, self.limiter.acquire)
         self.uploads = Slots(size, self.limiter.acquire)
         self._max_wait = max_wait
+
+    @property
+    def load(self) -> Load:
+        """The current load."""
+        return Load(
+            requests=self.requests.in_use + self.uploads.in_use,
+            max_requests=self.requests.size,
+            requests_a_second=self.limiter.limit,
+            throttled_seconds=self.limiter.pause_seconds,
+        )
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from a response."""
@@ -99,6 +127,11 @@ class Slots:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._credit = 0.0
         self.size = size
+
+    @property
+    def in_use(self) -> int:
+        """The number of slots in use."""
+        return self._in_use
 
     async def __aenter__(self) -> None:
         if self._in_use < self.size and not self._waiting:

@@ -12,6 +12,7 @@ from tagferry.web.swr import (
     organizations,
     overview,
     permissions,
+    regions,
     repositories,
     repository_lists,
     retentions,
@@ -26,6 +27,7 @@ router = APIRouter()
 # Routers with more specific paths come before those that match any name.
 for part in (
     synchronization,
+    regions,
     job_actions,
     auto_sync,
     comparison,

@@ -22,6 +22,7 @@ from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
+from tagferry.health.monitor import RegionMonitor
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
@@ -57,6 +58,7 @@ class SwrServices:
     retention_history: DeletionHistory
     retention_inventory: RetentionInventory
     audit: AuditLog
+    health: RegionMonitor
 
 
 SwrContext: TypeAlias = Context[SwrServices]

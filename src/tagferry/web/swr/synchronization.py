@@ -1,4 +1,4 @@
-"""`sync_images`, `sync_plan`, `sync_job` and the list of target regions."""
+"""`sync_images`, `sync_plan` and `sync_job`."""
 
 import math
 import re
@@ -43,17 +43,6 @@ class SyncImagesBody(BaseModel):
         gt=0,
         le=_YEAR_SECONDS,
         description="Extension of tagferry: seconds, including queue time, after which the tags end with `timeout`.",
-    )
-
-
-class RegionItem(CamelCaseModel):
-    """A region that images can be synchronized to."""
-
-    id: str = Field(serialization_alias="regionID")
-    paused_since: OptionalTime = Field(
-        None,
-        description="Extension of tagferry: present while this process has paused the region's jobs because its "
-        "registry does not answer; the start of the pause.",
     )
 
 
@@ -269,20 +258,6 @@ async def sync_jobs(
     )
     context.response.headers.update(page.content_range(count=len(jobs), total=total))
     return jobs
-
-
-@router.get(
-    "/v2/manage/regions",
-    operation_id="ListSyncRegions",
-    response_model_exclude_none=True,
-)
-async def list_regions(context: RequestContext) -> list[RegionItem]:
-    """List the regions that images can be synchronized to."""
-    pauses = context.services.sync.paused_regions
-    return [
-        RegionItem(id=region.id, paused_since=pauses[region.id].since if region.id in pauses else None)
-        for region in context.services.regions
-    ]
 
 
 def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: SwrContext) -> SyncRequest:

@@ -112,16 +112,16 @@ async def test_who_may_not_start_a_synchronization_may_not_stop_or_repeat_it(fer
                 return await client.cancel_jobs(TEAM, APP, {"jobs": jobs})
             return (await client.retry_jobs(TEAM, APP, {"jobs": jobs})).tags
 
-    with pytest.raises(Refused, match="mallory needs the permission to read in the organization team"):
+    with pytest.raises(Refused, match='user "mallory" needs the permission to read in the organization "team"'):
         await call(stranger, "cancel", [allowed])
-    with pytest.raises(Refused, match="carol needs the permission to edit in the organization other"):
+    with pytest.raises(Refused, match='user "carol" needs the permission to edit in the organization "other"'):
         await call(key, "cancel", [allowed, refused])
     assert "cancel" not in await statuses(ferry, allowed, refused)
     assert await call(key, "cancel", [allowed]) == [allowed]
     async with ferry.client() as client:
         assert await client.cancel_jobs(TEAM, APP, {"jobs": [refused]}) == [refused]
     before = len(await listed(ferry))
-    with pytest.raises(Refused, match="carol needs the permission to edit in the organization other"):
+    with pytest.raises(Refused, match='user "carol" needs the permission to edit in the organization "other"'):
         await call(key, "retry", [allowed, refused])
     assert len(await listed(ferry)) == before
     assert len(await call(key, "retry", [allowed])) == 1

@@ -225,7 +225,7 @@ async def test_a_user_creates_so_many_organizations_and_an_administrator_any_num
     status, code, message = refused.refused()
     assert (status, code) == (403, "SVCSTG.SWR.4030001")
     assert message.startswith(
-        "quota exceeded: carol has created 2 of 2 organizations in cn-north-4; delete one, or ask"
+        'quota exceeded: user "carol" has created 2 of 2 organizations in cn-north-4; delete one, or ask'
     )
     for one in range(3):
         assert (await create(f"admins{one}", admins)).status == 201

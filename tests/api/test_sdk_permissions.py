@@ -171,7 +171,7 @@ async def test_who_has_a_permission_is_not_given_another_and_who_has_none_keeps_
     await ask(ferry, *operations.call("create", body=wish))
     status, code, message = await refused(ferry, *operations.call("create", body=wish))
     assert (status, code) == THERE_ALREADY
-    assert f"again-{operations.kind} already has a permission there" in message
+    assert f'user "again-{operations.kind}" already has a permission there' in message
 
 
 @pytest.mark.parametrize("verb", ["create", "update", "delete"])

@@ -116,7 +116,7 @@ async def test_a_repository_that_exists_is_not_created_again(ferry: Deployment) 
     for name in ("once", "pushed"):
         status, code, message = await refused(ferry, "create_repo", create(name))
         assert (status, code) == (409, "SVCSTG.SWR.4090006")
-        assert message == f"the repository team/{name} already exists in cn-north-4"
+        assert message == f'the repository "team/{name}" already exists in cn-north-4'
 
 
 async def downloads(ferry: Deployment, name: str) -> int:
@@ -297,7 +297,7 @@ async def test_each_operation_needs_its_permission(ferry: Deployment) -> None:
     ):
         status, code, message = await refused(ferry, method, request, key=editor)
         assert (status, code) == (403, "SVCSTG.SWR.4039002")
-        assert "editor needs the permission to manage" in message
+        assert 'user "editor" needs the permission to manage' in message
     _, manager = await ferry.user("manager", team=Permission.MANAGE)
     await ask(ferry, "update_repo", update("by-editor", is_public=True), key=manager)
     # A public repository stays public when another field is updated.

@@ -236,7 +236,7 @@ async def test_a_user_with_too_many_synchronizations_in_flight_is_asked_to_wait(
 
         status, code, message = refused.refused()
         assert (status, code) == (429, "APIGW.0308")
-        assert "2 synchronizations in progress" in message
+        assert "2 syncs in progress" in message
         assert int(refused.headers["Retry-After"]) >= 1
         assert {job["tag"] for job in await jobs(ferry)} == {"V1", "V2"}
         target.released.set()

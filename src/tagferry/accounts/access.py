@@ -190,8 +190,8 @@ class AccessControl:
         if permission is Permission.READ and (found.is_public or found.is_shared):
             return Access(found.owner, Permission.READ, is_guest=True)
         raise Denied(
-            f"{caller.name} needs the permission to {permission.name.lower()} in the organization {namespace} "
-            f"of {region}, or in its repository {repository}"
+            f'user "{caller.name}" needs the permission to {permission.name.lower()} in the organization "{namespace}" '
+            f'of {region}, or in its repository "{repository}"'
         )
 
     async def require_organization(
@@ -214,7 +214,7 @@ class AccessControl:
         held = held_by(caller, found.held)
         if held is None or held < permission:
             raise Denied(
-                f"{caller.name} needs the permission to {permission.name.lower()} in the organization {name} "
+                f'user "{caller.name}" needs the permission to {permission.name.lower()} in the organization "{name}" '
                 f"of {region}"
             )
         return organization_of(found, held)

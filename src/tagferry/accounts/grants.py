@@ -61,7 +61,7 @@ class Grants:
             async with self._database.write() as session:
                 await _require_users(session, grants)
                 for name in (await self._holders(session, resource_id, [grant.user_id for grant in grants])).values():
-                    raise Conflict("permission", f"{name} already has a permission there; update that one")
+                    raise Conflict("permission", f'user "{name}" already has a permission there; update that one')
                 last = await session.scalar(select(func.max(self._row.position)).where(self._on == resource_id))
                 for position, grant in enumerate(grants, start=(last or 0) + 1):
                     row = self._row(user_id=grant.user_id, permission=int(grant.permission), position=position)

@@ -65,7 +65,7 @@ class AccessKeys:
                 select(func.count()).select_from(AccessKeyRow).where(AccessKeyRow.user_id == user_id)
             )
             if limit is not None and (held or 0) >= limit:
-                raise Conflict("access key", f"{user.name} already has {held} access keys; delete one first")
+                raise Conflict("access key", f'user "{user.name}" already has {held} access keys; delete one first')
             session.add(
                 AccessKeyRow(
                     access_key=key.access_key,

@@ -72,7 +72,7 @@ class Lockout:
             del names[claimed]
         elif failures.count >= self._attempts:
             raise LoginThrottled(
-                f"{claimed} is locked after {failures.count} failed authentications; try again in {left:.0f} s",
+                f'"{claimed}" is locked after {failures.count} failed authentications; try again in {left:.0f} s',
                 retry_after=left,
             )
 

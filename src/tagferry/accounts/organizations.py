@@ -81,7 +81,7 @@ class Organizations:
                     )
                 )
         except IntegrityError:
-            raise Conflict("organization", f"the organization {name} already exists in {region}") from None
+            raise Conflict("organization", f'the organization "{name}" already exists in {region}') from None
         return organization_of(row, Permission.MANAGE)
 
     async def list_for(self, caller: Caller, region: RegionId) -> list[Organization]:
@@ -156,8 +156,8 @@ async def _require_fewer(session: AsyncSession, caller: Caller, region: RegionId
     created = await session.scalar(mine) or 0
     if created >= limit:
         raise QuotaExceeded(
-            f"quota exceeded: {caller.name} has created {created} of {limit} organizations in {region}; delete one, or "
-            "ask an administrator to create it"
+            f'quota exceeded: user "{caller.name}" has created {created} of {limit} organizations in {region}; '
+            "delete one, or ask an administrator to create it"
         )
 
 

@@ -175,7 +175,7 @@ class Repositories:
 
 def repository_conflict(region: RegionId, name: RepositoryName) -> Conflict:
     """Return the error for a repository that already exists."""
-    return Conflict("repository", f"the repository {name} already exists in {region}")
+    return Conflict("repository", f'the repository "{name}" already exists in {region}')
 
 
 async def _organization(session: AsyncSession, region: RegionId, name: Namespace) -> OrganizationRow | None:

@@ -362,7 +362,7 @@ async def _lock_administrators(session: AsyncSession) -> Collection[str]:
 
 def _require_another(user: UserRow, administrators: Collection[str]) -> None:
     if set(administrators) == {user.id}:
-        raise Conflict("user", f"{user.name} is the last administrator; make another one first")
+        raise Conflict("user", f'user "{user.name}" is the last administrator; make another one first')
 
 
 async def _domain(session: AsyncSession, name: str) -> DomainRow:

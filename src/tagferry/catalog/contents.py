@@ -267,13 +267,13 @@ class BoundedReader:
     def _reached(self, bound: str) -> None:
         self._is_cut = True
         BOUND_REACHED.labels(bound=bound).inc()
-        log.warning("list.incomplete", store=self.store.name, bound=bound)
+        log.warning("listed a repository incompletely", store=self.store.name, bound=bound)
 
     def _tolerate(self, name: RepositoryName, digest: Digest, error: TagferryError | OSError) -> None:
         """Log an unreadable item, which is listed without its manifest; raise errors that do not concern it alone."""
         if isinstance(error, _UNREADABLE):
             where = f"{name}@{digest}"
-            log.warning("list.manifest.unreadable", store=self.store.name, manifest=where, reason=str(error))
+            log.warning("could not read a listed manifest", store=self.store.name, manifest=where, reason=str(error))
             return
         self._failures.append(error)
         if len(self._failures) > _FAILURES:

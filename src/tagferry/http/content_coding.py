@@ -58,10 +58,10 @@ async def decoded(chunks: AsyncIterator[bytes], applied: list[str]) -> AsyncIter
         ConnectionFailed: the coded bytes are damaged or truncated, or expand implausibly.
     """
     if len(applied) > _MAX_CODINGS:
-        raise ConnectionRejected(f"the answer has more than {_MAX_CODINGS} content codings")
+        raise ConnectionRejected(f"the response has more than {_MAX_CODINGS} content codings")
     for index, coding in reversed(list(enumerate(applied))):
         if coding not in _GZIP | _DEFLATE:
-            raise ConnectionRejected(f'the answer has the content coding "{coding[:40]}", which is not supported')
+            raise ConnectionRejected(f'the response has the content coding "{coding[:40]}", which is not supported')
         chunks = _inflated(chunks, is_gzip=coding in _GZIP, is_last=index == 0)
     async for chunk in chunks:
         yield chunk
@@ -87,7 +87,7 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: boo
         for piece in inflater.feed(chunk):
             decoded_size += len(piece)
             if not is_last and decoded_size > _CHUNK + _EXPANSION * received:
-                raise ConnectionFailed("the answer is encoded several times and decodes to far more than is plausible")
+                raise ConnectionFailed("the response is encoded several times, and decodes to implausibly much")
             yield piece
             # A few bytes may decode to many chunks; let other tasks run in between.
             await asyncio.sleep(0)
@@ -127,7 +127,7 @@ class _Inflater:
             try:
                 piece = self._stream.decompress(data, _CHUNK)
             except zlib.error as error:
-                raise ConnectionFailed(f"the coded answer is damaged: {error}") from None
+                raise ConnectionFailed(f"the encoded response is damaged: {error}") from None
             data = self._stream.unconsumed_tail or self._stream.unused_data
             if piece:
                 yield piece
@@ -135,4 +135,4 @@ class _Inflater:
     def end(self) -> None:
         """Finish decoding; raise ConnectionFailed if the data is truncated."""
         if not self._stream.eof:
-            raise ConnectionFailed("the coded answer ended early")
+            raise ConnectionFailed("the encoded response ended early")

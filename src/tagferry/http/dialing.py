@@ -193,7 +193,7 @@ class _Tunnel(asyncio.Protocol):
         head, end, rest = self._head.partition(b"\r\n\r\n")
         status = _STATUS.match(head)
         if status is None or not end:
-            raise ConnectionFailed(f"proxy {proxy} did not answer in HTTP when asked to connect to {target}")
+            raise ConnectionFailed(f"proxy {proxy} did not respond with HTTP when asked to connect to {target}")
         if not status[1].startswith(b"2"):
             raise proxy_refusal(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
         if rest:

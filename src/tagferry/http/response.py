@@ -153,12 +153,12 @@ class Response:
             self._head = b""
         if not self.begun and len(self._head) > bounds.RESPONSE_HEAD_BYTES:
             self._connection.fail(
-                ConnectionFailed(f"the answer's head has more than {bounds.RESPONSE_HEAD_BYTES} bytes")
+                ConnectionFailed(f"the response's head has more than {bounds.RESPONSE_HEAD_BYTES} bytes")
             )
         elif self.begun and not self.ended and self._framing_bytes > bounds.RESPONSE_HEAD_BYTES:
             self._connection.fail(
                 ConnectionFailed(
-                    f"the answer has more than {bounds.RESPONSE_HEAD_BYTES} bytes between two parts of its body"
+                    f"the response has more than {bounds.RESPONSE_HEAD_BYTES} bytes between two parts of its body"
                 )
             )
         elif self.begun and not self.ended and self._left is None:
@@ -196,7 +196,7 @@ class Response:
     def _fail(self) -> None:
         is_tls = self._head.startswith(TLS_RECORDS)
         message = "is TLS; use an https:// URL" if is_tls else "is not HTTP"
-        self._connection.fail(ConnectionFailed(f"the answer {message}"))
+        self._connection.fail(ConnectionFailed(f"the response {message}"))
 
     def feed_end(self) -> None:
         """Process the end of the connection's data."""

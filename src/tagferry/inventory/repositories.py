@@ -211,7 +211,7 @@ class RepositoryInventory:
                 continue
             found.append(RepositoryDetails(name))
             if not isinstance(one, NotFound):
-                log.warning("list.repository.unreadable", region=region.id, repository=name, reason=str(one))
+                log.warning("could not read a listed repository", region=region.id, repository=name, reason=str(one))
         return found
 
     async def find(self, region: Region, name: RepositoryName) -> View:

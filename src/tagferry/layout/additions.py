@@ -45,7 +45,7 @@ class Additions:
                     os.close(lock)
                     raise
                 os.close(lock)
-        raise StorageUnavailable(f"another process writes {archive}; repeat the command after it has ended")
+        raise StorageUnavailable(f"another process is writing {archive}; repeat the command after it has ended")
 
     def extend(self, stamp: str) -> None:
         """Keep what an earlier process added to the archive with this stamp; remove what belongs to another one."""

@@ -168,7 +168,7 @@ class ArchiveFiles:
         except FileNotFoundError:
             current = _NO_ARCHIVE
         if current != self._stamp:
-            raise StorageUnavailable(f"another process has replaced {self._path} meanwhile; repeat the command")
+            raise StorageUnavailable(f"another process has replaced {self._path}; repeat the command")
 
     def _read_member(self, name: str, limit: int) -> bytes | None:
         file = self._open_member(name)

@@ -58,7 +58,7 @@ class IndexFile:
         """Return the index of a layout that has to exist; raises NotFound or Invalid."""
         index = await self.read()
         if not index.entries and await self._threads.run(self._files.size, INDEX) is None:
-            raise NotFound("OCI layout", self._name, "there is no index.json in it")
+            raise NotFound("OCI layout", self._name, "it has no index.json")
         return index
 
     async def update(self, change: Change) -> None:

@@ -44,7 +44,7 @@ def with_referrer(files: LayoutFiles, name: str, referrer: Manifest, index: Layo
         content = files.read(blob_name(entry.descriptor.digest), bounds.MANIFEST_BYTES)
         current = Manifest.parse(content, entry.descriptor.media_type) if content is not None else None
     if current is not None and current.media_type != OCI_INDEX:
-        raise Conflict("referrers tag", f"{name}: the tag {tag} is no index of referrers; delete it first")
+        raise Conflict("referrers tag", f"{name}: the tag {tag} is not an index of referrers; delete it first")
     if current is not None and any(one.digest == referrer.digest for one in current.listed):
         return index
     listing = Manifest.parse(index_with_referrer(current, referrer), OCI_INDEX)

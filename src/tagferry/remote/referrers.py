@@ -140,8 +140,8 @@ class Referrers:
         return Conflict(
             "referrers tag",
             f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under which "
-            f"{referrer.digest} has to be listed instead, is no index of referrers ({what}); delete that tag there, "
-            "or set sync.referrers to false",
+            f"{referrer.digest} has to be listed instead, is not an index of referrers ({what}); delete that tag "
+            "there, or set sync.referrers to false",
         )
 
     def _lock(self, repository: RepositoryName, digest: Digest) -> asyncio.Lock:

@@ -305,7 +305,7 @@ class SyncService:
         limit = self._max_concurrent_requests_per_user - self._starting[user]
         if limit <= 0 and not request.is_automatic:
             raise Throttled(
-                f"{request.caller.name} has {self._starting[user]} synchronizations in progress; "
+                f'user "{request.caller.name}" has {self._starting[user]} syncs in progress; '
                 "wait until one of them ends",
                 retry_after=5.0,
             )

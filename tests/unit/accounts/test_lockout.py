@@ -29,7 +29,7 @@ def test_too_many_failures_lock_and_tell_for_how_long(lockout: Lockout, clock: C
     fail(lockout, 3)
     clock.now += 20
 
-    with pytest.raises(Throttled, match="carol is locked after 3 failed authentications; try again in 40 s") as told:
+    with pytest.raises(Throttled, match='"carol" is locked after 3 failed authentications; try again in 40 s') as told:
         lockout.check("carol", HOME)
 
     assert told.value.retry_after == pytest.approx(40)
@@ -212,5 +212,5 @@ def test_a_name_reported_by_another_process_evicts_no_lock(lockout: Lockout):
     lockout.count_failure("another", HOME)
 
     for name in names:
-        with pytest.raises(Throttled, match=f"{name} is locked"):
+        with pytest.raises(Throttled, match=f'"{name}" is locked'):
             lockout.check(name, HOME)

@@ -42,7 +42,7 @@ async def test_whoever_creates_an_organization_manages_it(
 async def test_a_name_can_be_had_once_in_each_region(organizations: Organizations, admin: Caller, carol: Caller):
     await organizations.create(carol, NORTH, TEAM)
 
-    with pytest.raises(Conflict, match="the organization team already exists in cn-north-4"):
+    with pytest.raises(Conflict, match='the organization "team" already exists in cn-north-4'):
         await organizations.create(admin, NORTH, TEAM)
     assert (await organizations.create(admin, SOUTH, TEAM)).region == SOUTH
 
@@ -99,7 +99,9 @@ async def test_a_new_grant_replaces_the_old_one(
     await organizations.grant(NORTH, TEAM, "carol", Permission.MANAGE)
     await organizations.grant(NORTH, TEAM, "carol", Permission.READ)
 
-    with pytest.raises(Denied, match="carol needs the permission to edit in the organization team of cn-north-4"):
+    with pytest.raises(
+        Denied, match='user "carol" needs the permission to edit in the organization "team" of cn-north-4'
+    ):
         await access.require_organization(carol, NORTH, TEAM, Permission.EDIT)
 
 

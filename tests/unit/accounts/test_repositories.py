@@ -55,7 +55,7 @@ async def test_a_created_repository_is_found_as_it_was_described(
 async def test_a_repository_can_be_had_once_in_each_region(repositories: Repositories, alice: Caller):
     await repositories.create(alice, NORTH, SHOP, RepositoryMetadata())
 
-    with pytest.raises(Conflict, match="the repository team/shop/app already exists in cn-north-4"):
+    with pytest.raises(Conflict, match='the repository "team/shop/app" already exists in cn-north-4'):
         await repositories.create(alice, NORTH, SHOP, RepositoryMetadata(is_public=True))
     assert (await repositories.create(alice, SOUTH, SHOP, RepositoryMetadata())).region == SOUTH
 

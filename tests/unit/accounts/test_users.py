@@ -128,7 +128,7 @@ async def test_the_last_administrator_is_kept(users: Users):
         users.update(admin.user_id, enabled=False),
         users.update(admin.user_id, is_admin=False, description="demoted"),
     ):
-        with pytest.raises(Conflict, match="admin is the last administrator; make another one first"):
+        with pytest.raises(Conflict, match='user "admin" is the last administrator; make another one first'):
             await refused
     assert (await users.show(admin.user_id)).description == ""
     await users.update(admin.user_id, enabled=True, is_admin=True)

@@ -66,7 +66,7 @@ async def test_a_second_writer_is_refused_while_the_first_writes(tmp_path: Path)
     first, second = written_archive(path), written_archive(path)
     await push(first, ANY, ONE, V1)
 
-    with pytest.raises(StorageUnavailable, match="another process writes"):
+    with pytest.raises(StorageUnavailable, match="another process is writing"):
         await push(second, ANY, TWO, V2)
     await second.commit()
     await second.close()

@@ -373,7 +373,7 @@ async def test_an_older_archive_of_docker_is_refused_with_what_to_do(tmp_path: P
 
 @pytest.mark.parametrize("open_store", [layout, archive])
 async def test_a_missing_layout_is_reported_by_its_path(tmp_path: Path, open_store: Callable[[Path], LayoutStore]):
-    with pytest.raises(NotFound, match=r"OCI layout .* does not exist; there is no index\.json in it"):
+    with pytest.raises(NotFound, match=r"OCI layout .* does not exist; it has no index\.json"):
         await open_store(tmp_path / "nothing").get_manifest(ANY, V1)
 
 

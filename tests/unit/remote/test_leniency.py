@@ -113,7 +113,7 @@ async def test_what_surrounds_the_chunks_of_a_body_is_bounded(http: ConnectionPo
 
     async with listening(handle) as url:
         with pytest.raises(
-            ConnectionFailed, match="the answer has more than 65536 bytes between two parts of its body"
+            ConnectionFailed, match="the response has more than 65536 bytes between two parts of its body"
         ):
             await fetched(http, url)
 
@@ -127,9 +127,9 @@ async def test_a_body_without_a_length_ends_with_the_connection_also_with_identi
 @pytest.mark.parametrize(
     ("greeting", "message"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
-        (b"220 mail.example.com ESMTP\r\n", "the answer is not HTTP"),
-        (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS; use an https:// URL"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the response is not HTTP"),
+        (b"220 mail.example.com ESMTP\r\n", "the response is not HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x16", "the response is TLS; use an https:// URL"),
     ],
 )
 async def test_a_server_of_another_protocol_fails_at_once(http: ConnectionPool, greeting: bytes, message: str):

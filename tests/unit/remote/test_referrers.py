@@ -347,7 +347,7 @@ async def test_a_referrers_tag_that_points_to_something_else_is_not_overwritten(
     hold_manifest(script, APP, standing.manifest, TAG)
     script.always("PUT", "/v2/*", Reply(status=201))
 
-    with pytest.raises(Conflict, match="is no index of referrers"):
+    with pytest.raises(Conflict, match="is not an index of referrers"):
         await store.put_manifest(APP, SIGNATURE.manifest)
 
     assert [line for line in script.lines() if line.startswith("PUT")] == [

@@ -86,7 +86,7 @@ async def test_a_retry_counts_as_one_request_and_is_limited_like_any(held: World
     second = await service.start(held.request(V1, id="second", caller=admin, override=True))
     every = selected(*first.job_ids.values(), *second.job_ids.values())
 
-    with pytest.raises(Throttled, match="admin has 1 synchronizations in progress"):
+    with pytest.raises(Throttled, match='user "admin" has 1 syncs in progress'):
         await service.retry(admin, selected(*first.job_ids.values()), request_id="third")
     await service.cancel(admin, every)
     retried = await service.retry(admin, every, request_id="fourth")
@@ -130,7 +130,7 @@ async def test_a_user_without_permission_can_neither_cancel_nor_retry(held: Worl
     started = await service.start(held.request(V1))
     stranger = await held.users.create("mallory", "correct horse", domain="acme")
 
-    with pytest.raises(Denied, match="mallory needs the permission to read"):
+    with pytest.raises(Denied, match='user "mallory" needs the permission to read'):
         await service.cancel(stranger, selected(started.job_ids[V1]))
-    with pytest.raises(Denied, match="mallory needs the permission to read"):
+    with pytest.raises(Denied, match='user "mallory" needs the permission to read'):
         await service.retry(stranger, selected(started.job_ids[V1]), request_id="x")

@@ -165,7 +165,7 @@ async def test_active_requests_of_a_user_are_limited_until_one_ends(held: World)
     first = await service.start(held.request(V1))
     await service.start(held.request(V2))
 
-    with pytest.raises(Throttled, match="carol has 2 synchronizations in progress") as raised:
+    with pytest.raises(Throttled, match='user "carol" has 2 syncs in progress') as raised:
         await service.start(held.request(V3))
     assert raised.value.retry_after > 0
     assert [job.tag for job in await held.recorded()] == [V1, V2]

@@ -69,7 +69,8 @@ async def test_a_caller_who_may_not_read_the_source(world: World):
     told = await refused(world, V1, kind=Denied, caller=stranger)
 
     assert (
-        told == "stranger needs the permission to read in the organization team of cn-north-4, or in its repository app"
+        told == 'user "stranger" needs the permission to read in the organization "team" of cn-north-4, '
+        'or in its repository "app"'
     )
 
 
@@ -83,8 +84,8 @@ async def test_a_caller_who_may_not_write_the_target(world: World, permission: P
     told = await refused(world, V1, kind=Denied, caller=reader)
 
     assert (
-        told
-        == "reader needs the permission to edit in the organization release of cn-south-1, or in its repository app"
+        told == 'user "reader" needs the permission to edit in the organization "release" of cn-south-1, '
+        'or in its repository "app"'
     )
 
 

@@ -203,7 +203,7 @@ async def test_places_for_shares_are_bounded():
 
 
 FOR_NOW = LoginThrottled("carol is locked", retry_after=7)
-REFUSED = [(FOR_NOW, True), (Throttled("carol has 4 synchronizations in progress", retry_after=7), False)]
+REFUSED = [(FOR_NOW, True), (Throttled('user "carol" has 4 syncs in progress', retry_after=7), False)]
 
 
 @pytest.mark.parametrize(("error", "is_shed"), REFUSED)

@@ -161,7 +161,7 @@ class Triggers:
                 await session.flush()
                 await _reset_tags(session, row.id, baseline)
         except IntegrityError:
-            raise Conflict("trigger", f"the repository already has a trigger {spec.name}; delete it first") from None
+            raise Conflict("trigger", f'the repository already has a trigger "{spec.name}"; delete it first') from None
 
     async def of_repository(self, source: RepositoryRef, *, only_enabled: bool = False) -> list[Trigger]:
         """Return the triggers of a repository, oldest first."""

@@ -1,11 +1,12 @@
 """The registry API: the OCI distribution-spec 1.1 and Docker's catalog, as an ASGI application over a disk store."""
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+
+import structlog
 
 from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError, Unauthenticated
 from tagferry.names import RepositoryName
@@ -17,7 +18,7 @@ from tagferry.registry.api.exchange import Exchange, Handler, OnDelete, OnPull, 
 from tagferry.registry.errors import NotAllowed
 from tagferry.registry.storage.store import DiskStore
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def _ping(_exchange: Exchange) -> Response:
@@ -118,7 +119,7 @@ class RegistryApp:
                     if not isinstance(error, TagferryError):
                         raise
                     # The client notices the missing end of the body.
-                    _log.warning("aborted the response to %s: %s", request.path, error.message)
+                    log.warning("aborted a response", path=request.path, reason=error.message)
                     return
                 response = error_response(error, scope, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
@@ -161,7 +162,7 @@ def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Una
         challenge: returns the WWW-Authenticate header of a 401 response.
     """
     if not isinstance(error, TagferryError):
-        _log.error("registry request failed", exc_info=error)
+        log.error("a registry request failed unexpectedly", exc_info=error)
         error = TagferryError("internal error; details are in the server's log")
     status, code = status_and_code(error)
     headers = {"Content-Type": "application/json"} | error_headers(error)

@@ -5,11 +5,12 @@ A push by digest may name tags in the same request, as in the specification afte
 
 import bisect
 import json
-import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
+
+import structlog
 
 from tagferry import bounds
 from tagferry.digits import whole_number
@@ -23,7 +24,7 @@ from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 _MAX_TAGS = 100
 """The most tags in one push; the specification requires ten."""
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def get_manifest(exchange: Exchange) -> Response:
@@ -136,8 +137,11 @@ async def _notify(callback: Awaitable[None], exchange: Exchange) -> None:
     try:
         await callback
     except Exception:
-        _log.exception(
-            "callback failed after the %s of %s in %s", exchange.request.method, exchange.reference, exchange.repository
+        log.exception(
+            "the callback of a manifest failed",
+            method=exchange.request.method,
+            repository=exchange.repository,
+            reference=exchange.reference,
         )
 
 

@@ -145,7 +145,7 @@ class DockerCredentials:
         except (OSError, ValueError) as error:
             # The file may be incomplete while it is being written; the previous contents stay in use.
             if is_new:
-                log.warning("remote.docker_config.unreadable", path=str(self._path), error=str(error))
+                log.warning("could not read the docker configuration", path=str(self._path), error=str(error))
             return
         if document != self._document:
             self._document = document
@@ -185,7 +185,7 @@ class DockerCredentials:
                 if found is not None:
                     return _HelperResult(found, None, self._clock())
         except TagferryError as error:
-            log.warning("remote.credential_helper.failed", helper=helper, host=self._keys[0], error=error.message)
+            log.warning("a credential helper failed", helper=helper, host=self._keys[0], error=error.message)
             return _HelperResult(None, error, self._clock())
         return _HelperResult(None, None, self._clock())
 

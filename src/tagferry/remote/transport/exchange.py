@@ -246,7 +246,7 @@ class Exchange:
         if is_too_long and not is_refusal:
             slot.release()
             raise AnswerTooLarge(
-                f"the answer of registry {self._name} to {call.task}", f"must have at most {limit} bytes"
+                f"the response of registry {self._name} to {call.task}", f"must have at most {limit} bytes"
             )
         return answer
 

@@ -35,7 +35,7 @@ async def next_fair_position(session: AsyncSession, request: SyncRequest, *, lim
     active, served, own = (await session.execute(_QUEUE_POSITIONS, parameters)).one()
     if active >= limit and not request.is_automatic:
         raise Throttled(
-            f"{request.caller.name} has {active} synchronizations in progress; wait until one of them ends",
+            f'user "{request.caller.name}" has {active} syncs in progress; wait until one of them ends',
             retry_after=5.0,
         )
     return max((served or 1) - 1, own or 0) + 1

@@ -167,7 +167,7 @@ async def test_the_newest_calls_are_shown_and_old_ones_are_forgotten_once_they_h
 
 async def test_a_trigger_ends_with_its_calls_and_its_name_is_free_again(hooked: Hooked):
     await hooked.make()
-    with pytest.raises(Conflict, match="already has a trigger deploy"):
+    with pytest.raises(Conflict, match='already has a trigger "deploy"'):
         await hooked.make()
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
 

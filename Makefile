@@ -2,6 +2,7 @@
 #
 #   make demo           two registries, an image and one sync, on this machine
 #   make test           the tests            ARGS='-k signing -x' is passed to pytest
+#   make coverage       branch coverage of the tests within the process, with a floor
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
@@ -45,7 +46,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
+.PHONY: help demo test coverage test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -55,6 +56,10 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(IN_PARALLEL) $(ARGS)
+
+# Only tests within the process count. The floor is fail_under in pyproject.toml.
+coverage: $(VENV)/.dev
+	$(IN_PARALLEL) --cov --cov-report=term tests/unit tests/contract tests/api $(ARGS)
 
 test-faults: $(VENV)/.dev
 	$(IN_PARALLEL) -m faults tests/faults $(ARGS)
@@ -119,7 +124,7 @@ release: $(VENV)/.dev
 	$(BIN)/python tools/release.py $(VERSION)
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/bin/python:

@@ -1,4 +1,4 @@
-"""The documents lead nowhere that is not there."""
+"""Documents name only files that exist, and every package."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SOURCE = ROOT / "src/tagferry"
+PACKAGES = {path.stem for path in SOURCE.iterdir() if path.suffix in ("", ".py")} - {"__init__", "__pycache__"}
+_NAME = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 
@@ -22,6 +25,34 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path):
         if not target.exists() or (heading and heading not in headings(target)):
             missing.append(link)
     assert not missing
+
+
+def test_the_architecture_page_has_every_package():
+    described = {name.rstrip("/") for row in rows("package") for name in _NAME.findall(row[0])}
+
+    assert described == PACKAGES
+
+
+def test_the_architecture_page_names_files_that_exist_for_changes():
+    named = [name for row in rows("change") for name in _NAME.findall(row[1]) if "." in name or "/" in name]
+
+    assert named
+    assert [name for name in named if not (SOURCE / name).exists()] == []
+
+
+def test_the_picture_for_contributors_has_every_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    picture = next(part for part in text.split("```") if "│" in part)
+
+    assert {path.name for path in SOURCE.iterdir() if path.is_dir()} - {"__pycache__"} <= {*re.findall(r"\w+", picture)}
+
+
+def rows(first: str) -> list[list[str]]:
+    """Return the rows of the architecture page's table whose first column has this heading."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = re.search(rf"^\| {first} \|[^\n]*\n\|[-|]*\n((?:\|[^\n]*\n)+)", text, re.MULTILINE)
+    assert table is not None
+    return [line.strip("|").split("|") for line in table[1].splitlines()]
 
 
 def headings(page: Path) -> set[str]:

@@ -3,6 +3,7 @@
 #   make demo           two registries, an image and one sync, on this machine
 #   make test           the tests            ARGS='-k signing -x' is passed to pytest
 #   make coverage       branch coverage of the tests within the process, with a floor
+#   make test-console   pages of the console in Chromium, with pictures in build/screenshots
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
@@ -46,7 +47,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
+.PHONY: help demo test coverage test-console test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -60,6 +61,8 @@ test: $(VENV)/.dev
 # Only tests within the process count. The floor is fail_under in pyproject.toml.
 coverage: $(VENV)/.dev
 	$(IN_PARALLEL) --cov --cov-report=term tests/unit tests/contract tests/api $(ARGS)
+test-console: $(VENV)/.console
+	$(BIN)/pytest tests/browser -m browser $(ARGS)
 
 test-faults: $(VENV)/.dev
 	$(IN_PARALLEL) -m faults tests/faults $(ARGS)
@@ -116,6 +119,9 @@ lock:
 		--output-file requirements/dev.txt
 	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --constraint requirements/dev.txt \
 		--no-annotate $(ARGS) --output-file requirements/runtime.txt
+	$(LOCK_VENV)/bin/uv pip compile --group console --constraint requirements/dev.txt --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock' \
+		$(ARGS) --output-file requirements/console.txt
 	$(LOCK_VENV)/bin/uv pip compile --group fuzz --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --quiet --custom-compile-command 'make lock' $(ARGS) --output-file requirements/fuzz.txt
 	rm -rf $(LOCK_VENV)
@@ -143,6 +149,10 @@ $(VENV)/.dev: requirements/dev.txt $(BUILT_FROM) | $(VENV)/bin/python
 
 $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	$(INSTALL_LOCKED) requirements/fuzz.txt
+	@touch $@
+
+$(VENV)/.console: requirements/console.txt | $(VENV)/.dev
+	$(INSTALL_LOCKED) requirements/console.txt
 	@touch $@
 
 define require_python

@@ -216,6 +216,8 @@ RECORDED_TEXT = 4000
 """Characters of a text with quotations, such as the reason of a job, that the database keeps."""
 JOB_LOST_WORKERS = 5
 """Lost workers after which the job that they were running fails."""
+JOBS_SELECTED = 200
+"""Jobs of several repositories that one request cancels or retries."""
 
 RECORDS_PRUNED = 100_000
 """Old records of one kind (jobs, deletions, calls) that are deleted in one hour."""

@@ -115,3 +115,34 @@ async def test_a_sync_that_times_out_exits_with_1_and_its_job_is_found_by_status
     code, _, told = await tagferry(ferry, "job", "cancel", "team/app")
     assert code == 1
     assert told.startswith("error: ID or --request is required, but not both")
+
+
+async def test_jobs_of_all_repositories_are_listed_shown_retried_and_cancelled_by_their_ids(ferry: Deployment) -> None:
+    ferry.hold(SOUTH)
+    await images.push(ferry.store(NORTH), name_in("team", "web"), images.image(), Tag("v1"))
+    (failed,) = await ferry.start_sync(name_in("team", "web"), [Tag("v9")], RELEASE)
+    (running,) = await ferry.start_sync(name_in("team"), [Tag("v1")], RELEASE)
+
+    code, out, _ = await tagferry(
+        ferry, "job", "list", "--org", TEAM, "--to", TO, "--by", "admin", "--since", "1h", "--json"
+    )
+    assert (code, [job["id"] for job in json.loads(out)]) == (0, [running, failed])
+    code, out, _ = await tagferry(ferry, "job", "list", "--state", "failed", "--limit", "1")
+    assert code == 0
+    assert f" {failed} " in out
+    assert "team/web:v9" in out
+
+    code, out, _ = await tagferry(ferry, "job", "cancel", str(running), str(failed))
+    assert code == 1
+    assert out.splitlines() == [f"{running} cancelled", f"{failed} not cancelled: it has ended already"]
+    code, out, _ = await tagferry(ferry, "job", "show", str(running))
+    assert code == 0
+    assert re.search(r"^status +cancel$", out, re.MULTILINE)
+    assert re.search(rf"^image +{NORTH}/team/app:v1$", out, re.MULTILINE)
+
+    code, out, _ = await tagferry(ferry, "job", "retry", str(running))
+    assert code == 0
+    assert re.fullmatch(rf"{running} retried as job \d+\n", out)
+    code, _, err = await tagferry(ferry, "job", "show", "999999")
+    assert code == 1
+    assert "sync job 999999 does not exist" in err

@@ -150,6 +150,7 @@ def _services(
                 records=CopyRecords(database),
                 locations=sync.locations,
             ),
+            jobs=sync.job_service,
             rules=automation.rules,
             triggers=automation.triggers,
             watch=automation.watch,

@@ -19,8 +19,10 @@ from tagferry.copy.verify import VerifyMode
 from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.settings import Settings
+from tagferry.sync.job_service import JobService
 from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.listing import JobListing
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
@@ -41,6 +43,7 @@ class SyncComponents:
     engine: CopyEngine
     worker: Worker
     service: SyncService
+    job_service: JobService
     locations: DatabaseBlobLocations
 
 
@@ -94,7 +97,10 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             max_concurrent_requests_per_user=settings.sync.max_concurrent_requests_per_user,
             seconds=settings.sync.request_timeout_seconds,
         )
-        yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, locations)
+        job_service = JobService(
+            service, regions=regions, access=accounts.access, jobs=jobs, listing=JobListing(database)
+        )
+        yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, job_service, locations)
 
 
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None, slots: int) -> CopyEngine:

@@ -25,6 +25,7 @@ _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 120.0
 """Seconds to wait for a response, and then for more of it."""
 _PAGE = 1000
+_ALL_JOBS = "/v2/manage/sync_jobs"
 _CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
 
 
@@ -139,6 +140,34 @@ class ManagementClient:
         """Return the repositories that hold an image (`ImageLocationsShown` in the document)."""
         query = _query([("digest", digest), ("repository", repository)])
         return self._page(await self._call("GET", "/v2/manage/locations", query=query), "found", "coverage")
+
+    async def list_all_jobs(self, *, limit: int, **terms: str) -> list[dict[str, Any]]:
+        """Return the newest sync jobs of all repositories that the caller may read, by the terms of the operation."""
+        found: list[dict[str, Any]] = []
+        marker: int | None = None
+        while len(found) < limit:
+            wanted = {"limit": str(min(limit - len(found), _PAGE)), **terms}
+            if marker is not None:
+                wanted["marker"] = str(marker)
+            page = await self._call("GET", _ALL_JOBS, query=_query(wanted.items()))
+            found += self._jobs(page.get("jobs") if isinstance(page, dict) else None)
+            marker = page.get("nextMarker")
+            if marker is None:
+                break
+        return found
+
+    async def show_job(self, job_id: int) -> dict[str, Any]:
+        """Return a sync job (`JobDetails` in the OpenAPI document)."""
+        (job,) = self._jobs([await self._call("GET", f"{_ALL_JOBS}/{job_id}")])
+        return job
+
+    async def act_on_jobs(self, action: str, body: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+        """Cancel or retry jobs of any repositories; returns the id of the request, and one result for each job."""
+        answer = await self._call("POST", f"{_ALL_JOBS}/{action}", body=body)
+        results = answer.get("jobs") if isinstance(answer, dict) else None
+        if not isinstance(results, list) or not all(isinstance(one, dict) and "id" in one for one in results):
+            raise self._unexpected("a list of results")
+        return str(answer.get("requestId", "")), results
 
     async def list_regions(self) -> list[dict[str, Any]]:
         """Return the regions of the server (`RegionItem` in the OpenAPI document)."""

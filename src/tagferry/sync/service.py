@@ -107,7 +107,7 @@ class SyncService:
             Throttled: the caller has too many active requests.
         """
         arrived_at = time.monotonic()
-        request = self._bounded(await self._authorize(request))
+        request = self._bounded(await self.authorize(request))
         most = BRIEF_PREFLIGHT_SECONDS if request.is_automatic else PREFLIGHT_SECONDS
         until = asyncio.get_running_loop().time() + (most if seconds is None else min(seconds, most))
         async with self._coalescer.claim(request, until=until) as handles:
@@ -120,7 +120,7 @@ class SyncService:
 
     async def plan(self, request: SyncRequest) -> Estimates:
         """Estimate what `start` would do, without changing anything; raises the same errors."""
-        await self._authorize(request)
+        await self.authorize(request)
         route = route_of(self._regions, request)
         estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
@@ -187,7 +187,7 @@ class SyncService:
             domain_id=caller.domain_id if source.is_guest else None,
             organization_id=source.owner.id if source.owner is not None else None,
         )
-        return [job if job.status.has_ended else self._with_live_state(job) for job in jobs], total
+        return [job if job.status.has_ended else self.with_live_state(job) for job in jobs], total
 
     async def cancel(self, caller: Caller, selection: JobSelection) -> list[int]:
         """Cancel the selected jobs that have not ended; returns their ids. Their workers stop within a second.
@@ -225,7 +225,7 @@ class SyncService:
         postponed = [job for job in found if job.next_attempt_at is not None]
         again, sooner = (requests_to_retry(caller, selection, request_id, jobs) for jobs in (failed, postponed))
         for request in (*again, *sooner):
-            await self._authorize(request)
+            await self.authorize(request)
         await self._jobs.retry_now([job.id for job in postponed])
         until = time.monotonic() + BRIEF_PREFLIGHT_SECONDS
         return [
@@ -242,7 +242,7 @@ class SyncService:
         """Fail all waiting calls, because this process is shutting down."""
         await self._waiter.close()
 
-    def _with_live_state(self, job: SyncJob) -> SyncJob:
+    def with_live_state(self, job: SyncJob) -> SyncJob:
         """Add the progress and the reason to wait that only this process knows to an open job."""
         pauses = self._worker.paused_regions
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
@@ -250,7 +250,7 @@ class SyncService:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
         return replace(job, snapshot=self._worker.snapshot(job.id))
 
-    async def _authorize(self, request: SyncRequest) -> SyncRequest:
+    async def authorize(self, request: SyncRequest) -> SyncRequest:
         """Authorize a request; returns it with the ids of its current organizations."""
         if not request.tags:
             raise Invalid("imageTag", "must name at least one tag")

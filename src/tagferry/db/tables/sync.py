@@ -51,6 +51,9 @@ class SyncJobRow(Base):
         Index("ix_sync_jobs_region", "source_region", "id"),
         Index("ix_sync_jobs_region_status", "source_region", "status", "id"),
         Index("ix_sync_jobs_operator_id", "operator_id", "id"),
+        Index("ix_sync_jobs_status", "status", "id"),
+        Index("ix_sync_jobs_namespace", "namespace", "id"),
+        Index("ix_sync_jobs_target_region", "target_region", "id"),
         Index(
             "ix_sync_jobs_queue",
             "status",

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from tagferry.web.swr import (
     accessories,
+    all_jobs,
     audit_records,
     auto_sync,
     comparison,
@@ -29,6 +30,7 @@ for part in (
     synchronization,
     regions,
     job_actions,
+    all_jobs,
     auto_sync,
     comparison,
     tags,

@@ -27,6 +27,7 @@ from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
 from tagferry.regions import Regions
+from tagferry.sync.job_service import JobService
 from tagferry.sync.service import SyncService
 from tagferry.web.context import Context
 
@@ -50,6 +51,7 @@ class SwrServices:
     sync: SyncService
     comparison: ComparisonService
     locations: LocationService
+    jobs: JobService
     rules: RuleService
     triggers: TriggerService
     watch: TagWatcher

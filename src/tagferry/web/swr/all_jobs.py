@@ -1,0 +1,217 @@
+"""Sync jobs of all repositories: list, show, cancel and retry them. These operations are extensions of tagferry."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry import bounds
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Namespace, RegionId, Repository
+from tagferry.sync.job_service import JobResult
+from tagferry.sync.jobs.listing import JobFilter
+from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.web.bodies import require_json
+from tagferry.web.items import Items
+from tagferry.web.response_models import CamelCaseModel, OptionalTime
+from tagferry.web.swr.context import RequestContext
+from tagferry.web.swr.queries import DEFAULT_LIMIT, MAXIMUM_LIMIT, parse_number
+from tagferry.web.swr.synchronization import SyncJobItem
+
+JOBS = "/v2/manage/sync_jobs"
+_LARGEST_ID = 10**18 - 1
+_LONGEST_NAME = 64
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
+
+router = APIRouter(tags=["synchronization"])
+
+
+class JobItem(SyncJobItem):
+    """A sync job of any repository."""
+
+    source_region: str = Field(serialization_alias="sourceRegionId")
+    is_automatic: bool = Field(description="True if a rule started the job.")
+    rule_id: int | None = Field(description="The rule that started the job or the one that it retries.")
+    deadline_at: OptionalTime = Field(description="When the job times out.")
+
+
+class JobList(CamelCaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobItem]
+    next_marker: int | None = Field(
+        description="The `marker` of the next page; null at the end of the list. A page can have fewer jobs than its "
+        "limit, and even none, before the end: the search for jobs that match is limited in time."
+    )
+
+
+class SelectedJobs(BaseModel):
+    """The jobs to cancel."""
+
+    model_config = ConfigDict(strict=True)
+
+    jobs: Items[int] = Field(description=f"Ids of jobs of any repositories, at most {bounds.JOBS_SELECTED}.")
+
+    def ids(self) -> list[int]:
+        """Return the ids without repetitions; raises Invalid."""
+        if not self.jobs:
+            raise Invalid("jobs", "must not be empty")
+        for index, job_id in enumerate(self.jobs):
+            if not 0 < job_id <= _LARGEST_ID:
+                raise Invalid(f"jobs[{index}]", "must be the id of a sync job", job_id)
+        return list(dict.fromkeys(self.jobs))
+
+
+class RetriedJobs(SelectedJobs):
+    """The jobs to retry."""
+
+    override: bool = Field(
+        False, description="Also retry jobs that ended as `existed`, and replace the images that the targets have."
+    )
+
+
+class CancelResult(CamelCaseModel):
+    """What became of one of the selected jobs."""
+
+    id: int = Field(validation_alias="job_id")
+    cancelled: bool = Field(validation_alias="is_done")
+    reason: str = Field(description="Why the job was not cancelled; empty if it was.")
+
+
+class RetryResult(CamelCaseModel):
+    """What became of one of the selected jobs."""
+
+    id: int = Field(validation_alias="job_id")
+    retried: bool = Field(validation_alias="is_done")
+    job: int | None = Field(
+        validation_alias="started", description="The job that repeats it: a new one, or the same if it was waiting."
+    )
+    reason: str = Field(description="Why the job was not retried; empty if it was.")
+
+
+class CancelResults(CamelCaseModel):
+    """The response of CancelSyncJobsOfAllRepositories."""
+
+    jobs: list[CancelResult]
+
+
+class RetryResults(CamelCaseModel):
+    """The response of RetrySyncJobsOfAllRepositories."""
+
+    request_id: str
+    jobs: list[RetryResult]
+
+    @classmethod
+    def of(cls, request_id: str, results: list[JobResult]) -> Self:
+        """Return the response for these results."""
+        return cls(request_id=request_id, jobs=[RetryResult.model_validate(result) for result in results])
+
+
+@router.get(JOBS, operation_id="ListSyncJobsOfAllRepositories")
+async def list_jobs(
+    context: RequestContext,
+    status: Annotated[str, Query(description="One of these statuses, separated by commas.")] = "",
+    region: Annotated[str, Query(description="The source region.")] = "",
+    namespace: Annotated[str, Query(description="The source organization.")] = "",
+    repository: Annotated[str, Query(description="The repository, or the beginning of its name and `*`.")] = "",
+    remote_region: Annotated[str, Query(description="The target region.")] = "",
+    remote_namespace: Annotated[str, Query(description="The target organization.")] = "",
+    operator: Annotated[str, Query(description="The name of the user who requested the jobs, or an id.")] = "",
+    since: Annotated[str, Query(description="Created at this time (ISO 8601) or later.")] = "",
+    until: Annotated[str, Query(description="Created before this time (ISO 8601).")] = "",
+    marker: Annotated[str, Query(description="`nextMarker` of the previous page.")] = "",
+    limit: Annotated[str, Query(description=f"Jobs on the page, at most {MAXIMUM_LIMIT}.")] = "",
+) -> JobList:
+    """List the sync jobs of all repositories that the caller may read, newest first."""
+    size = parse_number({"limit": limit}, "limit", default=DEFAULT_LIMIT)
+    if not 1 <= size <= MAXIMUM_LIMIT:
+        raise Invalid("limit", f"must be 1 to {MAXIMUM_LIMIT}", size)
+    wanted = JobFilter(
+        statuses=parse_statuses(status),
+        region=RegionId(region, field="region") if region else None,
+        namespace=Namespace(namespace, field="namespace") if namespace else None,
+        **_parse_repository(repository),
+        target_region=RegionId(remote_region, field="remote_region") if remote_region else None,
+        target_namespace=Namespace(remote_namespace, field="remote_namespace") if remote_namespace else None,
+        operator=_parse_operator(operator),
+        since=parse_time("since", since),
+        until=parse_time("until", until),
+    )
+    page = await context.services.jobs.page(context.caller, wanted, limit=size, marker=parse_id("marker", marker))
+    return JobList(jobs=[JobItem.model_validate(job) for job in page.jobs], next_marker=page.marker)
+
+
+@router.get(f"{JOBS}/{{job_id}}", operation_id="ShowSyncJobById", response_model=JobItem)
+async def show_job(job_id: str, context: RequestContext) -> SyncJob:
+    """Show a sync job of any repository that the caller may read."""
+    number = parse_id("job_id", job_id)
+    if number is None:
+        raise NotFound("sync job", job_id)
+    return await context.services.jobs.one(context.caller, number)
+
+
+@router.post(f"{JOBS}/cancel", operation_id="CancelSyncJobsOfAllRepositories", dependencies=[Depends(require_json)])
+async def cancel_jobs(body: SelectedJobs, context: RequestContext) -> CancelResults:
+    """Cancel those of the selected jobs that have not ended and whose target the caller may write."""
+    results = await context.services.jobs.cancel(context.caller, body.ids())
+    return CancelResults(jobs=[CancelResult.model_validate(result) for result in results])
+
+
+@router.post(
+    f"{JOBS}/retry",
+    operation_id="RetrySyncJobsOfAllRepositories",
+    status_code=202,
+    dependencies=[Depends(require_json)],
+)
+async def retry_jobs(body: RetriedJobs, context: RequestContext) -> RetryResults:
+    """Synchronize again the tags of those of the selected jobs that ended as `failed`, `timeout` or `cancel`."""
+    results = await context.services.jobs.retry(
+        context.caller, body.ids(), request_id=context.request_id, override=body.override
+    )
+    return RetryResults.of(context.request_id, results)
+
+
+def parse_statuses(text: str) -> frozenset[JobStatus]:
+    """Parse statuses that are separated by commas; raises Invalid."""
+    try:
+        return frozenset(JobStatus(part) for part in text.split(",")) if text else frozenset()
+    except ValueError:
+        raise Invalid("status", f"must be one or more of {', '.join(JobStatus)}, separated by ','", text) from None
+
+
+def parse_time(name: str, text: str) -> datetime | None:
+    """Parse a date or a time, in UTC unless it has an offset; None for an empty text. Raises Invalid."""
+    if not text:
+        return None
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    raise Invalid(name, "must be a time such as 2024-05-06T07:08:09Z", text)
+
+
+def parse_id(name: str, text: str) -> int | None:
+    """Parse the id of a job; None for an empty text. Raises Invalid."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise Invalid(name, "must be the id of a sync job", text)
+    return int(text)
+
+
+def _parse_repository(text: str) -> dict[str, Any]:
+    """Parse a repository's name, or the beginning of names with `*` at the end; raises Invalid."""
+    if not text.endswith("*"):
+        return {"repository": Repository.from_path(text)} if text else {}
+    if not re.fullmatch(r"[a-z0-9._/-]{0,128}\*", text):
+        raise Invalid("repository", "may have only lowercase letters, digits, '.', '_', '-' and '/' before '*'", text)
+    return {"prefix": text.removesuffix("*")}
+
+
+def _parse_operator(text: str) -> str:
+    if len(text) > _LONGEST_NAME or not text.isprintable():
+        raise Invalid("operator", "must be the name or the id of a user", text)
+    return text

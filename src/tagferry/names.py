@@ -16,6 +16,7 @@ from tagferry.errors import InvalidName
 
 _LOWER_ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _DIGEST_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+DIGEST_ALGORITHMS = tuple(_DIGEST_HEX_LENGTH)
 _OCI_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _KNOWN_DIGEST = re.compile("|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in _DIGEST_HEX_LENGTH.items()))

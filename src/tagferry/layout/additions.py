@@ -7,7 +7,12 @@ import shutil
 from pathlib import Path
 
 from tagferry.errors import StorageUnavailable
+from tagferry.layout.files import DRAFTS, INDEX, MARKER
 
+DRAFT = "archive.tar"
+"""The archive being written, in the directory of additions."""
+_OWN = frozenset({"blobs", INDEX, MARKER, DRAFTS, DRAFT})
+"""What tagferry writes to the directory; anything else there is left alone."""
 _LOCK = "lock"
 _STAMP_BYTES = 200
 _ATTEMPTS = 10
@@ -69,7 +74,7 @@ class Additions:
 
     def _content(self) -> list[Path]:
         try:
-            return [one for one in self._folder.iterdir() if one.name != _LOCK]
+            return [one for one in self._folder.iterdir() if one.name in _OWN]
         except FileNotFoundError:
             return []
 

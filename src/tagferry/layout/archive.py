@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tagferry import bounds
 from tagferry.errors import Corrupt, Misused, StorageUnavailable, Unsupported
-from tagferry.layout.additions import Additions
+from tagferry.layout.additions import DRAFT, Additions
 from tagferry.layout.content import NeededContent, needed_content
 from tagferry.layout.directory import DirectoryFiles
 from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, Stamp, blob_name, keep_access, sync
@@ -24,8 +24,6 @@ from tagferry.regular_file import open_regular
 
 _COMPRESSED = ((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"))
 _SUFFIX = ".partial"
-_DRAFT = "archive.tar"
-"""The archive being written, in the directory of additions."""
 _NO_ARCHIVE = "none"
 """The stamp of an archive that does not exist."""
 
@@ -111,7 +109,7 @@ class ArchiveFiles:
         lost = content.defective - self._needed(self._read_member(INDEX, bounds.TAG_LIST_BYTES)).defective
         if lost:
             raise Corrupt(f"{self._folder} lacks {min(lost)}; delete this directory and repeat the command")
-        draft = self._folder / _DRAFT
+        draft = self._folder / DRAFT
         try:
             with tarfile.open(draft, "w", format=tarfile.GNU_FORMAT) as archive:
                 _add(archive, MARKER, MARKER_CONTENT)

@@ -9,12 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tagferry import bounds
-from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, Stamp, blob_name, keep_access, sync
+from tagferry.layout.files import (
+    DRAFTS,
+    INDEX,
+    MARKER,
+    MARKER_CONTENT,
+    Draft,
+    OpenFile,
+    Stamp,
+    blob_name,
+    keep_access,
+    sync,
+)
+from tagferry.names import DIGEST_ALGORITHMS
 from tagferry.oci.model import Descriptor
 from tagferry.regular_file import open_regular
 
-_DRAFTS = ".tagferry"
-"""The directory of unfinished blobs, which a later process resumes."""
 _ATTEMPTS = 10
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -64,7 +74,7 @@ class DirectoryFiles:
 
     def draft(self, blob: Descriptor) -> Draft:
         self._has_drafts = True
-        drafts = self._root / _DRAFTS
+        drafts = self._root / DRAFTS
         target = str(self._root / blob_name(blob.digest))
         path = drafts / blob.digest.replace(":", "-")
         descriptor = _open(path)
@@ -92,9 +102,9 @@ class DirectoryFiles:
             if not (self._root / MARKER).exists():
                 _replace(self._root / MARKER, MARKER_CONTENT)
             # The index must not outlast a loss of power without the content that it lists.
-            for folder in (self._root / "blobs", *(self._root / "blobs").glob("*/")):
+            for folder in ("blobs", *(f"blobs/{algorithm}" for algorithm in DIGEST_ALGORITHMS)):
                 with contextlib.suppress(FileNotFoundError):
-                    sync(folder)
+                    sync(self._root / folder)
             _replace(index, content)
             os.fsync(lock)
         finally:
@@ -105,7 +115,7 @@ class DirectoryFiles:
         # That of another writer is left alone, as are layouts that are only read.
         if self._has_drafts:
             with contextlib.suppress(OSError):
-                (self._root / _DRAFTS).rmdir()
+                (self._root / DRAFTS).rmdir()
 
     def close(self) -> None:
         self.commit()

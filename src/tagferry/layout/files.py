@@ -15,6 +15,8 @@ from tagferry.oci.model import Descriptor
 
 INDEX = "index.json"
 MARKER = "oci-layout"
+DRAFTS = ".tagferry"
+"""The directory of unfinished blobs, which a later process resumes."""
 MARKER_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 _REHASH_BYTES = 1024 * 1024
 

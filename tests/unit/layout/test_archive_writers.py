@@ -7,6 +7,7 @@ import pytest
 
 from tagferry.errors import Corrupt, NotFound, StorageUnavailable
 from tagferry.layout.additions import Additions
+from tagferry.names import Tag
 from tests.support.images import blob, image, push, read
 from tests.unit.layout.test_layout import (
     ANY,
@@ -59,6 +60,24 @@ async def test_a_source_needs_no_write_access(tmp_path: Path, monkeypatch: pytes
     store = archive(path)
     assert (await store.get_manifest(ANY, V1)).digest == ONE.digest
     await store.commit()
+
+
+@pytest.mark.parametrize("ends", ["committed", "replaced by another program"])
+async def test_foreign_files_beside_additions_are_left_alone(tmp_path: Path, ends: str):
+    path, foreign = tmp_path / "images.tar", tmp_path / "images.tar.partial/notes/todo"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("not ours")
+    await kill_after_push(path, ONE, V1)
+    if ends != "committed":
+        await write_archive(tmp_path / "another.tar", ONE, Tag("v3"))
+        (tmp_path / "another.tar").rename(path)
+
+    await write_archive(path, TWO, V2)
+
+    assert foreign.read_text() == "not ours"
+    assert names_in(tmp_path / "images.tar.partial") == {"notes"}
+    kept = V1 if ends == "committed" else Tag("v3")
+    assert {tag async for tag in archive(path).list_tags(ANY)} == {kept, V2}
 
 
 async def test_a_second_writer_is_refused_while_the_first_writes(tmp_path: Path):

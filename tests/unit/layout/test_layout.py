@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import secrets
 import tarfile
 from collections.abc import AsyncIterator, Callable
@@ -134,6 +135,24 @@ async def test_foreign_files_in_a_layout_are_left_alone(tmp_path: Path, folder: 
     assert [tag async for tag in layout(tmp_path).list_tags(ANY)] == [V1, V2]
     assert await layout(tmp_path).get_manifest(ANY, V1)
     assert foreign.exists()
+
+
+async def test_a_foreign_directory_that_cannot_be_opened_does_not_prevent_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "blobs/lost+found").mkdir(parents=True)
+    system_open = os.open
+
+    def without_permission(path: Any, *arguments: Any, **options: Any) -> int:
+        if "lost+found" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return system_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", without_permission)
+
+    await push(layout(tmp_path), ANY, image(), V1)
+
+    assert [tag async for tag in layout(tmp_path).list_tags(ANY)] == [V1]
 
 
 async def test_a_layout_of_symbolic_links_is_read(tmp_path: Path):

@@ -24,11 +24,10 @@ from pathlib import Path
 
 from tagferry.errors import InvalidName
 from tagferry.events import SparseEvents
-from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.names import DIGEST_ALGORITHMS, Digest, RepositoryName, Tag
 from tagferry.printable import printable
 from tagferry.registry.storage.files import entries, file_names, unsorted_entries
 
-ALGORITHMS = ("sha256", "sha512")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _LOG_SECONDS = 3600.0
@@ -95,7 +94,7 @@ class Layout:
 
     def manifest_directories(self, repository: RepositoryName) -> list[str]:
         """Return the directories of a repository's manifests as text; they need not exist."""
-        return [f"{self.root}/repositories/{repository}/_manifests/{algorithm}" for algorithm in ALGORITHMS]
+        return [f"{self.root}/repositories/{repository}/_manifests/{algorithm}" for algorithm in DIGEST_ALGORITHMS]
 
     def tags(self, repository: RepositoryName) -> Path:
         """Return the directory of a repository's tags."""
@@ -131,12 +130,12 @@ class Layout:
 
     def digests(self, repository: RepositoryName, kind: str) -> Iterator[Digest]:
         """Yield the digests in a repository's `_blobs` or `_manifests`, in lexical order."""
-        for algorithm in ALGORITHMS:
+        for algorithm in DIGEST_ALGORITHMS:
             yield from _digests_in(self.repository(repository) / kind / algorithm, algorithm)
 
     def content_files(self, repository: RepositoryName, kind: str) -> Iterator[Path]:
         """Yield the files of a repository's `_blobs` or `_manifests`."""
-        for algorithm in ALGORITHMS:
+        for algorithm in DIGEST_ALGORITHMS:
             directory = self.repository(repository) / kind / algorithm
             for name in unsorted_entries(directory):
                 if digest_of(algorithm, name):
@@ -175,7 +174,7 @@ class Layout:
         """Return a manifest, a blob or a tag of a repository, damaged or not; None if it does not exist."""
         directory = self.repository(repository)
         for kind in ("_manifests", "_blobs"):
-            for algorithm in ALGORITHMS:
+            for algorithm in DIGEST_ALGORITHMS:
                 for name in unsorted_entries(directory / kind / algorithm):
                     if digest_of(algorithm, name):
                         return str(directory / kind / algorithm / name)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tagferry.errors import Corrupt, TagferryError
-from tagferry.names import Digest, RepositoryName
+from tagferry.names import DIGEST_ALGORITHMS, Digest, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import open_file, read_file, replace_file
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, drop_page_cache, record_size
-from tagferry.registry.storage.layout import ALGORITHMS, Layout
+from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.threads import settled
 
@@ -128,7 +128,9 @@ class Scrub:
 
     def _sections(self) -> list[str]:
         shards = [
-            f"{_BLOBS}{algorithm}/{shard}" for algorithm in ALGORITHMS for shard in self._layout.shards(algorithm)
+            f"{_BLOBS}{algorithm}/{shard}"
+            for algorithm in DIGEST_ALGORITHMS
+            for shard in self._layout.shards(algorithm)
         ]
         return shards + [f"{_REPOSITORIES}{name}" for name in self._layout.names()]
 

@@ -10,7 +10,7 @@ from typing import Self
 from tagferry import bounds
 from tagferry.errors import Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
-from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
+from tagferry.names import DIGEST_ALGORITHMS, Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.blob_reads import BlobReads
@@ -22,7 +22,7 @@ from tagferry.registry.storage.free_space import DiskSpace, FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
-from tagferry.registry.storage.layout import ALGORITHMS, Layout, raise_unreadable
+from tagferry.registry.storage.layout import Layout, raise_unreadable
 from tagferry.registry.storage.listings import Listings
 from tagferry.registry.storage.manifest_writes import ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
@@ -346,7 +346,7 @@ class DiskStore:
 
     async def _sweep_pool(self, older_than: float) -> int:
         freed = 0
-        for algorithm in ALGORITHMS:
+        for algorithm in DIGEST_ALGORITHMS:
             try:
                 shards = await self._threads.run(self._layout.shards, algorithm)
             except (OSError, DiskUnavailable) as error:

@@ -40,13 +40,6 @@ def test_the_architecture_page_names_files_that_exist_for_changes():
     assert [name for name in named if not (SOURCE / name).exists()] == []
 
 
-def test_the_picture_for_contributors_has_every_package():
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    picture = next(part for part in text.split("```") if "│" in part)
-
-    assert {path.name for path in SOURCE.iterdir() if path.is_dir()} - {"__pycache__"} <= {*re.findall(r"\w+", picture)}
-
-
 def rows(first: str) -> list[list[str]]:
     """Return the rows of the architecture page's table whose first column has this heading."""
     text = (ROOT / "docs/architecture.md").read_text("utf-8")

@@ -1,5 +1,6 @@
 """Build everything that works without HTTP: accounts, synchronization and automation."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tagferry.quotas import Limits
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
 from tagferry.sync.jobs.cleanup import JobCleanup
+from tagferry.workers import ProcessRecord
 
 log = structlog.get_logger("tagferry")
 
@@ -54,8 +56,24 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
         async with (
             open_automation(settings, accounts, repositories, sync) as automation,
             open_health(settings, accounts, sync) as health,
+            _recorded(settings, accounts, sync),
         ):
             yield Backend(accounts, repositories, sync, automation, health)
+
+
+@asynccontextmanager
+async def _recorded(settings: Settings, accounts: Accounts, sync: SyncComponents) -> AsyncIterator[None]:
+    """Record this process among those of the database while the context is open."""
+    record = ProcessRecord(
+        accounts.database, sync.worker, regions=settings.served_regions, is_leader=sync.coordination.is_leader
+    )
+    keeping = accounts.supervisor.start("recording this process", record.keep)
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        await record.remove()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from tagferry.web.server.admission import Load
 from tagferry.web.server.body_budget import BodyBudget
 from tagferry.web.server.serve import Listener
 from tagferry.web.swr.context import SwrServices
+from tagferry.workers import ProcessList
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _services(
             ),
             audit=automation.audit,
             health=backend.health,
+            processes=ProcessList(database),
         ),
         iam=IamServices(
             regions=sync.regions,

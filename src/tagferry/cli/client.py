@@ -176,6 +176,13 @@ class ManagementClient:
             return regions
         raise self._unexpected("a list of regions")
 
+    async def list_workers(self) -> list[dict[str, Any]]:
+        """Return the processes of the server's database (`WorkerItem` in the OpenAPI document)."""
+        workers = await self._call("GET", "/v2/manage/workers")
+        if isinstance(workers, list) and all(isinstance(one, dict) and "lastSeenAt" in one for one in workers):
+            return workers
+        raise self._unexpected("a list of workers")
+
     async def show_region(self, region: str, *, check: bool = False) -> dict[str, Any]:
         """Return a region (`RegionDetails` in the OpenAPI document); with `check`, after a check of its registry."""
         path = f"/v2/manage/regions/{quote(region, safe='~')}"

@@ -1,17 +1,22 @@
-"""`tagferry worker`: run sync jobs that other processes have accepted."""
+"""`tagferry worker`: run sync jobs that other processes have accepted, and list the processes that do."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from tagferry import logs
 from tagferry.app import open_backend
+from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
 from tagferry.errors import Invalid
 from tagferry.memory import limit_arenas
+from tagferry.printable import printable
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
@@ -26,15 +31,54 @@ MaxConcurrentTags = Annotated[
 FormerMaxConcurrentTags = Annotated[int | None, typer.Option("--slots", "--places", min=1, hidden=True)]
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def worker(
+    context: typer.Context,
     config: ConfigFile = DEFAULT_CONFIG,
     max_concurrent_tags: MaxConcurrentTags = None,
     slots: FormerMaxConcurrentTags = None,
 ) -> None:
     """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
+    if context.invoked_subcommand is not None:
+        return
     limit_arenas()
     run(_work(config, max_concurrent_tags or slots))
+
+
+@app.command("list")
+def list_workers(
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    ca_file: CaFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the processes that work on a server's database. Only administrators may."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            return await client.list_workers()
+
+    workers = run(work())
+    if as_json:
+        write_json(workers)
+    else:
+        out.print(_table(workers))
+
+
+def _table(workers: list[dict[str, Any]]) -> Table:
+    table = Table("process", "version", "serves", "jobs", "slots", "leader", "last seen", box=None)
+    for one in workers:
+        table.add_row(
+            Text(printable(one["name"])),
+            Text(printable(one["version"])),
+            Text(printable(", ".join(one["regions"]))),
+            str(one["running"]),
+            str(one["slots"]),
+            "yes" if one["leader"] else "",
+            Text(str(one["lastSeenAt"])[:19].replace("T", " ") + (", lost" if one["lost"] else "")),
+        )
+    return table
 
 
 async def _work(config: Path, slots: int | None) -> None:

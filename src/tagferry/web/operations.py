@@ -18,6 +18,8 @@ _TABLE = (
     ("POST", rf"{_REPOSITORY}/sync_plan", "plan a synchronization"),
     ("POST", rf"{_REPOSITORY}/sync_job/cancel", "cancel sync jobs"),
     ("POST", rf"{_REPOSITORY}/sync_job/retry", "retry sync jobs"),
+    ("POST", "/v2/manage/sync_jobs/cancel", "cancel sync jobs"),
+    ("POST", "/v2/manage/sync_jobs/retry", "retry sync jobs"),
     ("POST", rf"{_REPOSITORY}/sync_repo", "create or change a sync rule"),
     ("DELETE", rf"{_REPOSITORY}/sync_repo", "delete a sync rule"),
     ("POST", rf"{_REPOSITORY}/tags", "create a tag"),

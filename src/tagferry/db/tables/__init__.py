@@ -5,6 +5,7 @@ from tagferry.db.tables.audit import AuditRecordRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
 from tagferry.db.tables.generation import GenerationRow
+from tagferry.db.tables.processes import ProcessRow
 from tagferry.db.tables.registries import BlobLocationRow, RegionHealthRow, RegistryCapabilitiesRow, UploadSessionRow
 from tagferry.db.tables.repositories import (
     OrganizationNumberRow,
@@ -31,6 +32,7 @@ __all__ = [
     "OrganizationNumberRow",
     "OrganizationPermissionRow",
     "OrganizationRow",
+    "ProcessRow",
     "RegionHealthRow",
     "RegistryCapabilitiesRow",
     "RepositoryDownloadsRow",

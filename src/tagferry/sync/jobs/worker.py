@@ -121,6 +121,16 @@ class Worker:
             await self._membership.leave()
 
     @property
+    def slots(self) -> int:
+        """How many jobs may run at once in this process."""
+        return self._slot_count
+
+    @property
+    def running(self) -> int:
+        """How many jobs run in this process."""
+        return len(self._runs)
+
+    @property
     def free(self) -> int:
         """How many more jobs may start in this process now."""
         return 0 if self._main is None or self._stopping else self._slots.free

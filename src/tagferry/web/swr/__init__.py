@@ -22,6 +22,7 @@ from tagferry.web.swr import (
     synchronization,
     tags,
     triggers,
+    workers,
 )
 
 router = APIRouter()
@@ -45,6 +46,7 @@ for part in (
     organizations,
     login,
     audit_records,
+    workers,
     overview,
 ):
     router.include_router(part.router)

@@ -30,6 +30,7 @@ from tagferry.regions import Regions
 from tagferry.sync.job_service import JobService
 from tagferry.sync.service import SyncService
 from tagferry.web.context import Context
+from tagferry.workers import ProcessList
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class SwrServices:
     retention_inventory: RetentionInventory
     audit: AuditLog
     health: RegionMonitor
+    processes: ProcessList
 
 
 SwrContext: TypeAlias = Context[SwrServices]

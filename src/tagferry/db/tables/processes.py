@@ -1,0 +1,28 @@
+"""The processes of the database."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import UtcDateTime
+from tagferry.db.tables.base import Base
+
+
+class ProcessRow(Base):
+    """A process that works on the database; deleted when it ends. `seen_at` is the database's time if it is shared.
+
+    Whether a process still runs its jobs does not depend on this row, but on its lock as a worker.
+    """
+
+    __tablename__ = "processes"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    version: Mapped[str] = mapped_column(String(64))
+    regions: Mapped[list[str]] = mapped_column(JSON)
+    slots: Mapped[int] = mapped_column(Integer)
+    running: Mapped[int] = mapped_column(Integer)
+    is_leader: Mapped[bool]
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -1,0 +1,169 @@
+"""The processes that work on the database: each records itself, and administrators list them."""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, literal, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry import __version__
+from tagferry.accounts.model import Caller
+from tagferry.db.batches import error_summary
+from tagferry.db.columns import UtcDateTime
+from tagferry.db.engine import Database
+from tagferry.db.tables import ProcessRow
+from tagferry.errors import Denied
+from tagferry.events import SparseEvents
+from tagferry.names import RegionId
+from tagferry.sync.jobs.worker import Worker
+
+SEEN_SECONDS = 10.0
+"""Seconds between two records of a process."""
+LOST_AFTER = timedelta(seconds=45)
+"""Age of its last record from which a process counts as lost."""
+_FORGOTTEN_AFTER = timedelta(days=1)
+
+log = SparseEvents(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """A process, as it was last seen.
+
+    Attributes:
+        name: its host and process id.
+        regions: the regions that it serves.
+        slots: how many jobs it may run at once; 0 if it runs none.
+        running: how many jobs it was running.
+        is_leader: whether it does what only one process does.
+        is_lost: whether it has not been seen for a while; it may have been killed.
+    """
+
+    name: str
+    version: str
+    regions: Sequence[str]
+    slots: int
+    running: int
+    is_leader: bool
+    started_at: datetime
+    seen_at: datetime
+    is_lost: bool
+
+
+class ProcessRecord:
+    """The record of this process, which is kept up to date.
+
+    Args:
+        database: has the records of all processes.
+        worker: runs the jobs of this process.
+        regions: the regions that this process serves.
+        is_leader: returns whether this process is the leader.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker: Worker,
+        *,
+        regions: Iterable[RegionId],
+        is_leader: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._regions = list(regions)
+        self._is_leader = is_leader
+        self._id = uuid.uuid4().hex
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._started_at = datetime.now(UTC)
+
+    async def keep(self) -> None:
+        """Update the record until cancelled."""
+        while True:
+            try:
+                await self.update()
+            except SQLAlchemyError as error:
+                log.warning("could not record this process", reason=error_summary(error))
+            await asyncio.sleep(SEEN_SECONDS)
+
+    async def update(self) -> None:
+        """Record that this process is running, and forget those that were lost long ago."""
+        state: dict[str, Any] = {
+            "running": self._worker.running,
+            "is_leader": self._worker.slots > 0 and await self._is_leader(),
+            "seen_at": _ago(self._database, timedelta(0)),
+        }
+        async with self._database.write() as session:
+            updated = await session.execute(update(ProcessRow).where(ProcessRow.id == self._id).values(state))
+            if not updated.rowcount:  # type: ignore[attr-defined]
+                session.add(
+                    ProcessRow(
+                        id=self._id,
+                        name=self._name,
+                        version=__version__,
+                        regions=self._regions,
+                        slots=self._worker.slots,
+                        started_at=self._started_at,
+                        **state,
+                    )
+                )
+                await session.flush()
+                # With SQLite there is only one process, so all others have ended.
+                kept_for = _FORGOTTEN_AFTER if self._database.is_shared else timedelta(0)
+                await session.execute(
+                    delete(ProcessRow).where(
+                        ProcessRow.id != self._id, ProcessRow.seen_at < _ago(self._database, kept_for)
+                    )
+                )
+
+    async def remove(self) -> None:
+        """Delete the record."""
+        try:
+            async with self._database.write() as session:
+                await session.execute(delete(ProcessRow).where(ProcessRow.id == self._id))
+        except SQLAlchemyError as error:
+            log.warning("could not remove the record of this process", reason=error_summary(error))
+
+
+class ProcessList:
+    """The processes of the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self, caller: Caller) -> list[ProcessInfo]:
+        """Return the processes, those that were started last first.
+
+        Raises:
+            Denied: the caller is not an administrator.
+        """
+        if not caller.is_admin:
+            raise Denied(f'user "{caller.name}" is not an administrator; only administrators list workers')
+        newest_first = ProcessRow.started_at.desc(), ProcessRow.id
+        wanted = select(ProcessRow, (ProcessRow.seen_at < _ago(self._database, LOST_AFTER)).label("is_lost"))
+        async with self._database.read() as session:
+            rows = (await session.execute(wanted.order_by(*newest_first))).all()
+        return [
+            ProcessInfo(
+                name=row.name,
+                version=row.version,
+                regions=row.regions,
+                slots=row.slots,
+                running=row.running,
+                is_leader=row.is_leader and not is_lost,
+                started_at=row.started_at,
+                seen_at=row.seen_at,
+                is_lost=bool(is_lost),
+            )
+            for row, is_lost in rows
+        ]
+
+
+def _ago(database: Database, age: timedelta) -> ColumnElement[Any]:
+    """Return a time in the past. The clocks of machines may differ, so the clock of a shared database counts."""
+    return func.now() - age if database.is_shared else literal(datetime.now(UTC) - age, UtcDateTime)

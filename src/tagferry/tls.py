@@ -54,13 +54,15 @@ class ClientTls:
 
     Attributes:
         ca_file: PEM file of authorities to trust in addition to the system's.
-        ca_only: trust only the authorities in `ca_file`.
+        more_ca_files: more such files.
+        ca_only: trust only the authorities in these files.
         skip_verify: accept any certificate.
         certificate: PEM file of the client's certificate and its intermediate certificates.
         key: PEM file of its key, not encrypted.
     """
 
     ca_file: "Path | None" = None
+    more_ca_files: "tuple[Path, ...]" = ()
     ca_only: bool = False
     skip_verify: bool = False
     certificate: "Path | None" = None
@@ -68,7 +70,7 @@ class ClientTls:
 
     def reloading(self, *, with_certificate: bool) -> ReloadingContext:
         """Return a context that follows the files; it presents the client's certificate if `with_certificate`."""
-        files = [self.ca_file, *((self.certificate, self.key) if with_certificate else ())]
+        files = [self.ca_file, *self.more_ca_files, *((self.certificate, self.key) if with_certificate else ())]
         return ReloadingContext(
             lambda: self.context(with_certificate=with_certificate), [file for file in files if file is not None]
         )
@@ -91,14 +93,15 @@ class ClientTls:
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_certificate=True)
 
     def _load(self, context: ssl.SSLContext, *, with_certificate: bool) -> None:
-        if self.ca_file is not None:
-            _readable(self.ca_file, "ca_file")
+        for file in (self.ca_file, *self.more_ca_files):
+            if file is None:
+                continue
+            _readable(file, "ca_file")
             try:
-                context.load_verify_locations(self.ca_file)
+                context.load_verify_locations(file)
             except (ssl.SSLError, OSError) as error:
-                raise Invalid(
-                    "ca_file", f"must be a PEM file of certificates ({_why(error)})", str(self.ca_file)
-                ) from None
+                rule = f"must be a PEM file of certificates ({_why(error)})"
+                raise Invalid("ca_file", rule, str(file)) from None
         if with_certificate and self.certificate is not None and self.key is not None:
             _load_pair(context, self.certificate, self.key, prefix="client")
 

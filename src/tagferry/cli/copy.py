@@ -75,6 +75,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         help="A registry whose certificate is not verified. Repeatable.",
     )
     add("--ca-file", metavar="FILE", help="PEM file with certificate authorities to trust as well.")
+    add(
+        "--certs-dir",
+        metavar="DIR",
+        help="Directory with DIR/HOST/{*.crt,*.cert,*.key}; by default certs.d of docker and podman.",
+    )
     add("--docker-config", metavar="FILE", help="Credentials file; by default those of docker, podman and skopeo.")
     add("--json", action="store_true", help="Print the results as JSON.")
     return parser.parse(arguments)

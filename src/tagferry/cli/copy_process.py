@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -36,6 +37,7 @@ def copy(options: Namespace) -> int:
             plain_http=wanted.plain_http | frozenset(options.plain_http),
             insecure=wanted.insecure | frozenset(options.insecure),
             ca_file=options.ca_file,
+            certificates=_directory(options.certs_dir),
             docker_config=options.docker_config,
             credentials=wanted.credentials,
         )
@@ -113,6 +115,12 @@ def _patterns(texts: Sequence[str], field: str) -> tuple[TagPattern, ...]:
     from tagferry.patterns import Pattern
 
     return tuple(Pattern(text, field=field) for text in texts)
+
+
+def _directory(name: str | None) -> str | None:
+    if name is not None and not os.path.isdir(name):  # noqa: PTH112
+        raise Invalid("--certs-dir", "must be a directory", name)
+    return name
 
 
 def _read(name: str) -> str:

@@ -31,6 +31,13 @@ from tagferry.oci.referrer_tags import is_referrer_tag
 
 _TASKS_AT_ONCE = 16
 _SETTING_HINT = re.compile(r"; (if it [^;]*, )?set \[regions\.[^;]*")
+_OPTIONS = {
+    "or set sync.referrers to false": "or add --no-referrers",
+    "; set ca_file to trust it, or have the server": "; have the server",
+    "; set ca_file to trust it": "",
+    "; set client_certificate and client_key": "; put client.cert and client.key into HOST of --certs-dir DIR",
+}
+"""What a copy has in place of settings of the server, which errors name."""
 _LIST_SECONDS = 0.05
 """Seconds to wait for the target's list of tags after the source's has arrived."""
 
@@ -312,7 +319,9 @@ def _failed(source: ImageReference | str, target: ImageReference, error: Tagferr
 
 def _without_settings(message: str) -> str:
     """Return a message without hints to settings of the server, which a copy without one does not read."""
-    return _SETTING_HINT.sub("", message).replace("or set sync.referrers to false", "or add --no-referrers")
+    for setting, option in _OPTIONS.items():
+        message = message.replace(setting, option)
+    return _SETTING_HINT.sub("", message)
 
 
 def _hint(error: TagferryError) -> str:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
 from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
 from tagferry.direct.state import LAYOUTS, UPLOADS, FileUploadCheckpoints, StateFile
 from tagferry.docker_hub import URL as DOCKER_HUB_URL
@@ -33,6 +34,8 @@ class RegistryAccess:
         plain_http: the hosts, as `host[:port]`, that are reached without TLS.
         insecure: the hosts whose certificates are not verified.
         ca_file: PEM file of authorities to trust in addition to the system's.
+        certificates: the directory with a directory of certificates for each registry; None for those that docker,
+            podman and skopeo use.
         docker_config: the configuration file of docker or podman; None for those that docker, podman and skopeo use.
         credentials: credentials of hosts that are not in that file.
     """
@@ -40,6 +43,7 @@ class RegistryAccess:
     plain_http: frozenset[str] = frozenset()
     insecure: frozenset[str] = frozenset()
     ca_file: str | None = None
+    certificates: str | None = None
     docker_config: str | None = None
     credentials: Mapping[str, Credentials] | None = None
 
@@ -123,19 +127,31 @@ class Stores:
         is_plain = host in self._access.plain_http
         url = DOCKER_HUB_URL if host == DOCKER_HUB else f"{'http' if is_plain else 'https'}://{host}"
         try:
+            own = HostCertificates() if is_plain else self._certificates(host)
             endpoint = Endpoint(
                 name=host,
                 url=url,
                 credentials=(self._access.credentials or {}).get(host) or self._docker_credentials(host, is_plain),
                 ca_file=_path(self._access.ca_file),
+                more_ca_files=tuple(path for path in map(_path, own.authorities) if path is not None),
+                client_certificate=_path(own.certificate),
+                client_key=_path(own.key),
                 insecure_skip_verify=host in self._access.insecure,
                 max_connections=_CONNECTIONS,
             )
             endpoint.check()
         except Invalid as error:
-            raise Invalid(_OPTIONS.get(error.field, error.field), error.rule, error.value) from None
+            is_option = error.field == "ca_file" and error.value == self._access.ca_file
+            field = "--ca-file" if is_option else _FILES.get(error.field, error.field)
+            raise Invalid(
+                field, error.rule.replace("client_certificate", _FILES["client_certificate"]), error.value
+            ) from None
         checkpoints = FileUploadCheckpoints(f"{self._state_directory}/{UPLOADS}", url, is_leaving=self._is_leaving)
         return RemoteStore(endpoint, checkpoints=checkpoints)
+
+    def _certificates(self, host: str) -> HostCertificates:
+        named = self._access.certificates
+        return host_certificates(host, [named] if named else certificate_directories(self._environment))
 
     def _docker_credentials(self, host: str, is_plain: bool) -> "DockerCredentials | None":
         """Return the credentials of a registry from the first file that has some for it."""
@@ -181,5 +197,9 @@ def _docker_configs(environment: Mapping[str, str]) -> list[str]:
     return [*files, f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"]
 
 
-_OPTIONS = {"ca_file": "--ca-file"}
-"""The option of each setting of an endpoint, for errors."""
+_FILES = {
+    "ca_file": "the certificate authority",
+    "client_certificate": "the client certificate",
+    "client_key": "the client's key",
+}
+"""What errors call the files that an endpoint's settings name."""

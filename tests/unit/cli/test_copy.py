@@ -220,6 +220,7 @@ def test_a_layout_with_a_damaged_manifest_is_repaired(
         (["--from", "docker.txt"], "TARGET must not use the transport docker-archive"),
         (["--bandwidth", "fast", "oci:source:v1", "oci:target"], "--bandwidth must be a number of bytes per second"),
         (["--ca-file", "nothing.pem", "oci:source:v1", "registry.example.com/app"], "--ca-file"),
+        (["--certs-dir", "nothing", "oci:source:v1", "registry.example.com/app"], "--certs-dir must be a directory"),
     ],
 )
 def test_wrong_usage_names_the_argument(

@@ -275,8 +275,13 @@ async def test_an_error_of_tls_names_the_option_that_helps(stores: MemoryStores,
     [
         (manifest_refused("b.example", image().manifest).message, "hint"),
         ("the tag is no index; delete that tag there, or set sync.referrers to false", "or add --no-referrers"),
+        (
+            "the server requires a client certificate; set client_certificate and client_key",
+            "put client.cert and client.key into HOST of --certs-dir DIR",
+        ),
+        ("signed by an unknown authority; set ca_file to trust it", "signed by an unknown authority"),
     ],
-    ids=["format", "referrers"],
+    ids=["format", "referrers", "client certificate", "authority"],
 )
 async def test_no_error_names_a_setting_that_a_copy_does_not_read(stores: MemoryStores, message: str, reason: str):
     await push(stores.hosts["a.example"], APP, image(), V1)

@@ -78,7 +78,8 @@ class Endpoint:
         url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
         credentials: the credentials or their source; None for anonymous.
         ca_file: PEM file of authorities to trust in addition to the system's.
-        ca_only: trust only the authorities in `ca_file`.
+        more_ca_files: more such files.
+        ca_only: trust only the authorities in these files.
         insecure_skip_verify: accept any TLS certificate.
         client_certificate: PEM file of the certificate to present to the registry's host and its token server.
         client_key: PEM file of its key.
@@ -99,6 +100,7 @@ class Endpoint:
     url: str
     credentials: Credentials | CredentialSource | None = None
     ca_file: "Path | None" = None
+    more_ca_files: "tuple[Path, ...]" = ()
     ca_only: bool = False
     insecure_skip_verify: bool = False
     client_certificate: "Path | None" = None
@@ -141,6 +143,7 @@ class Endpoint:
         """Its TLS settings."""
         return ClientTls(
             ca_file=self.ca_file,
+            more_ca_files=self.more_ca_files,
             ca_only=self.ca_only,
             skip_verify=self.insecure_skip_verify,
             certificate=self.client_certificate,

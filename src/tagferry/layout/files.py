@@ -17,7 +17,10 @@ INDEX = "index.json"
 MARKER = "oci-layout"
 DRAFTS = ".tagferry"
 """The directory of unfinished blobs, which a later process resumes."""
-MARKER_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT_VERSION = "1.0.0"
+MARKER_CONTENT = b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode()
+MARKER_BYTES = 4096
+"""The most that is read of the marker."""
 _REHASH_BYTES = 1024 * 1024
 
 

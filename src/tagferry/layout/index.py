@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tagferry import bounds
-from tagferry.errors import Conflict, Invalid, InvalidName
-from tagferry.layout.files import INDEX
+from tagferry.errors import Conflict, Invalid, InvalidName, Unsupported
+from tagferry.layout.files import INDEX, LAYOUT_VERSION
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import OCI_INDEX, Descriptor
 from tagferry.oci.strict_json import parse_object
@@ -59,19 +59,22 @@ class LayoutIndex:
     entries: tuple[Entry, ...]
 
     @classmethod
-    def parse(cls, content: bytes | None) -> "LayoutIndex":
-        """Parse the file; None for a layout that does not exist. Raises Invalid."""
+    def parse(cls, content: bytes | None, *, field: str = INDEX) -> "LayoutIndex":
+        """Parse the file; None for a layout that does not exist. Raises Invalid, which names the file by `field`."""
         if content is None:
             return cls({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}, ())
         if len(content) > bounds.TAG_LIST_BYTES:
-            raise Invalid(INDEX, f"must have at most {bounds.TAG_LIST_BYTES} bytes")
-        document = parse_object(content, field=INDEX)
+            raise Invalid(field, f"must have at most {bounds.TAG_LIST_BYTES} bytes")
+        document = parse_object(content, field=field)
         listed = document.get("manifests")
         if not isinstance(listed, list):
-            raise Invalid(f"{INDEX}: manifests", "must be an array", listed)
+            raise Invalid(f"{field}: manifests", "must be an array", listed)
         return cls(
             document,
-            tuple(Entry(Descriptor.from_json(one, field=f"{INDEX}: manifests"), one) for one in listed),
+            tuple(
+                Entry(Descriptor.from_json(one, field=f"{field}: manifests[{number}]"), one)
+                for number, one in enumerate(listed)
+            ),
         )
 
     def named(self, name: str) -> Entry | None:
@@ -111,3 +114,19 @@ class LayoutIndex:
         """Return the content of the file."""
         listed = [entry.document for entry in self.entries]
         return json.dumps({**self.document, "manifests": listed}, separators=(",", ":")).encode()
+
+
+def check_marker(content: bytes | None, *, field: str) -> None:
+    """Check the file `oci-layout`; None if it is missing, as in layouts of some programs.
+
+    Raises:
+        Invalid: it is malformed; the file is named by `field`.
+        Unsupported: the layout has another version than 1.
+    """
+    if content is None:
+        return
+    version = parse_object(content, field=field).get("imageLayoutVersion")
+    if not isinstance(version, str):
+        raise Invalid(f"{field}: imageLayoutVersion", f'must be "{LAYOUT_VERSION}"', version)
+    if not version.startswith("1."):
+        raise Unsupported(f'{field} has the version "{version}"; tagferry reads layouts of version {LAYOUT_VERSION}')

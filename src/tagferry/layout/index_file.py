@@ -7,8 +7,8 @@ from functools import partial
 from tagferry import bounds
 from tagferry.concurrency import LatestResult
 from tagferry.errors import NotFound, TagferryError
-from tagferry.layout.files import INDEX, LayoutFiles
-from tagferry.layout.index import LayoutIndex
+from tagferry.layout.files import INDEX, MARKER, MARKER_BYTES, LayoutFiles
+from tagferry.layout.index import LayoutIndex, check_marker
 from tagferry.layout.threads import LayoutThreads
 
 Change = Callable[[LayoutIndex], LayoutIndex]
@@ -49,10 +49,18 @@ class IndexFile:
         self._index = None
 
     async def read(self) -> LayoutIndex:
-        """Return the index; it is empty if the layout does not exist. Raises Invalid."""
+        """Return the index; it is empty if the layout does not exist. Raises Invalid or Unsupported."""
         if self._index is None:
-            self._index = LayoutIndex.parse(await self._threads.run(self._files.read, INDEX, bounds.TAG_LIST_BYTES))
+            self._index = await self._threads.run(self._read)
         return self._index
+
+    def _read(self) -> LayoutIndex:
+        content = self._files.read(INDEX, bounds.TAG_LIST_BYTES)
+        check_marker(self._files.read(MARKER, MARKER_BYTES), field=f"{MARKER} of {self._name}")
+        return self._parse(content)
+
+    def _parse(self, content: bytes | None) -> LayoutIndex:
+        return LayoutIndex.parse(content, field=f"{INDEX} of {self._name}")
 
     async def require(self) -> LayoutIndex:
         """Return the index of a layout that has to exist; raises NotFound or Invalid."""
@@ -74,7 +82,7 @@ class IndexFile:
         await self._threads.run(self._files.replace_index, partial(self._changed, updates))
 
     def _changed(self, updates: list[_Update], content: bytes | None) -> bytes | None:
-        index = before = LayoutIndex.parse(content)
+        index = before = self._parse(content)
         for update in updates:
             try:
                 index = update.change(index)

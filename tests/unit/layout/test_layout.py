@@ -390,6 +390,53 @@ async def test_an_older_archive_of_docker_is_refused_with_what_to_do(tmp_path: P
         await archive(path).find("")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("index.json", b"", r"index\.json of layout must be JSON in UTF-8"),
+        ("index.json", b'{"manifests":[', r"index\.json of layout must be JSON in UTF-8"),
+        ("index.json", b"[]", r"index\.json of layout must be a JSON object"),
+        ("index.json", b"{}", r"index\.json of layout: manifests must be an array"),
+        (
+            "index.json",
+            b'{"manifests":[{"digest":"x"}]}',
+            r"index\.json of layout: manifests\[0\]\.size must be a number",
+        ),
+        ("index.json", b'{"manifests":[],"manifests":[]}', r"index\.json of layout must not repeat a name"),
+        ("oci-layout", b"", r"oci-layout of layout must be JSON in UTF-8"),
+        ("oci-layout", b"{}", r'oci-layout of layout: imageLayoutVersion must be "1\.0\.0"'),
+        (
+            "oci-layout",
+            b'{"imageLayoutVersion":1}',
+            r'oci-layout of layout: imageLayoutVersion must be "1\.0\.0": got 1',
+        ),
+    ],
+)
+async def test_a_malformed_file_is_named_with_the_rule(tmp_path: Path, name: str, content: bytes, message: str):
+    await push(layout(tmp_path), ANY, image(), V1)
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(Invalid, match=f"^{message}"):
+        await layout(tmp_path).find("")
+    with pytest.raises(Invalid, match=f"^{message}"):
+        await layout(tmp_path).head_manifest(ANY, V1, for_write=True)
+
+
+async def test_a_layout_of_another_version_is_refused(tmp_path: Path):
+    await push(layout(tmp_path), ANY, image(), V1)
+    (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"2.0.0"}')
+
+    with pytest.raises(Unsupported, match=r'oci-layout of layout has the version "2\.0\.0"; tagferry reads'):
+        await layout(tmp_path).find("")
+
+
+async def test_a_layout_without_its_marker_is_read(tmp_path: Path):
+    await push(layout(tmp_path), ANY, image(), V1)
+    (tmp_path / "oci-layout").unlink()
+
+    assert (await layout(tmp_path).find("")).tag == V1
+
+
 @pytest.mark.parametrize("open_store", [layout, archive])
 async def test_a_missing_layout_is_reported_by_its_path(tmp_path: Path, open_store: Callable[[Path], LayoutStore]):
     with pytest.raises(NotFound, match=r"OCI layout .* does not exist; it has no index\.json"):

@@ -25,6 +25,24 @@ async def test_every_operation_is_in_the_document(ferry: Deployment):
     assert set(found[TOKEN]) == {"get", "post"}
 
 
+async def test_every_response_of_iam_names_its_fields(ferry: Deployment):
+    unnamed = []
+    for path, methods in (await paths(ferry)).items():
+        if not path.startswith(("/v3/", "/v3.0/")) or path.startswith("/v3/manage/"):
+            continue
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                described = response.get("content", {}).get("application/json")
+                if status < "3" and described is not None and "$ref" not in described["schema"]:
+                    unnamed.append(operation["operationId"])
+    assert unnamed == []
+
+
+async def test_no_two_models_share_a_name(ferry: Deployment):
+    document = (await ferry.http("GET", "/openapi.json")).document
+    assert [name for name in document["components"]["schemas"] if "__" in name] == []
+
+
 async def test_a_region_whose_registry_is_elsewhere_tells_of_no_tokens(tmp_path: Path):
     regions: dict[str, dict[str, Any]] = {
         NORTH: {"listen": ""},

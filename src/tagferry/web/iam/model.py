@@ -1,6 +1,8 @@
 """Parts shared by the bodies of IAM's requests and responses."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.web.response_models import ResponseModel
 
 
 class Strict(BaseModel):
@@ -9,6 +11,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-def links() -> dict[str, str | None]:
-    """Return the `links` of a list with one page, or of a resource without links."""
-    return {"next": None, "previous": None, "self": ""}
+class SelfLink(ResponseModel):
+    """The links of a resource, which has none."""
+
+    self_: str = Field("", serialization_alias="self")
+
+
+class Links(ResponseModel):
+    """The links of a list with one page."""
+
+    next: str | None = None
+    previous: str | None = None
+    self_: str = Field("", serialization_alias="self")

@@ -3,19 +3,18 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
-from pydantic import BeforeValidator
+from fastapi import APIRouter, Depends
+from pydantic import BeforeValidator, Field
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.temporary import MIN_LIFETIME, parse_lifetime
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
-from tagferry.web.formats import date
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.items import Items
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.response_models import ResponseModel, Time
 
 router = APIRouter()
 
@@ -52,13 +51,28 @@ class TemporaryKeyBody(Strict):
     auth: TokenAuth
 
 
+class TemporaryCredential(ResponseModel):
+    """A temporary access key and its security token."""
+
+    access: str = Field(validation_alias="access_key")
+    secret: str = Field(validation_alias="secret_key")
+    securitytoken: str = Field(validation_alias="security_token")
+    expires_at: Time
+
+
+class CreatedTemporaryCredential(ResponseModel):
+    """The response of CreateTemporaryAccessKeyByToken."""
+
+    credential: TemporaryCredential
+
+
 @router.post(
     "/v3.0/OS-CREDENTIAL/securitytokens",
     operation_id="CreateTemporaryAccessKeyByToken",
     status_code=201,
     dependencies=[Depends(require_json)],
 )
-async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) -> Response:
+async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) -> CreatedTemporaryCredential:
     """Create a temporary access key and its security token."""
     identity = body.auth.identity
     if identity.methods != ["token"]:
@@ -71,13 +85,7 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
     )
     caller = await _caller(identity, context)
     made = await context.services.temporary.create_key(caller, lifetime)
-    document = {
-        "access": made.access_key,
-        "secret": made.secret_key,
-        "securitytoken": made.security_token,
-        "expires_at": date(made.expires_at),
-    }
-    return JSONResponse({"credential": document}, status_code=201)
+    return CreatedTemporaryCredential(credential=TemporaryCredential.model_validate(made))
 
 
 async def _caller(identity: TokenIdentity, context: IamContext) -> Caller:

@@ -3,7 +3,7 @@
 Source: IAM API reference, "Token management"; Keystone's API reference, "Authentication and token management".
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import BeforeValidator, Field
@@ -14,13 +14,12 @@ from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
-from tagferry.web.formats import date
-from tagferry.web.iam.catalog import catalog
+from tagferry.web.iam.catalog import CatalogService, catalog
 from tagferry.web.iam.context import IamContext, RequestContext
 from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain
 from tagferry.web.iam.model import Strict
-from tagferry.web.iam.projects import domain_of, find_project, id_of_project
-from tagferry.web.json_response import JSONResponse
+from tagferry.web.iam.projects import DomainName, find_project, id_of_project
+from tagferry.web.response_models import ResponseModel, Time
 
 router = APIRouter()
 _TOKENS = "/v3/auth/tokens"
@@ -65,6 +64,70 @@ class TokenBody(Strict):
     auth: Auth
 
 
+class TokenUser(ResponseModel):
+    """The user that a token belongs to."""
+
+    id: str
+    name: str
+    domain: DomainName
+    password_expires_at: str = ""
+
+
+class TokenProject(ResponseModel):
+    """The project that a token is for."""
+
+    id: str
+    name: str
+    domain: DomainName
+
+
+class Role(ResponseModel):
+    """What the user of a token is."""
+
+    id: str = "0"
+    name: str
+
+
+class Token(ResponseModel):
+    """A token. One without a scope has neither a domain nor a project, roles and a catalog."""
+
+    expires_at: Time
+    issued_at: Time
+    methods: list[str]
+    user: TokenUser
+    domain: DomainName | None = None
+    project: TokenProject | None = None
+    roles: list[Role] | None = None
+    catalog: list[CatalogService] | None = None
+
+    @classmethod
+    def of(cls, record: TokenRecord, context: IamContext, *, with_catalog: bool) -> Self:
+        """Return a token as IAM shows it."""
+        owner = record.owner
+        domain = DomainName.model_validate(owner)
+        token = cls(
+            expires_at=record.expires_at,
+            issued_at=record.issued_at,
+            methods=list(record.methods),
+            user=TokenUser(id=owner.user_id, name=owner.name, domain=domain),
+        )
+        if record.is_scoped:
+            if record.project is None:
+                token.domain = domain
+            else:
+                project_id = id_of_project(record.project, owner)
+                token.project = TokenProject(id=project_id, name=record.project, domain=domain)
+            token.roles = [Role(name="te_admin" if owner.is_admin else "te_user")]
+            token.catalog = catalog(context) if with_catalog else None
+        return token
+
+
+class ShownToken(ResponseModel):
+    """The response of KeystoneCreateUserTokenByPassword and KeystoneValidateToken."""
+
+    token: Token
+
+
 SubjectToken = Annotated[str, Header(alias="X-Subject-Token")]
 NoCatalog = Annotated[str | None, Field(description="Omit the catalog, whatever the value is.")]
 
@@ -73,26 +136,27 @@ NoCatalog = Annotated[str | None, Field(description="Omit the catalog, whatever 
     _TOKENS,
     operation_id="KeystoneCreateUserTokenByPassword",
     status_code=201,
+    response_model_exclude_none=True,
     dependencies=[Depends(require_json)],
 )
-async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> Response:
+async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> ShownToken:
     """Issue a token for a password, an access key or another token. The header `X-Subject-Token` has the token."""
     methods, caller = await identify(body.auth.identity, context)
     audit.bind_caller(caller.name, caller.credential.access_key)
     is_scoped, project = _scope(body.auth.scope, caller, context)
     token = await context.services.tokens.issue(caller, methods=methods, project=project, is_scoped=is_scoped)
-    document = _document(token.record, context, with_catalog=nocatalog is None)
-    return JSONResponse(document, status_code=201, headers={"X-Subject-Token": token.value})
+    context.response.headers["X-Subject-Token"] = token.value
+    return ShownToken(token=Token.of(token.record, context, with_catalog=nocatalog is None))
 
 
-@router.get(_TOKENS, operation_id="KeystoneValidateToken")
+@router.get(_TOKENS, operation_id="KeystoneValidateToken", response_model_exclude_none=True)
 async def validate_token(
     context: RequestContext, x_subject_token: SubjectToken = "", nocatalog: NoCatalog = None
-) -> Response:
+) -> ShownToken:
     """Show a token: any for administrators, else the caller's own."""
     found = await _find(x_subject_token, context)
-    document = _document(found, context, with_catalog=nocatalog is None)
-    return JSONResponse(document, headers={"X-Subject-Token": x_subject_token})
+    context.response.headers["X-Subject-Token"] = x_subject_token
+    return ShownToken(token=Token.of(found, context, with_catalog=nocatalog is None))
 
 
 @router.head(_TOKENS, operation_id="KeystoneCheckToken", response_class=Response)
@@ -120,28 +184,6 @@ async def _find(value: str, context: IamContext, *, even_disabled: bool = False)
     audit.bind_subject(user=found.owner.name)
     require_own(found.owner.user_id, context.caller)
     return found
-
-
-def _document(record: TokenRecord, context: IamContext, *, with_catalog: bool) -> dict[str, Any]:
-    owner = record.owner
-    document: dict[str, Any] = {
-        "expires_at": date(record.expires_at),
-        "issued_at": date(record.issued_at),
-        "methods": list(record.methods),
-        "user": {"id": owner.user_id, "name": owner.name, "domain": domain_of(owner), "password_expires_at": ""},
-    }
-    if record.is_scoped:
-        document |= _scope_document(record.project, owner)
-        document["roles"] = [{"id": "0", "name": "te_admin" if owner.is_admin else "te_user"}]
-        if with_catalog:
-            document["catalog"] = catalog(context)
-    return {"token": document}
-
-
-def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
-    if project is None:
-        return {"domain": domain_of(owner)}
-    return {"project": {"id": id_of_project(project, owner), "name": project, "domain": domain_of(owner)}}
 
 
 def _scope(scope: Scope | None, caller: Caller, context: IamContext) -> tuple[bool, RegionId | None]:

@@ -1,6 +1,6 @@
 """Users. Administrators manage the users of all domains; users can change their own passwords."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
@@ -10,18 +10,15 @@ from tagferry.errors import Denied, Invalid
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.bodies import require_json
-from tagferry.web.formats import date
 from tagferry.web.iam.context import RequestContext
-from tagferry.web.iam.model import Strict, links
+from tagferry.web.iam.model import Links, Strict
+from tagferry.web.response_models import ResponseModel, Time
 from tagferry.web.text import StoredText, Text
 
 router = APIRouter()
 ProfileText = Annotated[StoredText, Field(max_length=255)]
-_PROFILE: dict[str, str | bool] = {
-    **dict.fromkeys(("email", "areacode", "phone", "xuser_id", "xuser_type"), ""),
-    "pwd_status": False,
-}
-"""The fields of a user that are only stored and shown, with their defaults."""
+_PROFILE = ("email", "areacode", "phone", "xuser_id", "xuser_type", "pwd_status")
+"""The fields of a user that are only stored and shown."""
 
 
 class UserOptions(Strict):
@@ -87,9 +84,57 @@ class NewPasswordBody(Strict):
     user: NewPassword
 
 
+class IamUser(ResponseModel):
+    """A user."""
+
+    id: str
+    name: str
+    domain_id: str
+    enabled: bool
+    description: str
+    create_time: Time
+    access_mode: str = "default"
+    is_domain_owner: bool = False
+    last_project_id: str = ""
+    email: str = ""
+    areacode: str = ""
+    phone: str = ""
+    xuser_id: str = ""
+    xuser_type: str = ""
+    pwd_status: bool = False
+    password_expires_at: str = ""
+    links: Links = Links()
+
+    @classmethod
+    def of(cls, user: UserRecord) -> Self:
+        """Return a user as IAM shows it."""
+        return cls(
+            id=user.user_id,
+            name=user.name,
+            domain_id=user.domain_id,
+            enabled=user.enabled,
+            description=user.description,
+            create_time=user.created_at,
+            **user.profile,
+        )
+
+
+class ShownIamUser(ResponseModel):
+    """One user."""
+
+    user: IamUser
+
+
+class IamUserList(ResponseModel):
+    """A list of users."""
+
+    links: Links = Links()
+    users: list[IamUser]
+
+
 @router.post("/v3/users", operation_id="KeystoneCreateUser", status_code=201, dependencies=[Depends(require_json)])
 @router.post("/v3.0/OS-USER/users", operation_id="CreateUser", status_code=201, dependencies=[Depends(require_json)])
-async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str, Any]:
+async def create_user(body: CreateUserBody, context: RequestContext) -> ShownIamUser:
     """Create a user, by default in the caller's domain. Without a password, it can only use access keys."""
     wanted = body.user
     made = await context.services.accounts.create_user(
@@ -102,30 +147,30 @@ async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str
         profile=wanted.profile,
     )
     audit.bind_subject(user=made.name)
-    return {"user": user_document(made)}
+    return ShownIamUser(user=IamUser.of(made))
 
 
 @router.get("/v3/users", operation_id="KeystoneListUsers")
 async def list_users(
     context: RequestContext, domain_id: str = "", name: str = "", enabled: bool | None = None
-) -> dict[str, Any]:
+) -> IamUserList:
     """List users, optionally filtered by domain, name or state."""
     users = await context.services.accounts.list_users(
         context.caller, domain_id=domain_id or None, name=name or None, enabled=enabled
     )
-    return {"links": links(), "users": [user_document(user) for user in users]}
+    return IamUserList(users=[IamUser.of(user) for user in users])
 
 
 @router.get("/v3/users/{user_id}", operation_id="KeystoneShowUser")
 @router.get("/v3.0/OS-USER/users/{user_id}", operation_id="ShowUser")
-async def show_user(user_id: str, context: RequestContext) -> dict[str, Any]:
+async def show_user(user_id: str, context: RequestContext) -> ShownIamUser:
     """Show a user."""
-    return {"user": user_document(await context.services.accounts.user(context.caller, user_id))}
+    return ShownIamUser(user=IamUser.of(await context.services.accounts.user(context.caller, user_id)))
 
 
 @router.patch("/v3/users/{user_id}", operation_id="KeystoneUpdateUserByAdmin", dependencies=[Depends(require_json)])
 @router.put("/v3.0/OS-USER/users/{user_id}", operation_id="UpdateUser", dependencies=[Depends(require_json)])
-async def update_user(user_id: str, body: UpdateUserBody, context: RequestContext) -> dict[str, Any]:
+async def update_user(user_id: str, body: UpdateUserBody, context: RequestContext) -> ShownIamUser:
     """Update a user's name, password, description or state. Either all given changes are applied, or none."""
     wanted, accounts = body.user, context.services.accounts
     user = await accounts.user_to_change(context.caller, user_id)
@@ -141,7 +186,7 @@ async def update_user(user_id: str, body: UpdateUserBody, context: RequestContex
         enabled=wanted.enabled,
         profile=wanted.profile,
     )
-    return {"user": user_document(changed)}
+    return ShownIamUser(user=IamUser.of(changed))
 
 
 @router.post(
@@ -170,22 +215,3 @@ async def delete_user(user_id: str, context: RequestContext) -> Response:
     audit.bind_subject(user=user.name)
     await accounts.delete_user(context.caller, user.user_id)
     return Response(status_code=204)
-
-
-def user_document(user: UserRecord) -> dict[str, Any]:
-    """Return a user in the form used in IAM's responses."""
-    return {
-        "id": user.user_id,
-        "name": user.name,
-        "domain_id": user.domain_id,
-        "enabled": user.enabled,
-        "description": user.description,
-        "create_time": date(user.created_at),
-        "access_mode": "default",
-        "is_domain_owner": False,
-        "last_project_id": "",
-        **_PROFILE,
-        **user.profile,
-        "password_expires_at": "",
-        "links": links(),
-    }

@@ -1,15 +1,15 @@
 """Serve one tagferry region for a benchmark, and print its address and login as one line of JSON.
 
-python -m bench.serve FOLDER LISTEN [SOURCE TARGET]
+python -m bench.serve FOLDER LISTEN [SOURCE TARGET] [--database-url URL]
 
 With SOURCE and TARGET, the region's registry is SOURCE and there is a second region whose registry is TARGET; without
 them the region's registry is the embedded one.
 """
 
+import argparse
 import asyncio
 import gc
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from tagferry.settings import Settings
 from tagferry.web.server.serve import listening, until_signalled
 
 
-async def serve(folder: Path, listen: str, registries: list[str]) -> None:
+async def serve(folder: Path, listen: str, registries: list[str], database_url: str) -> None:
     """Serve until terminated."""
     logs.configure(style="json", level="warning")
-    settings = Settings.parse({"data_dir": folder, "regions": _regions(listen, registries)})
+    database = {"database_url": database_url} if database_url else {}
+    settings = Settings.parse({"data_dir": folder, "regions": _regions(listen, registries), **database})
     async with open_app(settings) as app, listening(app.listeners):
         admin = await ensure_admin(app.accounts)
         assert admin is not None  # noqa: S101
@@ -55,5 +56,11 @@ async def _make_organization(app: App, admin: FirstAdmin) -> None:
 if __name__ == "__main__":
     # As `tagferry serve` does.
     gc.freeze()
+    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("listen")
+    parser.add_argument("registries", nargs="*")
+    parser.add_argument("--database-url", default="", help="a database instead of a file of SQLite in the folder")
+    options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+        runner.run(serve(options.folder, options.listen, options.registries, options.database_url))

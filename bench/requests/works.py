@@ -1,8 +1,7 @@
 """The requests to a registry, and the program in Go that sends them."""
 
-import hashlib
 import json
-import os
+import random
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,8 +30,7 @@ class Target:
         small: the digest of a blob of 10 KiB.
         large: the digest of a blob that is pulled.
         template: the file of a manifest, for new manifests.
-        upload: the file of a blob that is pushed.
-        digest: its digest.
+        upload: the file of a blob that is pushed; each push changes it, so that it is a new one.
     """
 
     address: str
@@ -41,7 +39,6 @@ class Target:
     large: str
     template: Path
     upload: Path
-    digest: str
 
     def load(self, connections: int, requests: int, *work: str) -> float:
         """Send requests; return their seconds."""
@@ -85,7 +82,7 @@ WORKS = (
     Work("manifest PUT, 1 connection", 1, 100, lambda at: ("put", REPOSITORY, str(at.template))),
     Work("manifest PUT, 8 connections", 8, 400, lambda at: ("put", REPOSITORY, str(at.template))),
     Work("pull 512 MiB, cached", 1, 3, lambda at: ("get", f"/v2/{REPOSITORY}/blobs/{at.large}")),
-    Work("push 1 GiB", 1, 1, lambda at: ("upload", REPOSITORY, str(at.upload), at.digest)),
+    Work("push 1 GiB", 1, 1, lambda at: ("upload", REPOSITORY, str(at.upload))),
 )
 
 
@@ -99,17 +96,17 @@ def program() -> str:
 
 
 def filled(address: str, login: tuple[str, str] | None, folder: Path, *, scale: int) -> Target:
-    """Push the content that the requests need.
+    """Push the content that the requests need, the same to each registry.
 
     Args:
         address: HOST:PORT of the registry.
         login: the user and the password, if it has any.
-        folder: a folder for files.
+        folder: a folder for files, which all targets can share.
         scale: a divisor of the sizes of the large blobs.
     """
     with RegistryClient(address, login) as client:
         client.ping()
-        small = client.push_bytes(REPOSITORY, os.urandom(_SMALL))
+        small = client.push_bytes(REPOSITORY, random.Random("small").randbytes(_SMALL))  # noqa: S311
         large, _ = client.push_stream(REPOSITORY, layer("pulled", 512 * MIB // scale))
         # The first read of a blob may verify it.
         client.pull(REPOSITORY, large)
@@ -126,9 +123,15 @@ def filled(address: str, login: tuple[str, str] | None, folder: Path, *, scale: 
             client.push_manifest(REPOSITORY, f"v{number}", {**manifest, "annotations": {"serial": str(number)}})
     template, upload = folder / "manifest.json", folder / "upload"
     template.write_text(json.dumps(manifest))
-    running = hashlib.sha256()
-    with upload.open("wb") as file:
-        for piece in layer(address, 1024 * MIB // scale):
-            running.update(piece)
-            file.write(piece)
-    return Target(address, login, small, large, template, upload, f"sha256:{running.hexdigest()}")
+    if not upload.exists():
+        with upload.open("wb") as file:
+            file.writelines(layer("pushed", 1024 * MIB // scale))
+    return Target(address, login, small, large, template, upload)
+
+
+def remove_uploads(target: Target, server: Path) -> None:
+    """Remove the pushed large blobs from the folder of a server, so that its disk use stays bounded."""
+    size = target.upload.stat().st_size
+    for path in server.rglob("*"):
+        if path.is_file() and path.stat().st_size == size:
+            path.unlink()

@@ -3,7 +3,7 @@
 //	load -url http://HOST:PORT -connections 16 -requests 4000 get /v2/team/app/manifests/v1
 //	load ... push team/app BYTES        new blobs, each by a POST and a PUT
 //	load ... put team/app TEMPLATE      new manifests from a file, in which SERIAL is replaced
-//	load ... upload team/app FILE sha256:DIGEST    one large blob
+//	load ... upload team/app FILE      one large blob, whose last bytes are changed first
 package main
 
 import (
@@ -81,17 +81,31 @@ func work(arguments []string) func(int) {
 			call("PUT", target, manifestType, bytes.NewReader(raw), int64(len(raw)), 201)
 		}
 	case "upload":
+		size, digest := renew(at(2))
 		return func(int) {
 			file, err := os.Open(at(2))
 			check(err)
 			defer file.Close()
-			about, err := file.Stat()
-			check(err)
-			push(at(1), file, about.Size(), at(3))
+			push(at(1), file, size, digest)
 		}
 	}
 	log.Fatalf("unknown work: %v", arguments)
 	return nil
+}
+
+// renew changes the last bytes of a file, and returns its size and digest.
+func renew(name string) (int64, string) {
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	check(err)
+	defer file.Close()
+	about, err := file.Stat()
+	check(err)
+	_, err = file.WriteAt([]byte(run), about.Size()-int64(len(run)))
+	check(err)
+	hash := sha256.New()
+	_, err = io.Copy(hash, file)
+	check(err)
+	return about.Size(), "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }
 
 func push(repository string, content io.Reader, size int64, digest string) {

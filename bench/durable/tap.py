@@ -17,6 +17,7 @@ class Tap:
     Attributes:
         first: the time of the first request since the last `forget`, by `time.perf_counter`; None before.
         first_blob: the same of the first one for a blob's content.
+        sent: bytes that the clients have sent.
     """
 
     def __init__(self, target: str) -> None:
@@ -24,6 +25,9 @@ class Tap:
         self._passing: set[asyncio.Task[None]] = set()
         self.first: float | None = None
         self.first_blob: float | None = None
+        self.sent = 0
+        self._mark = 0
+        self._reached = asyncio.Event()
 
     def forget(self) -> None:
         """Reset `first` and `first_blob`."""
@@ -57,10 +61,24 @@ class Tap:
                     # A request is smaller than a piece, and a client sends none before the last response.
                     while piece := await reader.read(_PIECE):
                         self._note(piece)
+                        self._count(piece)
                         upstream_writer.write(piece)
+                        await upstream_writer.drain()
                 finally:
                     back.cancel()
                     await asyncio.wait([back])
+
+    async def until(self, size: int) -> None:
+        """Wait until the clients have sent this many bytes."""
+        self._mark = size
+        self._reached.clear()
+        if self.sent < size:
+            await self._reached.wait()
+
+    def _count(self, piece: bytes) -> None:
+        self.sent += len(piece)
+        if self.sent >= self._mark:
+            self._reached.set()
 
     def _note(self, piece: bytes) -> None:
         now = time.perf_counter()

@@ -14,6 +14,7 @@
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS are passed on
 #   make bench-durable  those of the queue   ARGS are passed on
+#   make bench-all      every figure that has a goal, within an hour; BEFORE=PYTHON has the version before installed
 #   make lock           update requirements/*.txt from pyproject.toml
 #   make release        check, tag and build VERSION=1.2.3; nothing is pushed
 #   make clean          remove .venv and every cache
@@ -47,7 +48,8 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-console test-faults test-sdks test-interop test-release fuzz faults fuzz-parsers check bench bench-durable lock release clean
+.PHONY: help demo test coverage test-console test-faults test-sdks test-interop test-release fuzz faults \
+	fuzz-parsers check bench bench-durable bench-all lock release clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -108,6 +110,17 @@ bench: $(VENV)/.dev
 
 bench-durable: $(VENV)/.dev
 	$(BIN)/python -m bench.durable $(ARGS)
+
+# The fast ones come first, so that what is wrong shows early.
+bench-all: $(VENV)/.dev
+	@test -n "$(BEFORE)" || { echo "name the Python of the version before: make bench-all BEFORE=../before/.venv/bin/python" >&2; exit 1; }
+	$(BIN)/python -m bench.cost --against $(BEFORE) --only regions --out bench
+	$(BIN)/python -m bench.interrupted
+	$(BIN)/python -m bench.requests
+	$(BIN)/python -m bench.lists --scale --out bench
+	$(BIN)/python -m bench.lists --against $(BEFORE) --out bench
+	$(BIN)/python -m bench
+	$(BIN)/python -m bench.goals
 
 lock:
 	@$(require_python)

@@ -148,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or (_HERE if options.points == _POINTS else _HERE.parent / "build" / "bench")
     out.mkdir(parents=True, exist_ok=True)
     (out / "interrupted.md").write_text(f"# A copy that is interrupted and repeated\n\n{report}")
-    (out / "interrupted.json").write_text(json.dumps({"sent_again": again, "machine": about}, indent=2) + "\n")
+    figures = {"sent_again": again, "bound": _LAYERS * _CHUNK, "machine": about}
+    (out / "interrupted.json").write_text(json.dumps(figures, indent=2) + "\n")
     return 0
 
 

@@ -21,7 +21,7 @@ def facts() -> dict[str, str | int | float]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": _commit(),
+        "commit": commit(_CHECKOUT),
         "cpu": _processor(),
         "cores": os.cpu_count() or 0,
         "memory_gib": round(memory / 1024**3, 1),
@@ -41,16 +41,16 @@ def sentence(about: Mapping[str, Any]) -> str:
     )
 
 
-def _commit() -> str:
-    """Return the abbreviated commit of this checkout, and whether the measured files differ from it."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
-    return f"{commit or 'unknown'}{' with changes' if changed else ''}"
+def commit(checkout: Path) -> str:
+    """Return the abbreviated commit of a checkout, and whether the measured files differ from it."""
+    abbreviated = _git(checkout, "rev-parse", "--short", "HEAD")
+    changed = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
+    return f"{abbreviated or 'unknown'}{' with changes' if changed else ''}"
 
 
-def _git(*arguments: str) -> str:
+def _git(checkout: Path, *arguments: str) -> str:
     command = ["git", *arguments]
-    answer = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
+    answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=60)
     return answer.stdout.strip()
 
 

@@ -1,5 +1,6 @@
 """Run a client's process and measure it: wall, CPU with its children, peak resident memory."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -70,6 +71,20 @@ def middle(values: Sequence[float]) -> float:
 def cpu_of(process_id: int) -> float:
     """Return the CPU seconds of a process by its CPU-time clock, which counts nanoseconds (Linux)."""
     return time.clock_gettime((~process_id << 3) | 2)
+
+
+def cpu_of_all(process_id: int) -> float:
+    """Return the CPU seconds of a process with those of its children, also those that have ended; 0 for no process."""
+    if not process_id:
+        return 0.0
+    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    seconds = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK") + cpu_of(process_id)
+    for child in children:
+        # It may have ended a moment ago.
+        with contextlib.suppress(OSError):
+            seconds += cpu_of(int(child))
+    return seconds
 
 
 def peak_rss_of(process_id: int) -> int:

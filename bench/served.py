@@ -10,17 +10,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.measure import cpu_of
 from bench.registries import free_address
 from tagferry import signing
 from tests.support.processes import stop, tied
 
 ORGANIZATION = "bench"
 SOURCE_REGION, TARGET_REGION = "cn-north-4", "cn-north-208"
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _TIMEOUT = 300.0
 
 
@@ -108,6 +109,73 @@ def served(
                     process.stdout.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """A server that runs with existing data.
+
+    Attributes:
+        regions: the server, by region, with the region's address.
+        start_cpu: seconds of CPU until it was ready.
+    """
+
+    regions: dict[str, Tagferry]
+    start_cpu: float
+
+
+@contextmanager
+def restarted(
+    before: Tagferry,
+    data: Path,
+    *,
+    regions: Sequence[str] = (SOURCE_REGION,),
+    database_url: str = "",
+    python: str = sys.executable,
+) -> Iterator[Restarted]:
+    """Run `tagferry serve` with the data of a server that has ended.
+
+    Args:
+        before: that server, for its secrets.
+        data: its data.
+        regions: the regions, each with an embedded registry.
+        database_url: its database, if that is no file in the data.
+        python: the Python whose tagferry serves.
+    """
+    addresses = {region: free_address() for region in regions}
+    config = data.with_suffix(".toml")
+    lines = [f'data_dir = "{data}"']
+    if database_url:
+        lines.append(f'database_url = "{database_url}"')
+    lines += [f'[regions.{region}]\nlisten = "{address}"' for region, address in addresses.items()]
+    config.write_text("\n".join([*lines, ""]))
+    command = [python, "-c", "from tagferry.cli import main; main()", "serve", "--config", str(config)]
+    with config.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(tied(command), stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while not all(map(_is_ready, addresses.values())):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"tagferry did not start: {Path(log.name).read_text()[-2000:]}")
+                time.sleep(0.01)
+            servers = {
+                region: replace(before, address=address, process_id=process.pid)
+                for region, address in addresses.items()
+            }
+            yield Restarted(servers, cpu_of(process.pid))
+        finally:
+            stop(process)
+
+
+def _is_ready(address: str) -> bool:
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _checkout(python: str) -> Path:

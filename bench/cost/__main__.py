@@ -18,13 +18,15 @@ from typing import Any
 
 from bench.client import RegistryClient
 from bench.content import KIB, MIB, many_tags, one_image
+from bench.cost.regions import two_regions
 from bench.cost.table import Sample, Table
-from bench.cost.works import MANAGEMENT, REGISTRY, SYNCED, TAGS, Asked, Management, Registry, Work
+from bench.cost.works import MANAGEMENT, REGIONS, REGISTRY, SYNCED, TAGS, Asked, Management, Registry, Work
 from bench.measure import cpu_of, run
 from bench.registries import docker_registry
 from bench.served import ORGANIZATION, Tagferry, served
 from tests.support.processes import exit_on_signals
 
+_ELSEWHERE = Path(__file__).parents[2] / "build" / "bench"
 _COMMAND = "from tagferry.cli import main; main()"
 _COMMANDS = ("tagferry --version", "tagferry --help")
 _PARSED = ("parse an image of 10 layers", "parse an index of 8 images")
@@ -39,7 +41,7 @@ def _keys(works: Sequence[Work[Any]]) -> list[str]:
     return [work.key for work in works]
 
 
-_KEYS = (*_COMMANDS, *_PARSED, _START, *_keys(REGISTRY), *_keys(MANAGEMENT), *_COPIES)
+_KEYS = (*_COMMANDS, *_PARSED, _START, *_keys(REGISTRY), *_keys(MANAGEMENT), *_keys(REGIONS), *_COPIES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", default=[], metavar="PART", help="works with this in their names; may be repeated"
     )
+    parser.add_argument("--out", type=Path, default=_ELSEWHERE, help="folder for cost.* (build/bench)")
     options = parser.parse_args(arguments)
     if unknown := [part for part in options.only if not any(part in key for key in _KEYS)]:
         parser.error(f"no work has {unknown[0]!r} in its name; there are: {'; '.join(_KEYS)}")
@@ -61,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         _programs(table, folder, other)
         _embedded(table, folder, other)
+        _between_regions(table, folder, other)
         _between_registries(table, folder, other)
+    table.save(options.out, "cost", options.against)
     return 0
 
 
@@ -87,6 +92,12 @@ def _embedded(table: Table, folder: Path, other: str) -> None:
     if table.wants(*_keys(REGISTRY)):
         with served(folder / "before", python=other) as before, served(folder / "after") as after:
             _requests(table, REGISTRY, Registry, before, after)
+
+
+def _between_regions(table: Table, folder: Path, other: str) -> None:
+    if table.wants(*_keys(REGIONS)):
+        with two_regions(folder / "before", other) as before, two_regions(folder / "after", sys.executable) as after:
+            _requests(table, REGIONS, Management, before, after)
 
 
 def _between_registries(table: Table, folder: Path, other: str) -> None:

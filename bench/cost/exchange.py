@@ -65,7 +65,7 @@ class Signed:
         self._connection = Connection(server.address)
         self._serial = count()
 
-    def ask(self, method: str, path: str, query: str = "", body: bytes = b"") -> bytes:
+    def ask(self, method: str, path: str, query: str = "", body: bytes = b"", *, expect: int = 200) -> bytes:
         """Make a request that must succeed; returns the head of the response."""
         # Signatures within one second would be the same without the serial number.
         headers = {
@@ -77,7 +77,7 @@ class Signed:
         request = signing.Request(method=method, path=path, query=query, headers=list(headers.items()), body=body)
         headers |= signing.sign(request, self._server.access_key, self._server.secret_key, now=datetime.now(UTC))
         target = f"{path}?{query}" if query else path
-        return self._connection.ask(method, target, headers, body, expect=200)
+        return self._connection.ask(method, target, headers, body, expect=expect)
 
 
 def header(head: bytes, name: bytes, default: bytes | None = None) -> bytes:

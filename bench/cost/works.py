@@ -128,7 +128,7 @@ REGISTRY: tuple[Work[Registry], ...] = (
 
 
 class Management:
-    """The management API of a server with remote registries, where everything is up to date."""
+    """The management API of a server with two regions, where everything is up to date."""
 
     def __init__(self, server: Tagferry) -> None:
         self._ask = Signed(server).ask
@@ -151,4 +151,10 @@ MANAGEMENT: tuple[Work[Management], ...] = (
     Work("sync_images, 1 tag in place", 60, lambda at: at.sync(1)),
     Work("sync_images, 100 tags in place", 3, lambda at: at.sync(TAGS)),
 )
-"""The requests to the management API."""
+"""The requests to the management API of a server with remote registries."""
+
+REGIONS: tuple[Work[Management], ...] = (
+    Work("sync of 1 tag, embedded regions", 60, lambda at: at.sync(1)),
+    Work("sync of 100 tags, embedded regions", 10, lambda at: at.sync(TAGS)),
+)
+"""The requests to a server with two embedded registries, where everything is up to date."""

@@ -5,10 +5,9 @@ import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
-from bench.measure import MIB, cpu_of, peak_rss_of
+from bench.measure import MIB, cpu_of_all, peak_rss_of
 
 _IDLE_SECONDS = 5.0
 _WAIT_SECONDS = 600.0
@@ -103,7 +102,7 @@ class Meter:
         self._server = load.server
         self._begun_at = time.perf_counter()
         self._cpu = time.process_time()
-        self._server_cpu = _cpu_of_all(load.server)
+        self._server_cpu = cpu_of_all(load.server)
         self._rss = peak_rss_of(os.getpid())
 
     @property
@@ -119,7 +118,7 @@ class Meter:
     @property
     def server_cpu(self) -> float:
         """Seconds of the database's server."""
-        return _cpu_of_all(self._server) - self._server_cpu
+        return cpu_of_all(self._server) - self._server_cpu
 
     @property
     def memory(self) -> float:
@@ -144,13 +143,3 @@ async def soon(waiting: asyncio.Future[float]) -> float:
 def middle_ms(seconds: list[float]) -> float:
     """The median in milliseconds."""
     return median(seconds) * 1000
-
-
-def _cpu_of_all(process_id: int) -> float:
-    """A server's CPU with that of its processes, those that have ended included."""
-    if not process_id:
-        return 0.0
-    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-    return ended + cpu_of(process_id) + sum(cpu_of(int(child)) for child in children)

@@ -27,8 +27,11 @@ from bench.served import ORGANIZATION, Tagferry, served
 from tests.support.processes import exit_on_signals
 
 _REPOSITORIES = f"/v2/manage/namespaces/{ORGANIZATION}/repos"
+_ELSEWHERE = Path(__file__).parents[2] / "build" / "bench"
 _MANY = 10_000
 _JOBS = 100_000
+_LONG = 1.0
+"""Seconds after which a sample makes no further request."""
 _Asked = tuple[str, str]
 _TAGS: dict[str, _Asked] = {
     "tags of 100": (f"{_REPOSITORIES}/hundred/tags", ""),
@@ -62,14 +65,16 @@ class _Subject:
         fill(folder / "data")
 
     def sample(self, asked: _Asked, times: int) -> list[Sample]:
-        """Make a request several times."""
+        """Make a request several times, or less often if it takes long."""
         # A kept connection would be closed while the other server is measured.
         signed = Signed(self._server)
         used, begun = cpu_of(self._server.process_id), time.perf_counter()
-        for _ in range(times):
+        made = 0
+        while made < times and time.perf_counter() - begun < _LONG:
             signed.ask("GET", *asked)
+            made += 1
         used = cpu_of(self._server.process_id) - used
-        return [(used / times, (time.perf_counter() - begun) / times)]
+        return [(used / made, (time.perf_counter() - begun) / made)]
 
     def sample_changed(self, asked: _Asked) -> list[Sample]:
         """Make a request right after a tag was moved."""
@@ -86,14 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=5, help="samples of each (5)")
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="lists with this in their names")
     parser.add_argument("--scale", action="store_true", help="measure how this tagferry's lists grow")
+    parser.add_argument("--out", type=Path, default=_ELSEWHERE, help="folder for lists.* or scale.* (build/bench)")
+    parser.add_argument("--fraction", type=int, default=1, help="divides the numbers of --scale, for a quick run")
     options = parser.parse_args(arguments)
     exit_on_signals()
     os.chdir(Path(__file__).parents[2])
     with tempfile.TemporaryDirectory(prefix="tagferry-lists-") as name:
         if options.scale:
-            scale.measure(Path(name))
+            few = [(repositories // options.fraction, jobs // options.fraction) for repositories, jobs in scale.SIZES]
+            scale.measure(Path(name), few, options.out)
         else:
-            _compare(Table(options.pairs, options.only), Path(name), str(options.against.absolute()))
+            table = Table(options.pairs, options.only)
+            _compare(table, Path(name), str(options.against.absolute()))
+            table.save(options.out, "lists", options.against)
     return 0
 
 

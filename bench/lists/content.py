@@ -4,10 +4,14 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from bench.served import ORGANIZATION, SOURCE_REGION, TARGET_REGION
 from tagferry.names import Digest, RepositoryName, Tag
@@ -18,6 +22,10 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 _JOBS_AT_ONCE = 50_000
+_OWNER = (
+    f"SELECT id FROM organizations WHERE name = '{ORGANIZATION}'",  # noqa: S608
+    "SELECT id, domain_id FROM users LIMIT 1",
+)
 
 
 class Shelf:
@@ -61,19 +69,34 @@ class Shelf:
 
 
 def add_jobs(data: Path, repository: str, jobs: int) -> None:
-    """Record ended jobs of a repository, a hundredth of which has failed."""
+    """Record ended jobs of a repository in the data's own database; a hundredth of them has failed."""
     with closing(sqlite3.connect(data / "tagferry.db", timeout=60)) as database:
-        (organization,) = database.execute("SELECT id FROM organizations WHERE name = ?", (ORGANIZATION,)).fetchone()
-        (user, domain), *_ = database.execute("SELECT id, domain_id FROM users").fetchall()
-        first = next(_rows(repository, organization, user, domain, 1))
-        statement = f"INSERT INTO sync_jobs ({', '.join(first)}) VALUES ({', '.join('?' * len(first))})"  # noqa: S608
-        rows = (tuple(row.values()) for row in _rows(repository, organization, user, domain, jobs))
-        for _ in range(0, jobs, _JOBS_AT_ONCE):
+        owner = [database.execute(statement).fetchone() for statement in _OWNER]
+        columns = _columns(owner)
+        statement = f"INSERT INTO sync_jobs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+        rows = (tuple(row.values()) for row in _rows(repository, owner, jobs))
+        while batch := list(islice(rows, _JOBS_AT_ONCE)):
             with database:
-                database.executemany(statement, [row for _, row in zip(range(_JOBS_AT_ONCE), rows, strict=False)])
+                database.executemany(statement, batch)
 
 
-def _rows(repository: str, organization: int, user: str, domain: str, jobs: int) -> Iterator[dict[str, object]]:
+def add_jobs_to_postgresql(url: str, repository: str, jobs: int) -> None:
+    """Do the same in a database of PostgreSQL, and let it count its rows, as it does by itself after a while."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as database:
+        owner = [database.execute(statement).fetchone() for statement in _OWNER]
+        columns = ", ".join(_columns(owner))
+        with database.cursor().copy(f"COPY sync_jobs ({columns}) FROM STDIN") as copy:
+            for row in _rows(repository, owner, jobs):
+                copy.write_row(tuple(row.values()))
+        database.execute("VACUUM ANALYZE sync_jobs")
+
+
+def _columns(owner: Sequence[Any]) -> list[str]:
+    return list(next(_rows("", owner, 1)))
+
+
+def _rows(repository: str, owner: Sequence[Any], jobs: int) -> Iterator[dict[str, object]]:
+    (organization,), (user, domain) = owner
     for number in range(jobs):
         moment = (_BEGUN + timedelta(seconds=number)).strftime("%Y-%m-%d %H:%M:%S.%f")
         yield {

@@ -1,22 +1,20 @@
-"""How the start, the memory and the lists of a server grow with its repositories and jobs."""
+"""How the start, the memory and the lists of a server grow with its repositories and jobs, on both databases."""
 
-import subprocess
+import json
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from bench.cost.exchange import Connection, Signed
+from bench import machine
+from bench.cost.exchange import Signed
 from bench.cost.table import shown
-from bench.lists.content import Shelf, add_jobs
-from bench.measure import MIB, cpu_of, middle, peak_rss_of
-from bench.registries import free_address
-from bench.served import ORGANIZATION, SOURCE_REGION, Tagferry, served
-from tests.support.processes import stop, tied
+from bench.lists.content import Shelf, add_jobs, add_jobs_to_postgresql
+from bench.measure import MIB, cpu_of, cpu_of_all, middle, peak_rss_of
+from bench.served import ORGANIZATION, SOURCE_REGION, restarted, served
+from tests.support.postgres import is_installed, postgres_server
 
-_SIZES = ((1000, 100_000), (10_000, 1_000_000))
+SIZES = ((1000, 100_000), (10_000, 1_000_000))
 """Repositories, and jobs of one of them."""
 _REPOSITORIES = f"/v2/manage/namespaces/{ORGANIZATION}/repos"
 _LISTS = {
@@ -28,70 +26,99 @@ _LISTS = {
     "100 jobs": (f"{_REPOSITORIES}/r00000/sync_job", ""),
     "100 failed jobs": (f"{_REPOSITORIES}/r00000/sync_job", "filter=status%3A%3Afailed"),
 }
-_START_SECONDS = 120.0
 _SAMPLES = 5
 
 
-def measure(folder: Path) -> None:
-    """Print a table of CPU seconds, with a column for each size."""
-    columns = [_column(folder / str(repositories), repositories, jobs) for repositories, jobs in _SIZES]
-    heads = [f"{repositories:,} and {jobs:,}" for repositories, jobs in _SIZES]
-    print(f"| repositories and jobs | {' | '.join(heads)} |")
-    print("|---|" + "---|" * len(heads))
-    for key in columns[0]:
-        print(f"| {key} | {' | '.join(column[key] for column in columns)} |")
+_MEMORY = "memory"
+_FLOOR = 0.005
+"""Seconds below which a growth is noise."""
 
 
-def _column(folder: Path, repositories: int, jobs: int) -> dict[str, str]:
+def measure(folder: Path, sizes: Sequence[tuple[int, int]], out: Path) -> None:
+    """Print a table with columns for each database and size, and write it to `scale.*` in a folder."""
+    databases = ["SQLite", *(["PostgreSQL"] if is_installed() else [])]
+    figures: dict[str, dict[str, float]] = {}
+    for database in databases:
+        for repositories, jobs in sizes:
+            head = f"{database}: {repositories:,} and {jobs:,}"
+            figures[head] = _column(folder / f"{database}-{repositories}", database, repositories, jobs)
+            print(f"measured {head}", file=sys.stderr)
+    about = machine.facts()
+    growth, linear = _growth(figures, sizes), sizes[-1][0] / sizes[0][0]
+    faster = "; ".join(f"{key} ({times:.1f} times)" for key, times in growth.items() if times > linear)
+    says = f"Grows faster than linearly: {faster or 'nothing'}."
+    report = f"{machine.sentence(about)}\n\n{_table(figures)}\n\n{says}\n"
+    print(report)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "scale.md").write_text(f"# Lists of many repositories and jobs\n\n{report}")
+    document = {**figures, "linear": linear / max(growth.values()), "machine": about}
+    (out / "scale.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [f"| repositories and jobs | {' | '.join(figures)} |", "|---|" + "--:|" * len(figures)]
+    rows += [
+        f"| {key} | {' | '.join(_shown(key, column[key]) for column in figures.values())} |"
+        for key in next(iter(figures.values()))
+    ]
+    return "\n".join(rows)
+
+
+def _growth(figures: Mapping[str, Mapping[str, float]], sizes: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Return how often more each figure is at the last size than at the first."""
+    columns = list(figures.items())
+    firsts, lasts = columns[:: len(sizes)], columns[len(sizes) - 1 :: len(sizes)]
+    return {
+        f"{head}: {key}": after[key] / max(before[key], _FLOOR)
+        for (_, before), (head, after) in zip(firsts, lasts, strict=True)
+        for key in before
+    }
+
+
+def _column(folder: Path, database: str, repositories: int, jobs: int) -> dict[str, float]:
+    """Return seconds of CPU, those of PostgreSQL included, and bytes of the server's memory."""
     data = folder.with_name(f"{folder.name}-data")
-    with served(folder) as first:
-        shelf = Shelf(folder / "data")
-        for number in range(repositories):
-            shelf.add(f"r{number:05}", 1)
-        add_jobs(folder / "data", "r00000", jobs)
-        (folder / "data").rename(data)
-    with _started(data, first) as (server, start):
-        column = {"start until ready": shown(start), "memory after the start": _memory(server)}
-        for key, asked in _LISTS.items():
-            column[f"{key}, first"] = shown(_cpu_of(server, asked))
-            column[key] = shown(middle([_cpu_of(server, asked) for _ in range(_SAMPLES)]))
-        column["memory at the peak"] = _memory(server)
+    with _database(database) as (url, database_process):
+
+        def cpu() -> float:
+            return cpu_of(server.process_id) + cpu_of_all(database_process)
+
+        def cpu_of_asking(asked: tuple[str, str]) -> float:
+            used = cpu()
+            Signed(server).ask("GET", *asked)
+            return cpu() - used
+
+        with served(folder, database_url=url) as first:
+            shelf = Shelf(folder / "data")
+            for number in range(repositories):
+                shelf.add(f"r{number:05}", 1)
+            if url:
+                add_jobs_to_postgresql(url, "r00000", jobs)
+            else:
+                add_jobs(folder / "data", "r00000", jobs)
+            (folder / "data").rename(data)
+        with restarted(first, data, database_url=url) as started:
+            server = started.regions[SOURCE_REGION]
+            column = {
+                "start until ready": started.start_cpu,
+                f"{_MEMORY} after the start": float(peak_rss_of(server.process_id)),
+            }
+            for key, asked in _LISTS.items():
+                column[f"{key}, first"] = cpu_of_asking(asked)
+                column[key] = middle([cpu_of_asking(asked) for _ in range(_SAMPLES)])
+            column[f"{_MEMORY} at the peak"] = float(peak_rss_of(server.process_id))
     return column
 
 
-def _cpu_of(server: Tagferry, asked: tuple[str, str]) -> float:
-    used = cpu_of(server.process_id)
-    Signed(server).ask("GET", *asked)
-    return cpu_of(server.process_id) - used
-
-
-def _memory(server: Tagferry) -> str:
-    return f"{peak_rss_of(server.process_id) / MIB:.0f} MiB"
-
-
 @contextmanager
-def _started(data: Path, before: Tagferry) -> Iterator[tuple[Tagferry, float]]:
-    """Start `tagferry serve` with existing data; yields it with the CPU seconds until it was ready."""
-    address = free_address()
-    config = data.with_suffix(".toml")
-    config.write_text(f'data_dir = "{data}"\n[regions.{SOURCE_REGION}]\nlisten = "{address}"\n')
-    command = [sys.executable, "-c", "from tagferry.cli import main; main()", "serve", "--config", str(config)]
-    with config.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(tied(command), stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _START_SECONDS
-            while not _is_ready(address):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"tagferry did not start: {Path(log.name).read_text()[-2000:]}")
-                time.sleep(0.01)
-            yield replace(before, address=address, process_id=process.pid), cpu_of(process.pid)
-        finally:
-            stop(process)
+def _database(name: str) -> Iterator[tuple[str, int]]:
+    """Yield the URL and the server's process of a new database; none of both is an SQLite file in the data."""
+    if name == "SQLite":
+        yield "", 0
+        return
+    with postgres_server(durable=True) as postgres:
+        yield postgres.url(postgres.new_database()), postgres.process_id
 
 
-def _is_ready(address: str) -> bool:
-    try:
-        Connection(address).ask("GET", "/readyz", {}, expect=200)
-    except (OSError, RuntimeError):
-        return False
-    return True
+def _shown(key: str, figure: float) -> str:
+    return f"{figure / MIB:.0f} MiB" if key.startswith(_MEMORY) else shown(figure)

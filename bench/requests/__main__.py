@@ -19,7 +19,7 @@ from statistics import median
 from bench import machine
 from bench.content import MIB
 from bench.copying import room_for
-from bench.measure import cpu_of, peak_rss_of
+from bench.measure import cpu_of, cpu_of_all, peak_rss_of
 from bench.registries import PROGRAM, docker_registry
 from bench.report import times
 from bench.requests.works import WORKS, Target, Work, filled, remove_uploads
@@ -35,11 +35,16 @@ _SQLITE, _POSTGRESQL = "tagferry", "tagferry on PostgreSQL"
 
 @dataclass(frozen=True)
 class _Server:
-    """A running registry: its address, its process and its login, if it has one."""
+    """A running registry: its address, its process, its login, if it has one, and the process of its database."""
 
     address: str
     process_id: int
-    login: tuple[str, str] | None
+    login: tuple[str, str] | None = None
+    database: int = 0
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU so far, those of the database included."""
+        return cpu_of(self.process_id) + cpu_of_all(self.database)
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class _Subject:
         folder: its data.
     """
 
+    server: _Server
     target: Target
-    process_id: int
     folder: Path
 
 
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         room_for(folder, _ROOM // options.scale)
         subjects = {registry: _started(stack, registry, folder, options.scale) for registry in _registries()}
         results = {work.key: _measure(work, subjects, options.runs) for work in works}
-        peaks = {registry: peak_rss_of(subject.process_id) for registry, subject in subjects.items()}
+        peaks = {registry: peak_rss_of(subject.server.process_id) for registry, subject in subjects.items()}
     about = machine.facts()
     report = f"{machine.sentence(about)}\n\n{_table(results)}\n{_peaks(peaks)}"
     print(report)
@@ -93,16 +98,16 @@ def _started(stack: ExitStack, registry: str, folder: Path, scale: int) -> _Subj
     place, files = folder / registry.replace(" ", "-"), folder / "files"
     files.mkdir(exist_ok=True)
     server = stack.enter_context(_registries()[registry](place))
-    return _Subject(filled(server.address, server.login, files, scale=scale), server.process_id, place)
+    return _Subject(server, filled(server.address, server.login, files, scale=scale), place)
 
 
 def _measure(work: Work, subjects: dict[str, _Subject], runs: int) -> dict[str, list[_Sample]]:
     samples: dict[str, list[_Sample]] = {name: [] for name in subjects}
     for _ in range(runs):
         for name, subject in subjects.items():
-            used = cpu_of(subject.process_id)
+            used = subject.server.cpu()
             seconds = work.run(subject.target)
-            samples[name].append(_Sample(seconds, (cpu_of(subject.process_id) - used) / work.requests))
+            samples[name].append(_Sample(seconds, (subject.server.cpu() - used) / work.requests))
             remove_uploads(subject.target, subject.folder)
             # Unwritten data of this run must not slow down the next one.
             os.sync()
@@ -123,14 +128,14 @@ def _on_postgresql(folder: Path) -> Iterator[_Server]:
         postgres_server(durable=True) as postgres,
         served(folder, database_url=postgres.url(postgres.new_database())) as server,
     ):
-        yield _Server(server.address, server.process_id, server.login)
+        yield _Server(server.address, server.process_id, server.login, postgres.process_id)
 
 
 def _distribution(program: Callable[[], str]) -> Callable[[Path], AbstractContextManager[_Server]]:
     @contextmanager
     def started(folder: Path) -> Iterator[_Server]:
         with docker_registry(folder, program=program()) as registry:
-            yield _Server(registry.address, registry.process_id, None)
+            yield _Server(registry.address, registry.process_id)
 
     return started
 
@@ -166,7 +171,7 @@ def _table(results: _Results) -> str:
 
 def _peaks(peaks: dict[str, int]) -> str:
     shown = ", ".join(f"{name} {size / MIB:.0f} MiB" for name, size in peaks.items())
-    return f"Peak memory of the servers: {shown}. CPU and memory of PostgreSQL's own processes are not included.\n"
+    return f"Peak memory of the servers: {shown}. PostgreSQL's processes are included in the CPU, not in the memory.\n"
 
 
 def _shown(seconds: float) -> str:

@@ -72,7 +72,7 @@ class Restorer:
             if other.id == region.id or damage.repository is None:
                 continue
             try:
-                seen = await self._locations.find(other.store.name, [digest])
+                seen = await self._locations.find(other.store.address, [digest])
                 for repository in dict.fromkeys([damage.repository, *sorted(same), *seen.get(digest, [])]):
                     if await _copy(damage, damage.repository, region.store, other.store, repository):
                         log.info("restored damaged content", region=region.id, source=other.id, **damage._asdict())

@@ -45,6 +45,10 @@ class MemoryStore:
         return self._name
 
     @property
+    def address(self) -> str:
+        return self._name
+
+    @property
     def identity(self) -> int:
         return 0
 

@@ -35,7 +35,7 @@ class KnownLocations:
     def __init__(self) -> None:
         self.repositories: dict[Digest, list[RepositoryName]] = {}
 
-    async def find(self, store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
+    async def find(self, address: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
         return {digest: self.repositories[digest] for digest in digests if digest in self.repositories}
 
 

@@ -68,7 +68,9 @@ async def _store(
 ) -> ImageStore:
     if region.is_embedded:
         # Leftovers of earlier processes are removed later, by age, once the clock is known to be plausible.
-        return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve_bytes)
+        return DiskStore(
+            _root(settings, name), name=name, address=region.url, reserve=settings.limits.disk_reserve_bytes
+        )
     endpoint = Endpoint(
         name=name,
         url=region.registry,

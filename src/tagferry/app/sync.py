@@ -53,14 +53,13 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
     database, leaving = accounts.database, asyncio.Event()
     async with AsyncExitStack() as stack:
         regions = await stack.enter_async_context(open_regions(settings, StorePersistence(database, leaving)))
-        addresses = {region.store.name: region.url for region in regions}
-        locations = DatabaseBlobLocations(database, addresses, limit=settings.sync.max_blob_locations)
+        locations = DatabaseBlobLocations(database, limit=settings.sync.max_blob_locations)
         stack.push_async_callback(locations.close)
         bus, coordination = accounts.bus, coordination_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
         jobs = JobStore(database, bus)
-        blob_lock = SharedBlobLock(bus, coordination, addresses) if database.is_shared else None
+        blob_lock = SharedBlobLock(bus, coordination) if database.is_shared else None
         slots = settings.sync.max_concurrent_tags if slots is None else slots
         engine = _engine(settings, MountSources(locations), blob_lock, slots)
         queue = JobQueue(

@@ -1,7 +1,7 @@
 """Blob locations in the database: they survive restarts, and all processes of the database share them."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -51,25 +51,19 @@ class DatabaseBlobLocations:
 
     Args:
         database: stores the locations.
-        addresses: the registry's address by store name. Locations belong to the address, so a region with a new URL
-            does not inherit them. Locations in other stores are not kept.
         limit: the number of locations that are kept; the oldest are deleted first.
     """
 
-    def __init__(self, database: Database, addresses: Mapping[str, str], *, limit: int = LIMIT) -> None:
+    def __init__(self, database: Database, *, limit: int = LIMIT) -> None:
         self._database = database
-        self._addresses = addresses
         self._limit = limit
         self._pending: dict[Location, datetime | None] = {}
         self._writer: asyncio.Task[None] | None = None
         self._until_pruning = 0
 
-    async def find(self, store: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
+    async def find(self, address: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
         """Implement `BlobLocationStore.find`; one query, and one more for every ten thousand blobs."""
-        address = self._addresses.get(store)
         found: dict[Digest, list[RepositoryName]] = {}
-        if address is None:
-            return found
         wanted = list(digests)
         try:
             for start in range(0, len(wanted), _DIGESTS_PER_QUERY):
@@ -81,13 +75,13 @@ class DatabaseBlobLocations:
             log.warning("could not read blob locations", reason=str(error))
         return found
 
-    def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+    def add(self, address: str, repository: RepositoryName, digest: Digest) -> None:
         """Implement `BlobLocationStore.add`."""
-        self._change(store, repository, digest, seen_at=datetime.now(UTC))
+        self._change(address, repository, digest, seen_at=datetime.now(UTC))
 
-    def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+    def remove(self, address: str, repository: RepositoryName, digest: Digest) -> None:
         """Implement `BlobLocationStore.remove`."""
-        self._change(store, repository, digest, seen_at=None)
+        self._change(address, repository, digest, seen_at=None)
 
     async def close(self) -> None:
         """Write the pending changes."""
@@ -96,9 +90,8 @@ class DatabaseBlobLocations:
             await asyncio.wait([self._writer])
         await self._write_pending()
 
-    def _change(self, store: str, repository: RepositoryName, digest: Digest, *, seen_at: datetime | None) -> None:
-        address = self._addresses.get(store)
-        if address is None or len(self._pending) >= _PENDING_LIMIT:
+    def _change(self, address: str, repository: RepositoryName, digest: Digest, *, seen_at: datetime | None) -> None:
+        if len(self._pending) >= _PENDING_LIMIT:
             return
         self._pending[address, digest, repository] = seen_at
         if self._writer is None or self._writer.done():

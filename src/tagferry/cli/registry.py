@@ -82,8 +82,7 @@ async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bo
             raise Invalid("REGION", "must have an embedded registry", name)
     results = []
     async with open_accounts(settings) as accounts, open_regions(settings) as regions:
-        addresses = {region.store.name: region.url for region in regions}
-        restorer = Restorer(regions, DatabaseBlobLocations(accounts.database, addresses)) if repair else None
+        restorer = Restorer(regions, DatabaseBlobLocations(accounts.database)) if repair else None
         for region in regions:
             if not isinstance(region.store, DiskStore) or (names and region.id not in names):
                 continue

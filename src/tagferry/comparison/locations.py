@@ -193,7 +193,7 @@ class LocationService:
         blobs = await self._blobs(*holders[0], digest) if holders else []
         suggested = {}
         for search in searches.values():
-            known = await self._locations.find(search.region.store.name, blobs) if blobs else {}
+            known = await self._locations.find(search.region.store.address, blobs) if blobs else {}
             both = set.intersection(*(set(known.get(blob, ())) for blob in blobs)) if blobs else set()
             suggested[search.region.id] = [*names, *sorted(both)]
         return suggested

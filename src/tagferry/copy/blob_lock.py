@@ -22,10 +22,10 @@ class LockedBlob:
 
 
 class BlobLock(Protocol):
-    """Allows one copy of a blob to a registry at a time, among all processes; identifies stores by their names."""
+    """Allows one copy of a blob to a registry at a time, among all processes; identifies stores by their addresses."""
 
     def acquire(
-        self, store: str, repository: RepositoryName, digest: Digest
+        self, address: str, repository: RepositoryName, digest: Digest
     ) -> AbstractAsyncContextManager[LockedBlob]:
         """Wait for the lock of this blob at this store, and hold it within the context.
 
@@ -38,6 +38,6 @@ class NullBlobLock:
     """The lock of a single process, which never waits."""
 
     @asynccontextmanager
-    async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
+    async def acquire(self, address: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
         """Return at once."""
         yield LockedBlob()

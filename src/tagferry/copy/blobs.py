@@ -84,7 +84,7 @@ class BlobCopier:
                 yield self._counted(self._limited(route, chunks), transfer)
 
         held = (route.target, route.target_repository, blob.digest, blob.size)
-        async with self._blob_lock.acquire(route.target.name, route.target_repository, blob.digest) as locked:
+        async with self._blob_lock.acquire(route.target.address, route.target_repository, blob.digest) as locked:
             if locked.copied_to is not None:
                 self._mount_sources.add(route.target, locked.copied_to, blob.digest)
                 if locked.copied_to == route.target_repository and not force:

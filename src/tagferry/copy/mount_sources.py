@@ -15,18 +15,18 @@ class BlobLocationStore(Protocol):
     """Stores blob locations beyond the life of a process, and may share them between processes.
 
     Locations are hints, so no method raises: what cannot be stored is lost, and what cannot be read is unknown.
-    Stores are identified by their names.
+    Stores are identified by their addresses.
     """
 
-    async def find(self, store: str, digests: Collection[Digest]) -> Mapping[Digest, Sequence[RepositoryName]]:
+    async def find(self, address: str, digests: Collection[Digest]) -> Mapping[Digest, Sequence[RepositoryName]]:
         """Return the repositories that held each of these blobs, the most recently seen first."""
         ...
 
-    def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+    def add(self, address: str, repository: RepositoryName, digest: Digest) -> None:
         """Record that the repository holds the blob now; return at once."""
         ...
 
-    def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+    def remove(self, address: str, repository: RepositoryName, digest: Digest) -> None:
         """Remove the record that the repository holds the blob; return at once."""
         ...
 
@@ -49,34 +49,34 @@ class MountSources:
 
     async def load(self, store: ImageStore, digests: Collection[Digest]) -> None:
         """Load the stored locations of those of these blobs that have no source here, by one query."""
-        unknown = [digest for digest in digests if (store.name, digest) not in self._repositories]
+        unknown = [digest for digest in digests if (store.address, digest) not in self._repositories]
         if self._locations is None or not unknown:
             return
-        for digest, repositories in (await self._locations.find(store.name, unknown)).items():
+        for digest, repositories in (await self._locations.find(store.address, unknown)).items():
             for repository in repositories[:_SOURCES_OF_A_BLOB]:
                 self._enter(store, repository, digest)
 
     def find(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> RepositoryName | None:
         """Return another repository of the same store that held this blob; None if none is known."""
-        sources = self._repositories.get((store.name, digest), {})
+        sources = self._repositories.get((store.address, digest), {})
         return next((source for source in sources if source != repository), None)
 
     def add(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
         """Record that the repository holds this blob now, unless enough sources are known."""
         if self._enter(store, repository, digest) and self._locations is not None:
-            self._locations.add(store.name, repository, digest)
+            self._locations.add(store.address, repository, digest)
 
     def remove(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
         """Remove a source that turned out to be wrong."""
-        sources = self._repositories.get((store.name, digest), {})
+        sources = self._repositories.get((store.address, digest), {})
         sources.pop(repository, None)
         if not sources:
-            self._repositories.pop((store.name, digest), None)
+            self._repositories.pop((store.address, digest), None)
         if self._locations is not None:
-            self._locations.remove(store.name, repository, digest)
+            self._locations.remove(store.address, repository, digest)
 
     def _enter(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
-        key = (store.name, digest)
+        key = (store.address, digest)
         sources = self._repositories.setdefault(key, {})
         self._repositories.move_to_end(key)
         if len(self._repositories) > self._limit:

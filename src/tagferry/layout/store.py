@@ -52,6 +52,10 @@ class LayoutStore:
         return self._name
 
     @property
+    def address(self) -> str:
+        return self._name
+
+    @property
     def identity(self) -> int:
         return 0
 

@@ -57,6 +57,14 @@ class ImageStore(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """The address of the registry: the same in all processes, and after a restart.
+
+        What is remembered about the registry's content belongs to it. Stores of one registry have the same address.
+        """
+        ...
+
+    @property
     def identity(self) -> int:
         """A number that changes with the user as whom the store is queried; another user may see other content.
 

@@ -59,6 +59,7 @@ class RemoteStore:
     ) -> None:
         retry = retry or Retry()
         self._transport = Transport(endpoint, retry=retry)
+        self._address = endpoint.url
         self._is_hub = is_hub(endpoint.url)
         self._learned = LearnedCapabilities(capabilities, registry=endpoint.name, on_loaded=self._expect_limit)
         self._manifests = Manifests(self._transport, self._learned)
@@ -75,6 +76,10 @@ class RemoteStore:
     @property
     def name(self) -> str:
         return self._transport.name
+
+    @property
+    def address(self) -> str:
+        return self._address
 
     @property
     def high_latency(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""Opening a region reports unusable settings, by the name of the setting or the variable."""
+"""Opening regions: unusable settings are reported by their names, and stores have the addresses of their registries."""
 
 from pathlib import Path
 from typing import Any
@@ -30,3 +30,24 @@ async def test_a_variable_that_names_no_proxy_is_told_where_it_would_be_used(mon
     await opened(registry="https://127.0.0.1:5000")
     monkeypatch.setenv("NO_PROXY", "r.example")
     await opened()
+
+
+async def test_a_store_has_the_address_of_its_registry_whatever_its_region_is_called(tmp_path: Path):
+    settings = Settings.parse(
+        {
+            "data_dir": str(tmp_path),
+            "regions": {
+                "embedded": {"listen": "127.0.0.1:5004"},
+                "public": {"listen": "127.0.0.1:5005", "public_url": "https://registry.example"},
+                "remote": {"registry": "https://r.example"},
+            },
+        }
+    )
+    async with open_regions(settings) as regions:
+        addresses = {region.id: region.store.address for region in regions}
+
+    assert addresses == {
+        "embedded": "http://127.0.0.1:5004",
+        "public": "https://registry.example",
+        "remote": "https://r.example",
+    }

@@ -27,8 +27,8 @@ async def start(database: Database) -> AsyncIterator[Starting]:
     """Opens the locations of a process, and closes them at the end."""
     started: list[DatabaseBlobLocations] = []
 
-    def start_one(address: str = TARGET, *, limit: int = 10_000, region: str = "south") -> DatabaseBlobLocations:
-        started.append(DatabaseBlobLocations(database, {region: address}, limit=limit))
+    def start_one(*, limit: int = 10_000) -> DatabaseBlobLocations:
+        started.append(DatabaseBlobLocations(database, limit=limit))
         return started[-1]
 
     yield start_one
@@ -43,13 +43,13 @@ async def rows(database: Database) -> int:
 
 async def test_the_next_process_finds_locations_latest_first(start: Starting):
     before = start()
-    before.add("south", APP, FIRST)
+    before.add(TARGET, APP, FIRST)
     await before.close()
-    before.add("south", SIBLING, FIRST)
-    before.add("south", APP, SECOND)
+    before.add(TARGET, SIBLING, FIRST)
+    before.add(TARGET, APP, SECOND)
     await before.close()
 
-    found = await start().find("south", [FIRST, SECOND, Digest.of(b"never seen")])
+    found = await start().find(TARGET, [FIRST, SECOND, Digest.of(b"never seen")])
 
     assert found == {FIRST: [SIBLING, APP], SECOND: [APP]}
 
@@ -58,50 +58,41 @@ async def test_locations_are_written_without_closing(
     start: Starting, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(locations, "_PAUSE_SECONDS", 0.01)
-    start().add("south", APP, FIRST)
+    start().add(TARGET, APP, FIRST)
 
     assert await eventually(lambda: rows(database)) == 1
 
 
-async def test_a_registry_is_identified_by_its_address_not_by_its_region(start: Starting):
+async def test_locations_belong_to_the_registry_s_address(start: Starting):
     before = start()
-    before.add("south", APP, FIRST)
+    before.add(TARGET, APP, FIRST)
     await before.close()
 
-    assert await start(ELSEWHERE).find("south", [FIRST]) == {}
-    assert await start(TARGET, region="renamed").find("renamed", [FIRST]) == {FIRST: [APP]}
-
-
-async def test_locations_in_a_store_without_an_address_are_not_kept(start: Starting, database: Database):
-    kept = start()
-    kept.add("unknown", APP, FIRST)
-    await kept.close()
-
-    assert await rows(database) == 0
-    assert await kept.find("unknown", [FIRST]) == {}
+    assert await start().find(ELSEWHERE, [FIRST]) == {}
+    assert await start().find(TARGET, [FIRST]) == {FIRST: [APP]}
 
 
 async def test_a_removed_location_disappears_immediately_and_stays_removed(start: Starting):
     before = start()
-    before.add("south", APP, FIRST)
-    before.add("south", SIBLING, FIRST)
+    before.add(TARGET, APP, FIRST)
+    before.add(TARGET, SIBLING, FIRST)
     await before.close()
 
-    before.remove("south", APP, FIRST)
-    assert await before.find("south", [FIRST]) == {FIRST: [SIBLING]}
+    before.remove(TARGET, APP, FIRST)
+    assert await before.find(TARGET, [FIRST]) == {FIRST: [SIBLING]}
     await before.close()
 
-    assert await start().find("south", [FIRST]) == {FIRST: [SIBLING]}
+    assert await start().find(TARGET, [FIRST]) == {FIRST: [SIBLING]}
 
 
 async def test_a_location_that_is_seen_again_is_renewed(start: Starting, database: Database):
     for _ in range(2):
         kept = start()
-        kept.add("south", APP, FIRST)
+        kept.add(TARGET, APP, FIRST)
         await kept.close()
         await age(database, APP, MAX_AGE - timedelta(days=1))
     kept = start()
-    kept.add("south", APP, FIRST)
+    kept.add(TARGET, APP, FIRST)
     await kept.close()
 
     async with database.read() as session:
@@ -121,30 +112,30 @@ async def age(database: Database, repository: RepositoryName, by: timedelta) -> 
 
 async def test_the_oldest_locations_above_the_limit_are_pruned(start: Starting, database: Database):
     before = start()
-    before.add("south", APP, FIRST)
+    before.add(TARGET, APP, FIRST)
     await before.close()
     await age(database, APP, timedelta(days=1))
     after = start(limit=20)
     for number in range(20):
-        after.add("south", SIBLING, Digest.of(str(number).encode()))
+        after.add(TARGET, SIBLING, Digest.of(str(number).encode()))
     await after.close()
 
     assert await rows(database) == 20
-    assert await after.find("south", [FIRST]) == {}
+    assert await after.find(TARGET, [FIRST]) == {}
 
 
 async def test_locations_that_were_not_seen_for_too_long_are_pruned(start: Starting, database: Database):
     before = start()
-    before.add("south", APP, FIRST)
-    before.add("south", SIBLING, FIRST)
+    before.add(TARGET, APP, FIRST)
+    before.add(TARGET, SIBLING, FIRST)
     await before.close()
     await age(database, APP, MAX_AGE + timedelta(days=1))
 
     after = start()
-    after.add("south", SIBLING, SECOND)
+    after.add(TARGET, SIBLING, SECOND)
     await after.close()
 
-    assert await after.find("south", [FIRST]) == {FIRST: [SIBLING]}
+    assert await after.find(TARGET, [FIRST]) == {FIRST: [SIBLING]}
 
 
 async def test_a_round_of_pruning_deletes_a_bounded_number(
@@ -153,7 +144,7 @@ async def test_a_round_of_pruning_deletes_a_bounded_number(
     monkeypatch.setattr(locations, "_PRUNED_PER_ROUND", 5)
     kept = start(limit=1)
     for number in range(30):
-        kept.add("south", APP, Digest.of(str(number).encode()))
+        kept.add(TARGET, APP, Digest.of(str(number).encode()))
 
     await kept.close()
 
@@ -164,12 +155,12 @@ async def test_a_plan_of_any_size_takes_one_query(start: Starting, database: Dat
     kept = start()
     digests = [Digest.of(str(number).encode()) for number in range(3000)]
     for digest in digests:
-        kept.add("south", APP, digest)
+        kept.add(TARGET, APP, digest)
     await kept.close()
     asked: list[str] = []
     event.listen(database._engine.sync_engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
 
-    found = await kept.find("south", digests)
+    found = await kept.find(TARGET, digests)
 
     assert len(found) == len(digests)
     assert len([statement for statement in asked if statement.startswith("SELECT")]) == 1
@@ -178,7 +169,7 @@ async def test_a_plan_of_any_size_takes_one_query(start: Starting, database: Dat
 async def test_two_processes_can_see_the_same_blob(start: Starting, database: Database):
     both = start(), start()
     for kept in both:
-        kept.add("south", APP, FIRST)
+        kept.add(TARGET, APP, FIRST)
 
     await asyncio.gather(*(kept.close() for kept in both))
 
@@ -187,10 +178,10 @@ async def test_two_processes_can_see_the_same_blob(start: Starting, database: Da
 
 async def test_an_unavailable_database_raises_no_error(tmp_path: Path):
     empty = Database(f"sqlite:///{tmp_path / 'empty.db'}")
-    kept = DatabaseBlobLocations(empty, {"south": TARGET})
-    kept.add("south", APP, FIRST)
+    kept = DatabaseBlobLocations(empty)
+    kept.add(TARGET, APP, FIRST)
 
-    assert await kept.find("south", [FIRST]) == {}
+    assert await kept.find(TARGET, [FIRST]) == {}
     await kept.close()
     async with empty.read() as session:
         assert await session.scalar(text("SELECT count(*) FROM sqlite_master")) == 0

@@ -25,17 +25,17 @@ class MemoryLocations:
         self.kept: defaultdict[tuple[str, Digest], list[RepositoryName]] = defaultdict(list)
         self.asked: list[set[Digest]] = []
 
-    async def find(self, store: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
+    async def find(self, address: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
         self.asked.append(set(digests))
-        return {digest: self.kept[store, digest] for digest in digests if self.kept[store, digest]}
+        return {digest: self.kept[address, digest] for digest in digests if self.kept[address, digest]}
 
-    def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        if repository not in self.kept[store, digest]:
-            self.kept[store, digest].insert(0, repository)
+    def add(self, address: str, repository: RepositoryName, digest: Digest) -> None:
+        if repository not in self.kept[address, digest]:
+            self.kept[address, digest].insert(0, repository)
 
-    def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        if repository in self.kept[store, digest]:
-            self.kept[store, digest].remove(repository)
+    def remove(self, address: str, repository: RepositoryName, digest: Digest) -> None:
+        if repository in self.kept[address, digest]:
+            self.kept[address, digest].remove(repository)
 
 
 def test_a_source_is_another_repository_of_the_same_store():

@@ -51,15 +51,19 @@ class DiskStore:
         listings: reads for lists, many at once.
     """
 
-    def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
+    def __init__(
+        self, root: Path, *, name: str = "disk", address: str | None = None, reserve: int | None = None
+    ) -> None:
         """Use a root directory.
 
         Args:
             root: the directory; created if missing.
             name: the name of the store in messages.
+            address: the address under which it is served; by default its name.
             reserve: bytes of the disk that are left free; see `FreeSpace`.
         """
         self._name = name
+        self._address = address or name
         self._layout = Layout(root)
         self._faults = DirectoryFaults(self._layout)
         self._threads = DiskThreads(on_fault=self._faults.record)
@@ -116,6 +120,10 @@ class DiskStore:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def address(self) -> str:
+        return self._address
 
     @property
     def identity(self) -> int:

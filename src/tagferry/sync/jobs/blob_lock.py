@@ -6,7 +6,7 @@ of the repository that has the blob, so that they mount it instead of uploading 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
@@ -51,20 +51,18 @@ class SharedBlobLock:
     Args:
         bus: notifies waiting workers.
         locks: the named locks of this worker.
-        addresses: the registry's address by store name, since workers may name the same registry differently.
     """
 
-    def __init__(self, bus: MessageBus, locks: NamedLocks, addresses: Mapping[str, str]) -> None:
+    def __init__(self, bus: MessageBus, locks: NamedLocks) -> None:
         self._locks = locks
-        self._addresses = addresses
         self._held: set[str] = set()
         self._waiting: dict[str, set[asyncio.Future[RepositoryName]]] = defaultdict(set)
         bus.subscribe(BLOB_COPIED, self._on_copied)
 
     @asynccontextmanager
-    async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
+    async def acquire(self, address: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
         """See `BlobLock.acquire`."""
-        key = f"{self._addresses.get(store, store)} {digest}"
+        key = f"{address} {digest}"
         locked = LockedBlob()
         while not await self._try(key):
             if self._locks.lost.is_set():

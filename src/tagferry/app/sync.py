@@ -28,6 +28,7 @@ from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
+from tagferry.sync.jobs.summary import JobSummaries
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import SyncService
 
@@ -97,7 +98,12 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             seconds=settings.sync.request_timeout_seconds,
         )
         job_service = JobService(
-            service, regions=regions, access=accounts.access, jobs=jobs, listing=JobListing(database)
+            service,
+            regions=regions,
+            access=accounts.access,
+            jobs=jobs,
+            listing=JobListing(database),
+            summaries=JobSummaries(database),
         )
         yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, job_service, locations)
 

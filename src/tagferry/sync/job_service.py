@@ -14,6 +14,7 @@ from tagferry.sync.authorization import authorize_target
 from tagferry.sync.jobs.listing import JobFilter, JobListing, JobPage
 from tagferry.sync.jobs.model import JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.store import JobStore
+from tagferry.sync.jobs.summary import JobSummaries, JobSummary
 from tagferry.sync.retry import requests_to_retry
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, SyncService
 
@@ -44,16 +45,25 @@ class JobService:
         access: decides about the targets.
         jobs: the job records.
         listing: lists of the records.
+        summaries: summaries of the records.
     """
 
     def __init__(
-        self, sync: SyncService, *, regions: Regions, access: AccessControl, jobs: JobStore, listing: JobListing
+        self,
+        sync: SyncService,
+        *,
+        regions: Regions,
+        access: AccessControl,
+        jobs: JobStore,
+        listing: JobListing,
+        summaries: JobSummaries,
     ) -> None:
         self._sync = sync
         self._regions = regions
         self._access = access
         self._jobs = jobs
         self._listing = listing
+        self._summaries = summaries
 
     async def page(
         self, caller: Caller, wanted: JobFilter, *, limit: int, marker: int | None = None, after: int = 0
@@ -63,6 +73,10 @@ class JobService:
             raise Invalid("until", "must be later than since", wanted.until.isoformat())
         page = await self._listing.page(caller, wanted, limit=limit, marker=marker, after=after)
         return replace(page, jobs=[self._sync.with_live_state(job) for job in page.jobs])
+
+    async def summary(self, caller: Caller) -> JobSummary:
+        """Return the summary of the jobs that the caller may see."""
+        return await self._summaries.of(caller)
 
     async def one(self, caller: Caller, job_id: int) -> SyncJob:
         """Return a job; raises NotFound, also if the caller may not see it."""

@@ -19,6 +19,7 @@ from tagferry.sync.jobs.model import JobStatus, NewJob, SyncRequest
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.jobs.store import JobStore
+from tagferry.sync.jobs.summary import HOURS, JobSummaries
 from tests.support.schemas import inspected
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
@@ -198,3 +199,15 @@ async def test_the_database_has_the_indexes_of_lists_over_repositories(database:
     for plan, index in zip(found, queries.values(), strict=True):
         assert f"COVERING INDEX {index} (" in plan
         assert "TEMP B-TREE" not in plan
+
+
+async def test_jobs_of_the_last_day_and_open_ones_are_counted_in_indexes_alone(jobs: JobStore, database: Database):
+    await record(jobs, "v1", "v2", status=JobStatus.SUCCESS)
+    admin = Caller(user_id="a" * 32, name="admin", domain_id="d" * 32, domain_name="acme", is_admin=True)
+
+    with executed() as statements:
+        assert (await JobSummaries(database).of(admin)).succeeded == 2
+
+    *opened, ended = plans(database, statements)
+    assert ended.count("COVERING INDEX ix_sync_jobs_ended_at (ended_at>? AND ended_at<?)") == HOURS
+    assert "SCAN sync_jobs" not in "".join([*opened, ended])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Docke
 def two(registries: tuple[DockerRegistry, DockerRegistry], tmp_path: Path) -> Two:
     source, target = (registry.url.removeprefix("http://") for registry in registries)
     return Two(tmp_path, source, target)
+
+
+async def test_what_a_registry_lacks_is_not_asked_for_again_by_the_next_run(
+    two: Two, registries: tuple[DockerRegistry, DockerRegistry]
+):
+    arguments = f"{two.source}/team/app:v1", f"{two.target}/remembered/app"
+    asked: list[list[int]] = []
+    for _ in range(3):
+        for registry in registries:
+            registry.forget_requests()
+        assert (await asyncio.to_thread(two.copy, *arguments)).returncode == 0
+        asked.append([len(await registry.requests()) for registry in registries])
+
+    assert asked[1] == asked[2]
+    shutil.rmtree(two.folder / "state/tagferry/registries")
+    for registry in registries:
+        registry.forget_requests()
+    assert (await asyncio.to_thread(two.copy, *arguments)).returncode == 0
+    assert sum([len(await registry.requests()) for registry in registries]) > sum(asked[2])
 
 
 def test_all_tags_are_copied_between_registries(two: Two):
@@ -266,4 +286,3 @@ async def test_an_interrupted_copy_sends_at_most_one_chunk_of_a_layer_again(
         size = sum(map(len, big.all_blobs.values()))
         again = received.size - size - sum(len(manifest.raw) for manifest in big.all_manifests)
         assert again <= len(big.manifest.layers) * Endpoint(name="", url="http://any").chunk_size
-    assert list((tmp_path / "state/tagferry/uploads").iterdir()) == []

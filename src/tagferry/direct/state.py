@@ -1,6 +1,7 @@
 """What one run of `tagferry copy` remembers for the next, as small files: it is only an optimization.
 
-Sessions of interrupted uploads are continued, and files of layouts that were verified are not read again.
+Sessions of interrupted uploads are continued, files of layouts that were verified are not read again, and what a
+registry supports is not tried out again.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tagferry.names import Digest, RepositoryName
+from tagferry.remote.capabilities import Capabilities
 
 KEPT_SECONDS = 24 * 3600.0
 """Seconds after which a session is forgotten; registries expire their sessions after hours or days."""
@@ -19,6 +21,7 @@ KEPT_SECONDS = 24 * 3600.0
 
 UPLOADS = "uploads"
 LAYOUTS = "layouts"
+REGISTRIES = "registries"
 """The subdirectories."""
 _KEPT_DOCUMENTS_SECONDS = 90 * 24 * 3600.0
 """Seconds after which a document that was not written again is deleted."""
@@ -60,6 +63,28 @@ class StateFile:
         with contextlib.suppress(OSError):
             _replace(self._path, document)
             _prune(self._directory, self._clock() - _KEPT_DOCUMENTS_SECONDS)
+
+
+class FileCapabilities:
+    """The `CapabilityStore` of one registry, in a file.
+
+    Args:
+        file: the file. Of several processes, the one that learns last is remembered.
+    """
+
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
+
+    async def load(self) -> Capabilities:
+        """Implement `CapabilityStore.load`."""
+        try:
+            return Capabilities.from_json(dict(self._file.load()))
+        except (ValueError, TypeError, AttributeError):
+            return Capabilities()
+
+    async def save(self, capabilities: Capabilities) -> None:
+        """Implement `CapabilityStore.save`."""
+        self._file.save(capabilities.to_json())
 
 
 class FileUploadCheckpoints:

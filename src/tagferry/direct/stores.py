@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
 from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
-from tagferry.direct.state import LAYOUTS, UPLOADS, FileUploadCheckpoints, StateFile
+from tagferry.direct.state import LAYOUTS, REGISTRIES, UPLOADS, FileCapabilities, FileUploadCheckpoints, StateFile
 from tagferry.docker_hub import URL as DOCKER_HUB_URL
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import RepositoryName
@@ -147,7 +147,8 @@ class Stores:
                 field, error.rule.replace("client_certificate", _FILES["client_certificate"]), error.value
             ) from None
         checkpoints = FileUploadCheckpoints(f"{self._state_directory}/{UPLOADS}", url, is_leaving=self._is_leaving)
-        return RemoteStore(endpoint, checkpoints=checkpoints)
+        capabilities = FileCapabilities(StateFile(f"{self._state_directory}/{REGISTRIES}", url))
+        return RemoteStore(endpoint, checkpoints=checkpoints, capabilities=capabilities)
 
     def _certificates(self, host: str) -> HostCertificates:
         named = self._access.certificates

@@ -1,11 +1,15 @@
-"""Upload sessions in files."""
+"""What a copy remembers for the next one, in files."""
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tagferry.direct.state import KEPT_SECONDS, FileUploadCheckpoints, state_directory
+import pytest
+
+from tagferry.direct.state import KEPT_SECONDS, FileCapabilities, FileUploadCheckpoints, StateFile, state_directory
 from tagferry.names import Digest, RepositoryName
+from tagferry.remote.capabilities import Capabilities
 
 APP, DIGEST = RepositoryName("team/app"), Digest.of(b"a blob")
 LOCATION = "https://registry.example.com/v2/team/app/blobs/uploads/1?_state=secret"
@@ -74,3 +78,49 @@ async def test_a_directory_that_cannot_be_made_only_costs_the_session(tmp_path: 
 def test_the_sessions_are_where_the_base_directory_specification_puts_them():
     assert state_directory({"XDG_STATE_HOME": "/srv/state"}) == "/srv/state/tagferry"
     assert state_directory({}).endswith("/.local/state/tagferry")
+
+
+def capabilities(folder: Path, registry: str = "https://registry.example.com") -> FileCapabilities:
+    return FileCapabilities(StateFile(f"{folder}/registries", registry))
+
+
+async def test_what_a_registry_supports_is_known_to_the_next_process_and_to_no_other_registry(tmp_path: Path):
+    learned = Capabilities(lists_referrers=False, whole_limit=7, accepted_classes=frozenset({"image"}))
+    await capabilities(tmp_path).save(learned)
+
+    assert await capabilities(tmp_path).load() == learned
+    assert await capabilities(tmp_path, "https://other.example.com").load() == Capabilities()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[1]", b'{"learned_at": 5}', b'{"accepted_classes": 5}', b'{"refused_classes": {"a": "b"}}', b"[" * 9999],
+)
+async def test_a_damaged_file_is_no_capability(tmp_path: Path, content: bytes):
+    await capabilities(tmp_path).save(Capabilities(lists_referrers=False))
+    (file,) = (tmp_path / "registries").iterdir()
+    file.write_bytes(content)
+
+    assert await capabilities(tmp_path).load() == Capabilities()
+
+
+def test_writers_at_once_leave_a_whole_document(tmp_path: Path):
+    file, documents = StateFile(str(tmp_path), "a"), [{"number": [number] * 1000} for number in range(30)]
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(file.save, documents))
+
+    assert file.load() in documents
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_document_that_was_not_written_for_months_is_deleted(tmp_path: Path):
+    for name in ("old", "new"):
+        StateFile(str(tmp_path), name).save({"a": 1})
+    old, new = StateFile(str(tmp_path), "old"), StateFile(str(tmp_path), "new")
+    for file in tmp_path.iterdir():
+        os.utime(file, (1, 1))
+
+    new.save({"a": 2})
+
+    assert (old.load(), new.load()) == ({}, {"a": 2})

@@ -20,6 +20,7 @@ from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts
 from tagferry.app.backend import Backend, open_backend
 from tagferry.audit.trail import AuditTrail, open_trail
+from tagferry.automation.rules.state import RuleStates
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.records import CopyRecords
@@ -34,6 +35,7 @@ from tagferry.regions import Region
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
+from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.console.context import ConsoleServices
@@ -118,6 +120,25 @@ def _services(
         quotas=accounts.quotas,
         forget=automation.watch.forget,
     )
+    organizations = OrganizationInventory(
+        access=accounts.access,
+        organizations=accounts.organizations,
+        repositories=backend.repositories,
+        downloads=downloads,
+        limit=settings.quotas.organizations or None,
+    )
+    retention = RetentionInventory(
+        access=accounts.access,
+        repositories=repositories,
+        policies=automation.policies,
+        history=automation.history,
+        runner=automation.retention,
+    )
+    records = CopyRecords(database)
+    comparison = ComparisonService(
+        regions=sync.regions, access=accounts.access, repositories=backend.repositories, records=records
+    )
+    locations = LocationService(regions=sync.regions, access=accounts.access, records=records, locations=sync.locations)
     return ApiServices(
         swr=SwrServices(
             regions=sync.regions,
@@ -126,31 +147,15 @@ def _services(
             organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
             repositories=backend.repositories,
             repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
-            organization_inventory=OrganizationInventory(
-                access=accounts.access,
-                organizations=accounts.organizations,
-                repositories=backend.repositories,
-                downloads=downloads,
-                limit=settings.quotas.organizations or None,
-            ),
+            organization_inventory=organizations,
             repository_inventory=repositories,
             shares=Shares(database),
             quotas=accounts.quotas,
             downloads=downloads,
             temporary=accounts.temporary,
             sync=sync.service,
-            comparison=ComparisonService(
-                regions=sync.regions,
-                access=accounts.access,
-                repositories=backend.repositories,
-                records=CopyRecords(database),
-            ),
-            locations=LocationService(
-                regions=sync.regions,
-                access=accounts.access,
-                records=CopyRecords(database),
-                locations=sync.locations,
-            ),
+            comparison=comparison,
+            locations=locations,
             jobs=sync.job_service,
             rules=automation.rules,
             triggers=automation.triggers,
@@ -158,13 +163,7 @@ def _services(
             retention=automation.retention,
             retention_policies=automation.policies,
             retention_history=automation.history,
-            retention_inventory=RetentionInventory(
-                access=accounts.access,
-                repositories=repositories,
-                policies=automation.policies,
-                history=automation.history,
-                runner=automation.retention,
-            ),
+            retention_inventory=retention,
             audit=automation.audit,
             health=backend.health,
             processes=ProcessList(database),
@@ -183,9 +182,15 @@ def _services(
             access=accounts.access,
             organizations=accounts.organizations,
             repositories=backend.repositories,
+            organization_inventory=organizations,
+            repository_inventory=repositories,
+            retention_inventory=retention,
+            comparison=comparison,
+            locations=locations,
             quotas=accounts.quotas,
             sync=sync.service,
             rules=automation.rules,
+            rule_states=RuleStates(rules=automation.rules, jobs=JobPages(database), users=accounts.users),
             triggers=automation.triggers,
             retention=automation.retention,
             retention_policies=automation.policies,

@@ -131,6 +131,7 @@ class BoundedReader:
             blobs=blobs,
             built=built or root.annotated,
             is_referrer=root.is_referrer,
+            platforms=root.platforms,
         )
 
     async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:

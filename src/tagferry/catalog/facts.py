@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tagferry import bounds
 from tagferry.names import Digest
+from tagferry.oci.attestations import UNKNOWN_PLATFORM
 from tagferry.oci.dates import parse_date
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.strict_json import has_too_many_values
@@ -33,6 +34,7 @@ class Image:
         blobs: the sizes of all distinct blobs, over all platforms.
         built: when it was built; None if unknown or not plausible.
         is_referrer: whether it refers to a subject.
+        platforms: the platforms that an index lists, without those of attestations.
     """
 
     digest: Digest
@@ -41,6 +43,7 @@ class Image:
     blobs: dict[Digest, int]
     built: datetime | None
     is_referrer: bool
+    platforms: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -70,6 +73,7 @@ class Facts:
     blobs: tuple[tuple[Digest, int], ...]
     children: tuple[Child, ...]
     annotated: datetime | None
+    platforms: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Facts":
@@ -82,6 +86,13 @@ class Facts:
             blobs=tuple((blob.digest, blob.size) for blob in manifest.blobs),
             children=tuple(Child(one.digest, one.size, one.is_known_manifest) for one in manifest.children),
             annotated=parse_date(manifest.annotations.get(_CREATED)),
+            platforms=tuple(
+                dict.fromkeys(
+                    child.platform
+                    for child in manifest.children
+                    if child.platform is not None and child.platform != UNKNOWN_PLATFORM
+                )
+            ),
         )
 
     @property

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from tagferry.accounts.users import Users
-from tagferry.automation.rules.store import Handled, Rule, Rules
+from tagferry.automation.rules.store import CREATOR_IS_GONE, Handled, Rule, Rules
 from tagferry.automation.watch.scheduling import Backoff, Clock, Recheck, log_error, reason_of
 from tagferry.errors import Denied
 from tagferry.names import Digest, Reference, Repository, RepositoryRef, Tag
@@ -192,9 +192,7 @@ class RuleRunner:
         """Start the sync of a tag; return False if it joined an open job, which may have read older content."""
         caller = await self._users.by_id(rule.creator_id)
         if caller is None:
-            raise Denied(
-                "the rule's creator was deleted or disabled; another user can take over the rule by creating it again"
-            )
+            raise Denied(CREATOR_IS_GONE)
         started = await self._start(
             SyncRequest(
                 id=rule_request_id(rule.id),

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
-from tagferry.automation.rules.store import Rule, Rules, RuleSpec
+from tagferry.automation.rules.store import CREATOR_IS_GONE, Rule, Rules, RuleSpec
 from tagferry.automation.watch.baseline import read_baseline
-from tagferry.errors import NotFound
+from tagferry.errors import Denied, NotFound, TagferryError
 from tagferry.names import Digest, Namespace, RegionId, RepositoryRef, Tag
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_source, authorize_sync, authorize_target
+
+_AT_ONCE = 200
+_INSPECTED = 2000
 
 
 class RuleService:
@@ -79,6 +82,70 @@ class RuleService:
         access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
         rules = await self._rules.of_repository(source)
         return [rule for rule in rules if not access.is_guest or rule.domain_id == caller.domain_id]
+
+    async def find(self, caller: Caller, rule_id: int) -> Rule:
+        """Return a rule of a repository that the caller may read; raises NotFound."""
+        rule = await self._rules.get(rule_id)
+        if rule is None or not await self._may_see(caller, rule):
+            raise NotFound("auto-sync rule", str(rule_id))
+        return rule
+
+    async def page(self, caller: Caller, *, after: int = 0, limit: int) -> tuple[list[Rule], int | None]:
+        """Return rules of all repositories that the caller may read, oldest first, and the id for the next page.
+
+        At most `_INSPECTED` rules are looked at, so a page may have fewer than `limit` and not be the last one.
+
+        Args:
+            caller: the caller.
+            after: the id after which the page begins.
+            limit: the maximum number of rules.
+        """
+        found: list[Rule] = []
+        inspected = 0
+        while inspected < _INSPECTED:
+            rules = await self._rules.page(after=after, limit=_AT_ONCE)
+            for rule in rules:
+                if len(found) == limit:
+                    return found, after
+                after = rule.id
+                if await self._may_see(caller, rule):
+                    found.append(rule)
+            if len(rules) < _AT_ONCE:
+                return found, None
+            inspected += len(rules)
+        return found, after
+
+    async def blocked(self, rule: Rule, creator: Caller | None) -> str:
+        """Return why a rule cannot start syncs now; "" if it can.
+
+        Args:
+            rule: the rule.
+            creator: the user on whose behalf it acts; None if that user was deleted or disabled.
+        """
+        if creator is None:
+            return CREATOR_IS_GONE
+        try:
+            await authorize_sync(
+                self._regions,
+                self._access,
+                creator,
+                repository=rule.source.repository,
+                source=(rule.source.region, rule.source.namespace),
+                target=(rule.target_region, rule.target_namespace),
+            )
+        except TagferryError as error:
+            return error.message
+        return ""
+
+    async def _may_see(self, caller: Caller, rule: Rule) -> bool:
+        source = rule.source
+        if source.region not in self._regions:
+            return False
+        try:
+            access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
+        except (Denied, NotFound):
+            return False
+        return not access.is_guest or rule.domain_id == caller.domain_id
 
     async def delete(self, caller: Caller, source: RepositoryRef, region: RegionId, namespace: Namespace) -> None:
         """Delete a rule; allowed for its creator, and for users who may write its target.

@@ -17,7 +17,10 @@ from tagferry.db.tables import SyncRuleRow, SyncRuleTagRow
 from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag, organization_of
 from tagferry.sync.jobs.history import latest_job_id
 
+CREATOR_IS_GONE = "the rule's creator was deleted or disabled; another user can take over the rule by creating it again"
+"""Why a rule without a creator starts no syncs."""
 _WRITTEN_AT_ONCE = 500
+_LARGEST_ID = 2**63 - 1
 _RECORD = text(
     "INSERT INTO sync_rule_tags (rule_id, tag, digest, latest_job_id, hops) "
     "VALUES (:rule_id, :tag, :digest, :latest_job_id, :hops) "
@@ -122,6 +125,22 @@ class Rules:
         async with self._database.read() as session:
             row = await session.scalar(select(SyncRuleRow).where(*_matches(source, region, namespace)))
         return _rule(row) if row is not None else None
+
+    async def get(self, rule_id: int) -> Rule | None:
+        """Return a rule by its id, which may be any number."""
+        if not 0 < rule_id <= _LARGEST_ID:
+            return None
+        async with self._database.read() as session:
+            row = await session.get(SyncRuleRow, rule_id)
+        return _rule(row) if row is not None else None
+
+    async def page(self, *, after: int, limit: int) -> list[Rule]:
+        """Return the rules of all repositories with ids above `after`, oldest first."""
+        async with self._database.read() as session:
+            rows = await session.scalars(
+                select(SyncRuleRow).where(SyncRuleRow.id > after).order_by(SyncRuleRow.id).limit(limit)
+            )
+            return [_rule(row) for row in rows]
 
     async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
         """Return the rules of a repository, oldest first."""

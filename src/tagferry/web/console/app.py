@@ -13,7 +13,18 @@ from tagferry.settings import Settings
 from tagferry.web.console.assets import assets_as_served
 from tagferry.web.console.context import ConsoleServices
 from tagferry.web.console.failures import Failures
-from tagferry.web.console.pages import accounts, overview, preferences, sign_in
+from tagferry.web.console.pages import (
+    accounts,
+    comparison,
+    images,
+    overview,
+    preferences,
+    repository,
+    retention,
+    rules,
+    sign_in,
+    tag,
+)
 from tagferry.web.console.paths import STATIC
 from tagferry.web.console.protection import Protection
 from tagferry.web.console.renderer import Renderer
@@ -22,7 +33,18 @@ from tagferry.web.console.translation import translatable
 from tagferry.web.deadline import Deadline
 from tagferry.web.server.body_budget import AuthenticatedBodies
 
-_PAGES = (overview, accounts, sign_in, preferences)
+_PAGES = (
+    overview,
+    accounts,
+    sign_in,
+    preferences,
+    images,
+    repository,
+    comparison,
+    tag,
+    rules,
+    retention,
+)
 _FOREVER = "public, max-age=31536000, immutable"
 _METHOD = translatable("the page does not accept this kind of request")
 _NO_PAGE = translatable("there is no such page")
@@ -30,7 +52,7 @@ _NO_PAGE = translatable("there is no such page")
 
 def console_app(region: Region, settings: Settings, services: ConsoleServices) -> ASGIApp:
     """Return the console of a served region, for paths below `/console`."""
-    routes = [route for module in _PAGES for route in module.routes]
+    routes = [*(route for module in _PAGES for route in module.routes), *images.late_routes]
     renderer = Renderer(region.id, {route.path for route in routes})
     failures = Failures(renderer)
 

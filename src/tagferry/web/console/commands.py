@@ -1,5 +1,6 @@
 """Commands that do the same as a page."""
 
+import json
 import shlex
 from dataclasses import dataclass
 
@@ -19,3 +20,25 @@ class Command:
     def of(cls, label: str, *arguments: str) -> "Command":
         """Return a command with its arguments quoted for a shell."""
         return cls(label, shlex.join(arguments))
+
+    @classmethod
+    def api(cls, method: str, url: str, body: object = None) -> "Command":
+        """Return a request to the management API as a command of curl, with a token in `$TOKEN`.
+
+        Args:
+            method: the HTTP method.
+            url: the address.
+            body: the document that is sent, if any.
+        """
+        sent = "" if method == "GET" else f" -X {method}"
+        if body is not None:
+            sent += f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+        return cls("API", f'curl -H "X-Auth-Token: $TOKEN"{sent} {shlex.quote(url)}')
+
+
+def pushing(image: str) -> tuple[Command, ...]:
+    """Return the commands that push an image under this name, `HOST/REPOSITORY:TAG`."""
+    return (
+        Command("docker", f"docker tag IMAGE {shlex.quote(image)}\ndocker push {shlex.quote(image)}"),
+        Command.of("skopeo", "skopeo", "copy", "docker://docker.io/library/alpine:3", f"docker://{image}"),
+    )

@@ -20,7 +20,13 @@ from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
 from tagferry.automation.rules.service import RuleService
+from tagferry.automation.rules.state import RuleStates
 from tagferry.automation.triggers.service import TriggerService
+from tagferry.comparison.locations import LocationService
+from tagferry.comparison.service import ComparisonService
+from tagferry.inventory.organizations import OrganizationInventory
+from tagferry.inventory.repositories import RepositoryInventory
+from tagferry.inventory.retention import RetentionInventory
 from tagferry.regions import Regions
 from tagferry.sync.service import SyncService
 from tagferry.web.console import renderer
@@ -37,9 +43,15 @@ class ConsoleServices:
     access: AccessControl
     organizations: Organizations
     repositories: Repositories
+    organization_inventory: OrganizationInventory
+    repository_inventory: RepositoryInventory
+    retention_inventory: RetentionInventory
+    comparison: ComparisonService
+    locations: LocationService
     quotas: OrganizationQuotas
     sync: SyncService
     rules: RuleService
+    rule_states: RuleStates
     triggers: TriggerService
     retention: RetentionRunner
     retention_policies: Policies

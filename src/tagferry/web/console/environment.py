@@ -8,8 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tagferry.web.console import formats
 from tagferry.web.console.assets import assets
-from tagferry.web.console.paths import STATIC
-from tagferry.web.console.states import DISABLED, ENABLED, JOB_STATES
+from tagferry.web.console.paths import STATIC, organization_path, repository_path, tag_path
+from tagferry.web.console.states import DISABLED, ENABLED, JOB_STATES, RULE_STATES, TAG_STATES
 from tagferry.web.console.translation import translations
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,7 +39,16 @@ def environment(language: str) -> Environment:
         relative=formats.RelativeTimes(texts),
         segment=_segment,
     )
-    made.globals.update(asset=asset_address, job_states=JOB_STATES, switch_states={True: ENABLED, False: DISABLED})
+    made.globals.update(
+        asset=asset_address,
+        job_states=JOB_STATES,
+        switch_states={True: ENABLED, False: DISABLED},
+        tag_states=TAG_STATES,
+        rule_states=RULE_STATES,
+        organization_path=organization_path,
+        repository_path=repository_path,
+        tag_path=tag_path,
+    )
     return made
 
 

@@ -1,6 +1,7 @@
 """Paths of the console."""
 
 import re
+from urllib.parse import quote
 
 from starlette.types import Scope
 
@@ -8,6 +9,7 @@ ROOT = "/console"
 HOME = "/console/"
 SIGN_IN = "/console/sign-in"
 STATIC = "/console/static/"
+IMAGES = "/console/images"
 
 _OWN = re.compile(r"/console/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,2000}")
 _PARENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|\?|$)", re.IGNORECASE)
@@ -16,6 +18,29 @@ _PARENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|\?|$)", re.IGNORECASE)
 def is_console_path(path: str) -> bool:
     """Return whether a path belongs to the console."""
     return path == ROOT or path.startswith(HOME)
+
+
+def organization_path(region: str, namespace: str) -> str:
+    """Return the path of the page of an organization."""
+    return f"{IMAGES}/{_segment(region)}/{_segment(namespace)}"
+
+
+def repository_path(region: str, name: str) -> str:
+    """Return the path of the page of a repository, `ORGANIZATION/REPOSITORY`.
+
+    As in SWR's API, a slash in the repository's part is a dollar sign, so that paths of pages below it are unambiguous.
+    """
+    namespace, _, repository = name.partition("/")
+    return f"{organization_path(region, namespace)}/{_segment(repository.replace('/', '$'))}"
+
+
+def tag_path(region: str, name: str, tag: str) -> str:
+    """Return the path of the page of a tag."""
+    return f"{repository_path(region, name)}/tags/{_segment(tag)}"
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="$")
 
 
 def is_browser_at_root(scope: Scope) -> bool:

@@ -34,6 +34,7 @@ class Shell:
         choices: the values of each preference, with their names.
         notice: what the previous page has done.
         request_id: the id of the request, for the log.
+        paths: the paths of all pages.
     """
 
     region: RegionId
@@ -46,6 +47,11 @@ class Shell:
     choices: dict[str, dict[str, str]]
     notice: str
     request_id: str
+    paths: Collection[str]
+
+    def has_page(self, path: str) -> bool:
+        """Return whether the console has a page with this path, for links to it."""
+        return path in self.paths
 
 
 class Renderer:
@@ -58,6 +64,7 @@ class Renderer:
 
     def __init__(self, region: RegionId, paths: Collection[str]) -> None:
         self._region = region
+        self._paths = paths
         self._entries = navigation(paths)
         self._search = _SEARCH if _SEARCH in paths else ""
 
@@ -93,6 +100,7 @@ class Renderer:
             choices=CHOICES,
             notice=unquote(request.cookies.get(_NOTICE, ""))[:500],
             request_id=request.state.request_id,
+            paths=self._paths,
         )
 
 

@@ -33,3 +33,23 @@ JOB_STATES: Mapping[str, State] = {
 
 ENABLED = State(translatable("enabled"), "good", "circle-check")
 DISABLED = State(translatable("disabled"), "neutral", "ban")
+
+TAG_STATES: Mapping[str, State] = {
+    "same": State(translatable("same"), "good", "circle-check"),
+    "converted": State(translatable("same, converted"), "good", "git-compare-arrows"),
+    "different": State(translatable("different"), "warning", "triangle-alert"),
+    "missing": State(translatable("missing"), "bad", "circle-dashed"),
+    "extra": State(translatable("only here"), "info", "circle-plus"),
+    "absent": State(translatable("not here"), "neutral", "circle-slash"),
+    "unknown": State(translatable("unknown"), "neutral", "circle-alert"),
+}
+"""The states of tags at the targets of a comparison, by `tagferry.comparison.service.TagState`."""
+
+RULE_STATES: Mapping[str, State] = {
+    "paused": State(translatable("paused"), "neutral", "pause"),
+    "blocked": State(translatable("blocked"), "bad", "circle-slash"),
+    "behind": State(translatable("behind"), "warning", "clock-alert"),
+    "in sync": State(translatable("in sync"), "good", "circle-check"),
+    "idle": State(translatable("no push yet"), "neutral", "circle-dashed"),
+}
+"""The states of rules by `tagferry.automation.rules.state.RuleStatus`."""

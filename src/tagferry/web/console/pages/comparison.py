@@ -1,0 +1,101 @@
+"""The copies of a repository: the matrix of tags and targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from tagferry.comparison.service import ComparedRepository, ComparedTag, Comparison, ComparisonQuery, TargetChoice
+from tagferry.names import Tag
+from tagferry.web.console.commands import Command
+from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
+
+_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """A target with the number of tags on the page that differ.
+
+    Attributes:
+        differing: the tags that it lacks, or has with another image.
+        choice: its name, `REGION/ORGANIZATION`.
+    """
+
+    target: ComparedRepository
+    choice: str
+    differing: Sequence[Tag]
+
+    @property
+    def synchronization(self) -> str:
+        """The query of the page that synchronizes the differing tags to it."""
+        return urlencode([*(("tag", tag) for tag in self.differing), ("to", self.choice)])
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonPage:
+    """The view of the matrix of tags and targets."""
+
+    at: OpenedRepository
+    part: str
+    only_differences: bool
+    to: Sequence[str]
+    comparison: Comparison
+    targets: Sequence[TargetSummary]
+    next: str
+    first: str
+    commands: tuple[Command, ...]
+
+    @property
+    def rows(self) -> Sequence[ComparedTag]:
+        """The tags."""
+        return self.comparison.tags
+
+
+async def show(context: PageContext) -> Response:
+    """Show the tags of a repository beside those of its copies."""
+    at = await open_repository(context)
+    after, part = context.query("after"), context.query("q")
+    only_differences = bool(context.query("differences"))
+    to = [one for one in context.request.query_params.getlist("to") if one]
+    query = ComparisonQuery(
+        limit=_ROWS,
+        part=part,
+        after=Tag(after, field="after") if after else None,
+        only_differences=only_differences,
+        choices=tuple(TargetChoice.parse(one, field="to") for one in to),
+    )
+    found = await context.services.comparison.compare(context.caller, at.reference, query)
+    terms = [("q", part)] if part else []
+    terms += [("differences", "on")] if only_differences else []
+    terms += [("to", one) for one in to]
+    options = [option for one in to for option in ("--to", one)]
+    return context.render(
+        "comparison.html",
+        ComparisonPage(
+            at=at,
+            part=part,
+            only_differences=only_differences,
+            to=to,
+            comparison=found,
+            targets=[_summary(found, index) for index in range(len(found.targets))],
+            next=f"{at.path}/comparison?{urlencode([*terms, ('after', found.next_after)])}" if found.next_after else "",
+            first=f"{at.path}/comparison?{urlencode(terms)}" if after else "",
+            commands=(
+                Command.api("GET", at.api(context.base_url, "/comparison")),
+                Command.of("CLI", "tagferry", "tags", at.name, "--compare", *options),
+            ),
+        ),
+    )
+
+
+def _summary(found: Comparison, index: int) -> TargetSummary:
+    target = found.targets[index]
+    reference = target.reference
+    differing = [row.tag for row in found.tags if row.targets[index].state.is_behind]
+    return TargetSummary(target, f"{reference.region}/{reference.namespace}", differing)
+
+
+routes = (page(f"{BELOW}/comparison", show),)

@@ -1,0 +1,207 @@
+"""A repository: its tags, and what may be done with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from tagferry.accounts.model import Permission
+from tagferry.catalog import TagDetails, describe_tags, list_referrers
+from tagferry.catalog.contents import BoundedReader
+from tagferry.catalog.listings import listings_of
+from tagferry.catalog.pages import TagQuery, known_date
+from tagferry.concurrency import bounded_gather
+from tagferry.errors import Invalid, TagferryError
+from tagferry.inventory.repositories import View
+from tagferry.names import Tag
+from tagferry.web.console.commands import Command, pushing
+from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.forms import Failure
+from tagferry.web.console.paths import organization_path
+from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
+from tagferry.web.console.translation import translatable
+
+_ROWS = 50
+_REFERRERS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPage:
+    """The view of a repository's tags.
+
+    Attributes:
+        view: the repository with its images.
+        part: a part of the tags' names that is filtered by.
+        by_name: whether the tags are ordered by name, and not by their last update.
+        referrers: the number of referrers of each tag, where that costs no request to a registry.
+        reason: why the tags cannot be listed; "" if they can.
+    """
+
+    at: OpenedRepository
+    view: View
+    part: str
+    by_name: bool
+    tags: Sequence[TagDetails]
+    referrers: Mapping[Tag, int]
+    reason: str
+    next: str
+    first: str
+    commands: tuple[Command, ...]
+    pushing: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTagsPage:
+    """The view of the question before tags are deleted.
+
+    Attributes:
+        failures: tags that could not be deleted, with the reasons.
+    """
+
+    at: OpenedRepository
+    tags: Sequence[Tag]
+    failures: Sequence[tuple[Tag, str]] = ()
+    deleted: int = 0
+    commands: tuple[Command, ...] = ()
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The fields of the form that deletes them."""
+        return [("tag", tag) for tag in self.tags]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRepositoryPage:
+    """The view of the question before a repository is deleted."""
+
+    at: OpenedRepository
+    view: View
+    failure: Failure | None = None
+    commands: tuple[Command, ...] = ()
+
+
+async def show(context: PageContext) -> Response:
+    """Show the tags of a repository."""
+    at = await open_repository(context)
+    inventory = context.services.repository_inventory
+    part, by_name, after = context.query("q"), context.query("order") == "name", context.query("after")
+    found_view = await inventory.find(at.region, at.name)
+    query = TagQuery(part, by_name=by_name, descending=not by_name, after=_place(after))
+    reason, tags, last = "", [], None
+    try:
+        found = await inventory.find_tags(at.region, at.name, query, limit=_ROWS)
+        reader = BoundedReader(at.region.store)
+        tags = await describe_tags(at.region.store, at.name, found.records, reader=reader)
+        last = found.last if found.has_more else None
+    except TagferryError as error:
+        reason = error.message
+    terms = {name: value for name, value in (("q", part), ("order", "name" if by_name else "")) if value}
+    moment, tag = last or (None, "")
+    marker = f"{moment.isoformat() if moment else ''} {tag}"
+    return context.render(
+        "repository.html",
+        RepositoryPage(
+            at=at,
+            view=found_view,
+            part=part,
+            by_name=by_name,
+            tags=tags,
+            referrers=await _referrers(at, tags),
+            reason=reason,
+            next=f"{at.path}?{urlencode({**terms, 'after': marker})}" if last else "",
+            first=at.path + (f"?{urlencode(terms)}" if terms else "") if after else "",
+            commands=(
+                Command.api("GET", at.api(context.base_url, "/tags")),
+                Command.of("CLI", "tagferry", "tags", at.name),
+            ),
+            pushing=pushing(f"{at.region.registry_host}/{at.name}:v1"),
+        ),
+    )
+
+
+def _place(after: str) -> tuple[datetime | None, str] | None:
+    if not after:
+        return None
+    moment, _, tag = after.rpartition(" ")
+    try:
+        return known_date(datetime.fromisoformat(moment)) if moment else None, Tag(tag)
+    except (ValueError, OverflowError, Invalid):
+        raise Invalid("after", "must be from the link to the next page", after) from None
+
+
+async def _referrers(at: OpenedRepository, tags: Sequence[TagDetails]) -> dict[Tag, int]:
+    """Return the number of referrers of each tag, if the registry is embedded."""
+    if listings_of(at.region.store) is None:
+        return {}
+
+    async def count(one: TagDetails) -> int:
+        try:
+            return len(await list_referrers(at.region.store, at.name, one.digest))
+        except (TagferryError, OSError):
+            return 0
+
+    found = await bounded_gather(tags, count, limit=_REFERRERS_AT_ONCE)
+    return {one.tag: number for one, number in zip(tags, found, strict=True)}
+
+
+async def ask_to_delete_tags(context: PageContext) -> Response:
+    """Ask before tags are deleted."""
+    at = await open_repository(context, Permission.MANAGE)
+    tags = [Tag(one) for one in dict.fromkeys(context.request.query_params.getlist("tag"))]
+    if not tags:
+        return context.redirect(at.path, notice=translatable("Select the tags to delete first."))
+    commands = tuple(Command.api("DELETE", at.api(context.base_url, f"/tags/{tag}")) for tag in tags[:3])
+    return context.render("tags_delete.html", DeleteTagsPage(at, tags, commands=commands))
+
+
+async def delete_tags(context: PageContext) -> Response:
+    """Delete tags, one after the other."""
+    at = await open_repository(context, Permission.MANAGE)
+    form = await context.form()
+    tags = [Tag(one) for one in dict.fromkeys(form.all("tag"))]
+    failures = []
+    for tag in tags:
+        try:
+            await context.services.repository_inventory.delete_tag(context.caller, at.region, at.name, tag)
+        except TagferryError as error:
+            failures.append((tag, error.message))
+    deleted = len(tags) - len(failures)
+    if not failures:
+        return context.redirect(at.path, notice=translatable("Deleted tags: %(number)s."), number=deleted)
+    view = DeleteTagsPage(at, [tag for tag, _ in failures], failures, deleted)
+    return context.render("tags_delete.html", view, status=409)
+
+
+async def ask_to_delete(context: PageContext) -> Response:
+    """Ask before a repository is deleted."""
+    at = await open_repository(context, Permission.MANAGE)
+    return context.render("repository_delete.html", await _deletion(context, at))
+
+
+async def delete(context: PageContext) -> Response:
+    """Delete a repository with all its images."""
+    at = await open_repository(context, Permission.MANAGE)
+    try:
+        await context.services.repository_inventory.delete(context.caller, at.region, at.name)
+    except TagferryError as error:
+        failure = Failure.of(error)
+        return context.render("repository_delete.html", await _deletion(context, at, failure), status=failure.status)
+    path = organization_path(at.region.id, at.namespace)
+    return context.redirect(path, notice=translatable("The repository %(name)s was deleted."), name=at.name)
+
+
+async def _deletion(context: PageContext, at: OpenedRepository, failure: Failure | None = None) -> DeleteRepositoryPage:
+    view = await context.services.repository_inventory.find(at.region, at.name)
+    commands = (Command.api("DELETE", at.api(context.base_url)),)
+    return DeleteRepositoryPage(at, view, failure, commands)
+
+
+routes = (
+    page(BELOW, show),
+    page(f"{BELOW}/delete-tags", ask_to_delete_tags),
+    page(f"{BELOW}/delete-tags", delete_tags, methods=("POST",)),
+    page(f"{BELOW}/delete", ask_to_delete),
+    page(f"{BELOW}/delete", delete, methods=("POST",)),
+)

@@ -1,0 +1,78 @@
+"""What all pages about one repository need: the repository of the path, and what the caller may do with it."""
+
+from dataclasses import dataclass
+
+from tagferry.accounts.access import Access
+from tagferry.accounts.model import Permission
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName, RepositoryRef
+from tagferry.regions import Region
+from tagferry.web.console.context import PageContext
+from tagferry.web.console.paths import IMAGES, repository_path
+
+BELOW = f"{IMAGES}/{{region}}/{{namespace}}/{{repository}}"
+"""The path of a repository's page, and the beginning of the paths of pages about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRepository:
+    """The repository that a page is about, for a caller who may read it.
+
+    Attributes:
+        region: its region.
+        name: its full name.
+        can_edit: whether the caller may push.
+        can_manage: whether the caller may delete.
+        is_guest: whether the caller may only read, because it is public or shared.
+    """
+
+    region: Region
+    name: RepositoryName
+    access: Access
+
+    @property
+    def reference(self) -> RepositoryRef:
+        """The region, organization and repository."""
+        return RepositoryRef.of(self.region.id, self.name)
+
+    @property
+    def path(self) -> str:
+        """The path of its page."""
+        return repository_path(self.region.id, self.name)
+
+    @property
+    def namespace(self) -> str:
+        """The name of its organization."""
+        return self.name.partition("/")[0]
+
+    @property
+    def repository(self) -> str:
+        """Its name inside of the organization."""
+        return self.name.partition("/")[2]
+
+    @property
+    def can_edit(self) -> bool:
+        """True if the caller may push."""
+        return self.access.permission >= Permission.EDIT
+
+    @property
+    def can_manage(self) -> bool:
+        """True if the caller may delete."""
+        return self.access.permission >= Permission.MANAGE
+
+    def api(self, base_url: str, below: str = "") -> str:
+        """Return an address of the management API about it."""
+        return f"{base_url}/v2/manage/namespaces/{self.namespace}/repos/{self.repository.replace('/', '$')}{below}"
+
+
+async def open_repository(context: PageContext, permission: Permission = Permission.READ) -> OpenedRepository:
+    """Return the repository of the page's path.
+
+    Raises:
+        NotFound: the region or the organization does not exist.
+        Denied: the caller lacks the permission.
+    """
+    parameters = context.path_parameters
+    region = context.services.regions[RegionId(parameters["region"])]
+    name = RepositoryName.of(Namespace(parameters["namespace"]), Repository.from_path(parameters["repository"]))
+    access = await context.services.access.require(context.caller, region.id, name, permission)
+    return OpenedRepository(region, name, access)

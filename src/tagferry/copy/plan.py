@@ -15,6 +15,7 @@ from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
+from tagferry.oci.images import is_known_to_refuse
 from tagferry.oci.model import Descriptor, Manifest, platform_name
 from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.strict_json import has_too_many_values
@@ -184,7 +185,7 @@ async def read_platform(route: Route, manifest: Manifest) -> str:
 
 async def _require_accepted(route: Route, manifests: Iterable[Manifest]) -> None:
     for manifest in manifests:
-        if await route.target.refuses(manifest):
+        if await is_known_to_refuse(route.target, manifest):
             raise manifest_refused(route.target.name, manifest)
 
 

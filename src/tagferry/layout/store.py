@@ -168,9 +168,6 @@ class LayoutStore:
             running.exception()
             raise
 
-    async def refuses(self, manifest: Manifest) -> bool:
-        return False
-
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:

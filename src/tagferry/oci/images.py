@@ -137,10 +137,6 @@ class ImageStore(Protocol):
         """Return whether a manifest, or content below it, is known to be damaged and has to be sent again."""
         ...
 
-    async def refuses(self, manifest: Manifest) -> bool:
-        """Return whether this store is known to refuse such manifests now, so that their blobs need no transfer."""
-        ...
-
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:
@@ -279,6 +275,20 @@ class MeasuresLatency(Protocol):
 def high_latency(store: ImageStore) -> bool | None:
     """Return whether requests to a store have a high latency; None until it is measured, False without a network."""
     return store.high_latency if isinstance(store, MeasuresLatency) else False
+
+
+@runtime_checkable
+class RemembersRefusals(Protocol):
+    """A store that remembers which types of manifests it has refused."""
+
+    async def refuses(self, manifest: Manifest) -> bool:
+        """Return whether this store is known to refuse such manifests now."""
+        ...
+
+
+async def is_known_to_refuse(store: ImageStore, manifest: Manifest) -> bool:
+    """Return whether a store is known to refuse such manifests now, so that their blobs need no transfer."""
+    return isinstance(store, RemembersRefusals) and await store.refuses(manifest)
 
 
 def may_be_replaced(current: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:

@@ -305,9 +305,6 @@ class DiskStore:
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
         return await self._threads.run(self._manifests.is_damaged, repository, digest)
 
-    async def refuses(self, manifest: Manifest) -> bool:
-        return False
-
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
         def delete() -> None:
             with self._lock(repository):

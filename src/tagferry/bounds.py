@@ -216,6 +216,10 @@ RECORDED_TEXT = 4000
 """Characters of a text with quotations, such as the reason of a job, that the database keeps."""
 JOB_LOST_WORKERS = 5
 """Lost workers after which the job that they were running fails."""
+TIMELINE_BLOBS = 100
+"""Blobs of one attempt of a job whose transfer is recorded in its timeline; further ones are only counted."""
+TIMELINE_ATTEMPTS = 20
+"""Attempts of a job that its timeline has: the first one and the last ones."""
 JOBS_SELECTED = 200
 """Jobs of several repositories that one request cancels or retries."""
 

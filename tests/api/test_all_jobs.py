@@ -128,6 +128,21 @@ async def test_a_job_is_shown_by_its_id_only_to_those_who_may_read_its_source(fe
     assert (await call(ferry, "GET", f"{JOBS}/x", carol)).refused()[0] == 400
 
 
+async def test_a_job_shows_its_timeline_and_what_it_really_moved(ferry: Deployment, token: str):
+    (job,) = await synced(ferry, TEAM, WEB, "v1")
+    (shown,) = await ended(ferry, token, [job])
+
+    size = sum(len(content) for content in SAMPLE.all_blobs.values())
+    assert shown["uploaded"] == {"blobs": 2, "bytes": size}
+    assert shown["mounted"] == shown["present"] == {"blobs": 0, "bytes": 0}
+    assert [event["event"] for event in shown["timeline"]] == [
+        *["queued", "started", "compared", "planned", "blob", "blob", "verified", "tag_written", "ended"]
+    ]
+    assert shown["timeline"][1].keys() == {"at", "event", "attempt", "worker"}
+    assert shown["timeline"][4].keys() == {"at", "event", "attempt", "digest", "bytes", "method"}
+    assert shown["timeline"][-1]["status"] == "success"
+
+
 async def test_each_of_the_selected_jobs_is_cancelled_if_the_caller_may_write_its_target(ferry: Deployment, token: str):
     await ferry.organization(SOUTH, Namespace("other"))
     held = ferry.hold(SOUTH)

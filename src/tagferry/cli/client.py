@@ -157,7 +157,7 @@ class ManagementClient:
         return found
 
     async def show_job(self, job_id: int) -> dict[str, Any]:
-        """Return a sync job (`JobDetails` in the OpenAPI document)."""
+        """Return a sync job (`JobDetailsItem` in the OpenAPI document)."""
         (job,) = self._jobs([await self._call("GET", f"{_ALL_JOBS}/{job_id}")])
         return job
 

@@ -14,7 +14,12 @@ async def add_worker(session: AsyncSession) -> int:
     """Record this process as a worker; returns its id."""
     added = await session.execute(
         insert(WorkerRow).returning(WorkerRow.id),
-        {"name": f"{socket.gethostname()}:{os.getpid()}", "started_at": datetime.now(UTC)},
+        {"name": worker_name(), "started_at": datetime.now(UTC)},
     )
     worker_id: int = added.scalar_one()
     return worker_id
+
+
+def worker_name() -> str:
+    """Return the name of this process as a worker."""
+    return f"{socket.gethostname()}:{os.getpid()}"

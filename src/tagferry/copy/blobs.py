@@ -83,6 +83,7 @@ class BlobCopier:
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
                 yield self._counted(self._limited(route, chunks), transfer)
 
+        transfer.source = None
         held = (route.target, route.target_repository, blob.digest, blob.size)
         async with self._blob_lock.acquire(route.target.address, route.target_repository, blob.digest) as locked:
             if locked.copied_to is not None:
@@ -96,6 +97,9 @@ class BlobCopier:
                     route.target_repository, blob, source, mount_from=mount_from, force=force
                 )
             locked.is_copied = True
+        transfer.outcome = outcome
+        if outcome is BlobOutcome.MOUNTED:
+            transfer.source = mount_from
         if mount_from is not None and outcome is BlobOutcome.UPLOADED:
             self._mount_sources.remove(route.target, mount_from, blob.digest)
         verified = outcome is BlobOutcome.UPLOADED

@@ -20,6 +20,7 @@ from tagferry.copy.progress import Progress
 from tagferry.copy.referrers import Gaps, ReferrerSearch, are_tags_up_to_date
 from tagferry.copy.route import Route
 from tagferry.copy.tag_copy import SharedContent, TagCopy
+from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, VerifyMode
 from tagferry.errors import Expired, TagferryError, Unavailable
 from tagferry.names import Tag
@@ -173,6 +174,7 @@ class CopyEngine:
             TagferryError: any error of either store; the target's tag is unchanged.
         """
         started_at = self._clock()
+        tracked = progress if progress is not None else Progress()
 
         async def attempt(
             search: ReferrerSearch | None, finding: Finding | None = None, plan: Awaitable[Plan] | None = None
@@ -184,6 +186,7 @@ class CopyEngine:
                 finding = await compare(route, tag, override=override, search=search, check_content=check_content)
             elif finding.found_at is not None:
                 found_at = finding.found_at
+            tracked.timeline.add(Step.COMPARED, finding.target)
             if (outcome := outcome_without_copy(route, finding)) is not None:
                 return outcome
             return await TagCopy(
@@ -193,7 +196,7 @@ class CopyEngine:
                 finding=finding,
                 found_at=found_at,
                 override=override,
-                progress=progress if progress is not None else Progress(),
+                progress=tracked,
                 before_tag=before_tag,
             ).run()
 

@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tagferry.copy.timeline import CopyTimeline
+from tagferry.names import RepositoryName
+from tagferry.oci.images import BlobOutcome
+
 _WINDOW_SECONDS = 5.0
 """The time that a rate covers."""
 
@@ -22,17 +26,29 @@ class Transfer:
         position: bytes read from the source in the current attempt, from the start of the blob.
         read: bytes read from the source in all attempts.
         is_held: whether the target holds the blob.
+        outcome: how the target obtained it; None until it has, and once a tag has counted it.
+        source: the repository that it was mounted from.
+        counted: bytes of `read` that tags have counted.
     """
 
     size: int
     position: int = 0
     read: int = 0
     is_held: bool = False
+    outcome: BlobOutcome | None = None
+    source: RepositoryName | None = None
+    counted: int = 0
 
     @property
     def done(self) -> int:
         """Bytes that need no further transfer."""
         return self.size if self.is_held else min(self.position, self.size)
+
+    def take_outcome(self) -> tuple[BlobOutcome, int]:
+        """Return how the target obtained the blob, and the bytes read for that; the next tag finds it present."""
+        outcome, read = self.outcome or BlobOutcome.PRESENT, self.read - self.counted
+        self.outcome, self.counted = None, self.read
+        return outcome, read
 
     def count(self, size: int) -> None:
         """Count further bytes that were read."""
@@ -63,10 +79,12 @@ class Progress:
     Attributes:
         transfers: one for each blob of the plan; empty until there is a plan.
         clock: seconds, monotonic.
+        timeline: what the copy did.
     """
 
     transfers: Sequence[Transfer] = ()
     clock: Callable[[], float] = time.monotonic
+    timeline: CopyTimeline = field(default_factory=CopyTimeline)
     _samples: deque[tuple[float, int]] = field(default_factory=deque, init=False)
 
     def begin(self, transfers: Sequence[Transfer]) -> None:

@@ -14,6 +14,7 @@ from tagferry.copy.preflight import Finding, Verdict
 from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.referrers import Referrer
 from tagferry.copy.route import Route
+from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, Defect, incomplete
 from tagferry.errors import Conflict, Corrupt, NotFound, Unavailable
 from tagferry.names import Digest, Tag
@@ -130,6 +131,7 @@ class TagCopy:
             await _put(self.route, plan.root, plan.tag, override=self.override, seen=self.finding.target)
         except _TagOverwritten:
             return Outcome(verdict=Verdict.BLOCKED, digest=None)
+        self.progress.timeline.add(Step.TAG_WRITTEN, plan.root.digest)
         return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
     async def _outcome_of_overwrite(self) -> Outcome | None:
@@ -148,11 +150,15 @@ class TagCopy:
             Corrupt: a blob has another size even after it was sent again.
         """
         self.progress.begin([self.shared.blobs.transfer(self.route, blob) for blob in self.plan.blobs])
+        timeline = self.progress.timeline
+        timeline.add(Step.PLANNED, size=self.plan.size, blobs=len(self.plan.blobs))
         await self._copy_content(missing)
         if missing := await self._missing():
             await self._copy_content(missing)
             if defects := await self._defects(again=missing):
                 raise incomplete(self.route, defects)
+        if self.shared.is_verified:
+            timeline.add(Step.VERIFIED)
 
     async def _missing(self) -> frozenset[Digest]:
         if not self.shared.is_verified:
@@ -181,6 +187,8 @@ class TagCopy:
     async def _ensure_blob(self, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         try:
             await self.shared.blobs.ensure(self.route, blob, transfer, force=force)
+            outcome, read = transfer.take_outcome()
+            self.progress.timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source)
         except (NotFound, Corrupt) as error:
             is_lost = isinstance(error, Corrupt) or error.kind == "blob"
             if is_lost and blob.digest in self.plan.referrer_blobs:

@@ -15,6 +15,7 @@ from tagferry.sync.jobs.listing import JobFilter, JobListing, JobPage
 from tagferry.sync.jobs.model import JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import JobSummaries, JobSummary
+from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.sync.retry import requests_to_retry
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, SyncService
 
@@ -84,6 +85,10 @@ class JobService:
         if not found:
             raise NotFound("sync job", str(job_id))
         return found[0]
+
+    async def details(self, caller: Caller, job_id: int) -> JobDetails:
+        """Return a job with its timeline; raises NotFound, also if the caller may not see it."""
+        return JobDetails.of(await self.one(caller, job_id), await self._listing.attempts(job_id))
 
     async def some(self, caller: Caller, job_ids: Collection[int]) -> list[SyncJob]:
         """Return those of these jobs that exist and that the caller may see, oldest first; raises TooLarge."""

@@ -17,7 +17,7 @@ from tagferry.db.tables.repositories import (
     RepositoryShareRow,
 )
 from tagferry.db.tables.retention import RetentionDeletionRow, RetentionPolicyRow, RetentionTagRow
-from tagferry.db.tables.sync import SyncJobRow, SyncRuleRow, SyncRuleTagRow, WorkerRow
+from tagferry.db.tables.sync import SyncJobAttemptRow, SyncJobRow, SyncRuleRow, SyncRuleTagRow, WorkerRow
 from tagferry.db.tables.triggers import DeliveryRow, TriggerRow, TriggerTagRow
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "RetentionDeletionRow",
     "RetentionPolicyRow",
     "RetentionTagRow",
+    "SyncJobAttemptRow",
     "SyncJobRow",
     "SyncRuleRow",
     "SyncRuleTagRow",

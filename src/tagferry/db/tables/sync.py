@@ -16,7 +16,8 @@ class SyncJobRow(Base):
     """The copy of one tag to one target: its record and its queue entry.
 
     While the job is open, `priority` and `fair_position` determine its order, `blocked_by` is the earlier job on the
-    same route that it waits for, and `worker_id` the worker that runs it. `next_attempt_at` is set only while it waits
+    same route that it waits for, and `worker_id` the worker that runs it. `queued_behind` is the first job that it had
+    to wait for, also after it has ended. `next_attempt_at` is set only while it waits
     for a retry; it is not queued then. `attempts` counts its starts, `failures` the last of them that failed because a
     registry was unavailable, and `lost_workers` the workers that were lost while they ran it. `search_error` is why the
     search for signatures and other referrers was incomplete, if a repeated search may succeed. `rule_id` is the
@@ -119,6 +120,7 @@ class SyncJobRow(Base):
     priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     fair_position: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     blocked_by: Mapped[int | None] = mapped_column(BigInteger)
+    queued_behind: Mapped[int | None] = mapped_column(BigInteger)
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     lost_workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
@@ -129,6 +131,32 @@ class SyncJobRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class SyncJobAttemptRow(Base):
+    """What an attempt of a job did, apart from the job, so that lists of jobs stay fast.
+
+    `events` is a list of steps in the order of time. Bytes are those that were really moved for uploaded blobs, and the
+    sizes of the others.
+    """
+
+    __tablename__ = "sync_job_attempts"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("sync_jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    worker: Mapped[str] = mapped_column(String(255))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(FreeText)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    blobs_uploaded: Mapped[int] = mapped_column(Integer)
+    bytes_uploaded: Mapped[int] = mapped_column(ByteCount)
+    blobs_mounted: Mapped[int] = mapped_column(Integer)
+    bytes_mounted: Mapped[int] = mapped_column(ByteCount)
+    blobs_present: Mapped[int] = mapped_column(Integer)
+    bytes_present: Mapped[int] = mapped_column(ByteCount)
+    blobs_omitted: Mapped[int] = mapped_column(Integer)
+    events: Mapped[list[Any] | None] = mapped_column(Document)
 
 
 class WorkerRow(Base):

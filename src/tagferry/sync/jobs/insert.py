@@ -107,6 +107,7 @@ async def insert_jobs(
 def _rows(new_jobs: Iterable[NewJob], open_jobs: dict[Tag, JobHandle], fair_position: int) -> Iterable[dict[str, Any]]:
     for new_job in new_jobs:
         earlier, error = open_jobs.get(new_job.tag), new_job.search_error
+        behind = earlier.id if earlier is not None and not new_job.status.has_ended else None
         yield {
             "tag": new_job.tag,
             "status": new_job.status.value,
@@ -115,7 +116,8 @@ def _rows(new_jobs: Iterable[NewJob], open_jobs: dict[Tag, JobHandle], fair_posi
             "rewritten": document(new_job.rewritten),
             "search_error": None if error is None else printable(error, bounds.RECORDED_TEXT),
             "fair_position": fair_position,
-            "blocked_by": earlier.id if earlier is not None and not new_job.status.has_ended else None,
+            "blocked_by": behind,
+            "queued_behind": behind,
         }
         fair_position += not new_job.status.has_ended
 
@@ -179,7 +181,10 @@ def _insert(dialect: str) -> Insert:
             "deadline_at",
         )
     }
-    names = ("tag", "status", "reason", "digest", "rewritten", "search_error", "fair_position", "blocked_by")
+    names = (
+        *("tag", "status", "reason", "digest", "rewritten", "search_error", "fair_position"),
+        *("blocked_by", "queued_behind"),
+    )
     array = bindparam("given_rows", type_=JSON)
     own: dict[str, Any]
     if dialect == "sqlite":

@@ -13,7 +13,8 @@ from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, UserRow
 from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.attempts import attempts_of
+from tagferry.sync.jobs.model import AttemptRecord, JobStatus, SyncJob
 from tagferry.sync.jobs.rows import parse_rows
 from tagferry.sync.jobs.visibility import readable_job, readable_namespaces
 
@@ -210,6 +211,10 @@ class JobListing:
             found = found.where(readable_job(caller))
         async with self._database.read() as session:
             return parse_rows(await session.scalars(found))[0]
+
+    async def attempts(self, job_id: int) -> list[AttemptRecord]:
+        """Return the recorded attempts of a job, oldest first."""
+        return await attempts_of(self._database, job_id)
 
     async def _range(self, session: AsyncSession, wanted: JobFilter, marker: int | None, after: int) -> _Range:
         highest = await session.scalar(select(func.max(SyncJobRow.id))) or 0

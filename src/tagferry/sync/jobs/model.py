@@ -7,6 +7,7 @@ from enum import StrEnum
 from tagferry.accounts.model import Caller
 from tagferry.copy.progress import ProgressSnapshot
 from tagferry.copy.rewrite import Rewrite
+from tagferry.copy.timeline import NOTHING, Amount, Event
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 
 
@@ -100,6 +101,8 @@ class SyncJob:
         last_error: why the last of these attempts failed.
         is_automatic: whether a rule started it.
         rule_id: the rule that started it or the job that it retries; None if no rule did.
+        queued_behind: the earlier job with the same tag and target that it had to wait for, if any.
+        blocked_by: the job that it waits for now.
         deadline_at: when it times out.
         started_at: when a worker last started it.
         ended_at: when it ended.
@@ -134,6 +137,8 @@ class SyncJob:
     last_error: str | None = None
     is_automatic: bool = False
     rule_id: int | None = None
+    queued_behind: int | None = None
+    blocked_by: int | None = None
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -202,8 +207,41 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """What an attempt of a job did.
+
+    Attributes:
+        number: the number of the attempt, from 1.
+        worker: the name of the process that ran it.
+        ended_at: None while it runs.
+        error: why it failed, if a registry was unavailable.
+        next_at: when the next attempt was due then.
+        events: its steps in the order of time; of blobs only the first ones.
+        omitted: the number of blobs without an event.
+        uploaded: the blobs that were transferred, and the bytes that were read for them.
+    """
+
+    job_id: int
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    error: str | None = None
+    next_at: datetime | None = None
+    events: tuple[Event, ...] = ()
+    omitted: int = 0
+    uploaded: Amount = NOTHING
+    mounted: Amount = NOTHING
+    present: Amount = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """An update of a job's record; None leaves a field unchanged."""
+    """An update of a job's record; None leaves a field unchanged.
+
+    Attributes:
+        timeline: what the attempt has done so far.
+    """
 
     job_id: int
     status: JobStatus
@@ -214,3 +252,4 @@ class JobUpdate:
     rewritten: Rewrite | None = None
     search_error: str | None = None
     attempt: Attempt | None = None
+    timeline: AttemptRecord | None = None

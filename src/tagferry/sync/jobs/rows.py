@@ -142,6 +142,8 @@ def to_job(row: SyncJobRow) -> SyncJob:
         last_error=row.last_error,
         is_automatic=row.priority > 0,
         rule_id=row.rule_id,
+        queued_behind=row.queued_behind,
+        blocked_by=row.blocked_by,
         deadline_at=row.deadline_at,
         started_at=row.started_at,
         ended_at=row.ended_at,

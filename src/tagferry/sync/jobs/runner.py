@@ -1,6 +1,7 @@
 """Run one job: copy its tag, and record its end or its next attempt."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 import structlog
 
 from tagferry.coordination.membership import Membership
+from tagferry.coordination.worker_rows import worker_name
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Verdict
@@ -16,7 +18,7 @@ from tagferry.copy.progress import Progress
 from tagferry.db.batches import error_summary
 from tagferry.errors import Expired, TagferryError
 from tagferry.regions import Regions
-from tagferry.sync.jobs.model import Attempt, JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.model import Attempt, AttemptRecord, JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.reasons import describe, failure_reason
 from tagferry.sync.jobs.retries import JobRetry
@@ -24,6 +26,8 @@ from tagferry.sync.jobs.routes import route_of
 from tagferry.sync.jobs.store import JobStore
 
 _RETRY_SECONDS = 1.0
+_TIMELINE_SECONDS = 2.0
+"""Seconds between records of what a running attempt has done."""
 _UNTOUCHED = Progress().state
 
 log = structlog.get_logger(__name__)
@@ -46,11 +50,40 @@ class JobRun:
     error: TagferryError | None = None
     is_known: bool = False
     seen: tuple[int, ...] = ()
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timeline_due: float = field(default_factory=lambda: time.monotonic() + _TIMELINE_SECONDS)
+    recorded_events: int = 0
 
     def has_moved(self) -> bool:
         """Return whether the copy has made progress since the last call."""
         before, self.seen = self.seen, self.progress.state
         return self.seen != (before or _UNTOUCHED)
+
+    def timeline_if_due(self) -> AttemptRecord | None:
+        """Return what this attempt has done so far if that has changed; of short attempts only the end is recorded."""
+        now, events = time.monotonic(), len(self.progress.timeline.events)
+        if now < self.timeline_due or events == self.recorded_events:
+            return None
+        self.timeline_due, self.recorded_events = now + _TIMELINE_SECONDS, events
+        return self.timeline()
+
+    def timeline(self, attempt: Attempt | None = None, *, has_ended: bool = False) -> AttemptRecord:
+        """Return what this attempt has done so far; `attempt` is its failure, if it failed."""
+        done = self.progress.timeline
+        return AttemptRecord(
+            job_id=self.job.id,
+            number=self.job.attempts,
+            worker=worker_name(),
+            started_at=self.job.started_at or self.started_at,
+            ended_at=datetime.now(UTC) if has_ended else None,
+            error=attempt.error if attempt is not None else None,
+            next_at=attempt.next_at if attempt is not None else None,
+            events=tuple(done.events),
+            omitted=done.omitted,
+            uploaded=done.uploaded,
+            mounted=done.mounted,
+            present=done.present,
+        )
 
 
 class Runner:
@@ -167,6 +200,14 @@ def _ended(
     )
 
 
-def _changed(run: JobRun, status: JobStatus, **changes: Any) -> JobUpdate:
+def _changed(run: JobRun, status: JobStatus, *, attempt: Attempt | None = None, **changes: Any) -> JobUpdate:
     progress = run.progress
-    return JobUpdate(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)
+    return JobUpdate(
+        run.job.id,
+        status,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        attempt=attempt,
+        timeline=run.timeline(attempt, has_ended=True),
+        **changes,
+    )

@@ -19,6 +19,7 @@ from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
+from tagferry.sync.jobs.attempts import write_attempts
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import (
@@ -124,12 +125,15 @@ class JobStore:
         lost: list[int] = []
 
         async def write(part: list[JobUpdate]) -> None:
-            lost_now = []
+            lost_now, attempts = [], []
             async with self._database.write() as session:
                 for change in part:
                     changed = await session.execute(*report_update(change, worker_id=worker_id))
                     if not changed.rowcount:  # type: ignore[attr-defined]
                         lost_now.append(change.job_id)
+                    elif change.timeline is not None:
+                        attempts.append(change.timeline)
+                await write_attempts(session, attempts)
             lost.extend(lost_now)
 
         wanted = [change for change in changes if change.job_id not in self._unreportable]
@@ -279,11 +283,16 @@ class JobStore:
 
     async def _record_ends(self, entries: Sequence[tuple[JobUpdate, int]]) -> None:
         async with self._database.write() as session:
-            ended = []
+            ended, attempts = [], []
             for change, worker_id in entries:
                 changed = await session.execute(*report_update(change, worker_id=worker_id))
-                if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
+                if not changed.rowcount:  # type: ignore[attr-defined]
+                    continue
+                if change.timeline is not None:
+                    attempts.append(change.timeline)
+                if change.status.has_ended:
                     ended.append(change.job_id)
+            await write_attempts(session, attempts)
             await publish_ends(session, self._bus, ended)
 
 

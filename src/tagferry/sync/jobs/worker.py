@@ -284,7 +284,11 @@ class Worker:
             self._wake.set()
         changes = [
             JobUpdate(
-                job_id, JobStatus.RUNNING, bytes_done=run.progress.bytes_done, bytes_total=run.progress.bytes_total
+                job_id,
+                JobStatus.RUNNING,
+                bytes_done=run.progress.bytes_done,
+                bytes_total=run.progress.bytes_total,
+                timeline=run.timeline_if_due(),
             )
             for job_id, run in self._runs.items()
         ]

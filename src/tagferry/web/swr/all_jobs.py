@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from tagferry import bounds
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.job_service import JobResult
 from tagferry.sync.jobs.listing import JobFilter
-from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.web.bodies import require_json
 from tagferry.web.items import Items
 from tagferry.web.response_models import CamelCaseModel, OptionalTime
@@ -36,6 +37,68 @@ class JobItem(SyncJobItem):
     is_automatic: bool = Field(description="True if a rule started the job.")
     rule_id: int | None = Field(description="The rule that started the job or the one that it retries.")
     deadline_at: OptionalTime = Field(description="When the job times out.")
+
+
+class JobAmount(CamelCaseModel):
+    """Blobs and their bytes."""
+
+    blobs: int
+    bytes: int = Field(validation_alias="size")
+
+
+class TimelineEvent(CamelCaseModel):
+    """Something that happened to a job. Fields that do not concern it are left out."""
+
+    at: OptionalTime = Field(description="When it happened; left out if that is not recorded.")
+    event: str = Field(
+        validation_alias="kind",
+        description="`queued` (and `behind` which job), `started` (by which `worker`), `compared` (`digest` is what "
+        "the target had), `planned`, `blob` (`method` is `uploaded`, `mounted` or `present`), `verified`, "
+        "`tag_written`, `attempt_failed`, `interrupted` (the worker stopped, or the job was cancelled), `ended`; "
+        "`blobs_omitted` and `attempts_omitted` where the timeline is cut.",
+    )
+    attempt: int | None
+    worker: str
+    behind: int | None
+    digest: str
+    bytes: int = Field(validation_alias="size", description="Bytes of the blob, or of all blobs of the plan.")
+    count: int = Field(description="Blobs of the plan, or the number of what is omitted.")
+    method: str
+    mounted_from: str = Field(validation_alias="source")
+    status: str | None
+    reason: str
+    next_attempt_at: OptionalTime = Field(validation_alias="next_at")
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value not in (None, "", 0)}
+
+
+class JobDetailsItem(JobItem):
+    """A sync job with its timeline."""
+
+    blocked_by: int | None = Field(description="The earlier job with the same tag and target that it waits for.")
+    uploaded: JobAmount = Field(description="What was really transferred, with the bytes read for it.")
+    mounted: JobAmount = Field(description="What the target mounted from other repositories.")
+    present: JobAmount = Field(description="What the target held already at the last attempt.")
+    timeline: list[TimelineEvent]
+
+    @classmethod
+    def of(cls, details: JobDetails) -> Self:
+        """Return the response for a job."""
+        return cls.model_validate(_Flat(details))
+
+
+class _Flat:
+    """A job's details with the attributes of the job itself."""
+
+    def __init__(self, details: JobDetails) -> None:
+        self._details = details
+        self.timeline = details.events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._details if name in ("uploaded", "mounted", "present") else self._details.job, name)
 
 
 class JobList(CamelCaseModel):
@@ -144,13 +207,13 @@ async def list_jobs(
     return JobList(jobs=[JobItem.model_validate(job) for job in page.jobs], next_marker=page.marker)
 
 
-@router.get(f"{JOBS}/{{job_id}}", operation_id="ShowSyncJobById", response_model=JobItem)
-async def show_job(job_id: str, context: RequestContext) -> SyncJob:
-    """Show a sync job of any repository that the caller may read."""
+@router.get(f"{JOBS}/{{job_id}}", operation_id="ShowSyncJobById")
+async def show_job(job_id: str, context: RequestContext) -> JobDetailsItem:
+    """Show a sync job of any repository that the caller may read, and what happened to it."""
     number = parse_id("job_id", job_id)
     if number is None:
         raise NotFound("sync job", job_id)
-    return await context.services.jobs.one(context.caller, number)
+    return JobDetailsItem.of(await context.services.jobs.details(context.caller, number))
 
 
 @router.post(f"{JOBS}/cancel", operation_id="CancelSyncJobsOfAllRepositories", dependencies=[Depends(require_json)])

@@ -1,0 +1,111 @@
+"""What a copy did, in the order of time, and how much it really transferred."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from tagferry import bounds
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome
+
+
+class Step(StrEnum):
+    """A step of a copy."""
+
+    COMPARED = "compared"
+    PLANNED = "planned"
+    BLOB = "blob"
+    VERIFIED = "verified"
+    TAG_WRITTEN = "tag_written"
+
+
+class Event(NamedTuple):
+    """A step of a copy that was completed.
+
+    Attributes:
+        at: when, in seconds since the epoch.
+        digest: that of the image at the target, of the blob, or of what the tag points to now; empty if unknown.
+        size: bytes of the blob, or of all blobs of the plan.
+        blobs: blobs of the plan.
+        outcome: how the target obtained the blob.
+        source: the repository that the blob was mounted from.
+    """
+
+    at: float
+    step: Step
+    digest: str = ""
+    size: int = 0
+    blobs: int = 0
+    outcome: BlobOutcome | None = None
+    source: str = ""
+
+
+class Amount(NamedTuple):
+    """A number of blobs and their bytes."""
+
+    blobs: int = 0
+    size: int = 0
+
+    def plus(self, size: int) -> "Amount":
+        """Return this amount and one more blob."""
+        return Amount(self.blobs + 1, self.size + size)
+
+
+NOTHING = Amount()
+
+
+@dataclass(slots=True)
+class CopyTimeline:
+    """The events of one copy of a tag.
+
+    Attributes:
+        clock: seconds since the epoch.
+        events: the events; of blobs only the first `bounds.TIMELINE_BLOBS`.
+        uploaded: the blobs that were transferred; the bytes are those that were read from the source for them.
+        mounted: the blobs that the target mounted from another repository.
+        present: the blobs that the target held already, or obtained for another tag at the same time.
+    """
+
+    clock: Callable[[], float] = time.time
+    events: list[Event] = field(default_factory=list)
+    uploaded: Amount = NOTHING
+    mounted: Amount = NOTHING
+    present: Amount = NOTHING
+    _present: set[Digest] = field(default_factory=set)
+
+    @property
+    def blobs(self) -> int:
+        """The number of blobs that the target holds now."""
+        return self.uploaded.blobs + self.mounted.blobs + self.present.blobs
+
+    @property
+    def omitted(self) -> int:
+        """The number of blobs without an event."""
+        return max(0, self.blobs - bounds.TIMELINE_BLOBS)
+
+    def add(self, step: Step, digest: Digest | None = None, *, size: int = 0, blobs: int = 0) -> None:
+        """Record that a step was completed now."""
+        self.events.append(Event(self.clock(), step, digest or "", size, blobs))
+
+    def add_blob(
+        self, digest: Digest, size: int, outcome: BlobOutcome, *, read: int = 0, source: RepositoryName | None = None
+    ) -> None:
+        """Record that the target holds a blob now; `read` is the number of bytes that were read for it."""
+        if digest in self._present:
+            if outcome is BlobOutcome.PRESENT:
+                return
+            # The target did not hold it after all.
+            self._present.discard(digest)
+            self.present = Amount(self.present.blobs - 1, self.present.size - size)
+        match outcome:
+            case BlobOutcome.UPLOADED:
+                self.uploaded = self.uploaded.plus(read)
+            case BlobOutcome.MOUNTED:
+                self.mounted = self.mounted.plus(size)
+            case BlobOutcome.PRESENT:
+                self.present = self.present.plus(size)
+                self._present.add(digest)
+        if self.blobs <= bounds.TIMELINE_BLOBS:
+            self.events.append(Event(self.clock(), Step.BLOB, digest, size, 0, outcome, source or ""))

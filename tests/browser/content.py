@@ -1,9 +1,13 @@
 """An installation with something on every page, and the list of pages."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from tagferry.accounts.model import Caller
 from tagferry.app import DEFAULT_DOMAIN
-from tests.support.deployment import Deployment
+from tagferry.health.model import CheckKind, HealthState, RegionHealth
+from tagferry.names import RegionId
+from tests.support.deployment import Deployment, eventually
 
 PASSWORD = "a long enough password"
 
@@ -25,7 +29,12 @@ class Shown:
 
 async def fill(ferry: Deployment) -> list[Shown]:
     """Fill an installation, and return all pages; a page that is added to the console is added here, too."""
-    return [*await _accounts(ferry), Shown("overview", "/console/"), Shown("missing", "/console/nothing", 404)]
+    return [
+        *await _accounts(ferry),
+        *await _records(ferry),
+        Shown("overview", "/console/"),
+        Shown("missing", "/console/nothing", 404),
+    ]
 
 
 async def _accounts(ferry: Deployment) -> list[Shown]:
@@ -44,4 +53,48 @@ async def _accounts(ferry: Deployment) -> list[Shown]:
         Shown("user-new", "/console/users/new"),
         Shown("user", path),
         Shown("user-delete", f"{path}/delete"),
+    ]
+
+
+async def _records(ferry: Deployment) -> list[Shown]:
+    headers = {"X-Auth-Token": await ferry.token()}
+    long = "organization-as-long-as-names-can-be-" + "x" * 27
+    for name in ("another", long):
+        await ferry.http("POST", "/v2/manage/namespaces", headers=headers, body={"namespace": name})
+    await ferry.http("DELETE", "/v2/manage/namespaces/missing/repos/shop$web/tags/v1", headers=headers)
+    await ferry.http("GET", "/v2/manage/namespaces")
+    trail, region = ferry.app.services.trail, RegionId("cn-north-4")
+    assert trail is not None
+
+    async def is_recorded() -> bool:
+        return not trail._unwritten
+
+    await eventually(is_recorded)
+    health = ferry.app.services.console.health
+    admin = await ferry.app.services.iam.users.find(ferry.admin.name)
+    caller = Caller(admin.user_id, admin.name, admin.domain_id, admin.domain_name, is_admin=True)
+    await health.check_now(caller, region)
+    now = datetime.now(UTC)
+    await health._records.save(
+        RegionHealth(
+            region=RegionId("cn-north-208"),
+            kind=CheckKind.REGISTRY,
+            state=HealthState.UNREACHABLE,
+            reason="registry cn-north-208 could not be reached to authenticate its user: connection refused",
+            since=now - timedelta(hours=3),
+            checked_at=now,
+            latency=0.0234,
+            smoothed_latency=0.0312,
+            certificate_expires_at=now + timedelta(days=9),
+            throttled_until=now + timedelta(minutes=3),
+        )
+    )
+    return [
+        Shown("regions", "/console/regions"),
+        Shown("region", "/console/regions/cn-north-4"),
+        Shown("region-unreachable", "/console/regions/cn-north-208"),
+        Shown("audit", "/console/audit"),
+        Shown("audit-refused", "/console/audit?refused=true"),
+        Shown("audit-empty", "/console/audit?user=nobody"),
+        Shown("workers", "/console/workers"),
     ]

@@ -112,7 +112,7 @@ def _services(
     tokens = Tokens(database, lifetime=timedelta(hours=limits.token_lifetime_hours))
     authenticator = Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures)
     account_service = AccountService(accounts.users, accounts.keys, authenticator)
-    load = Load(limits.concurrent_requests)
+    load, processes = Load(limits.concurrent_requests), ProcessList(database)
     repositories = RepositoryInventory(
         access=accounts.access,
         repositories=backend.repositories,
@@ -166,7 +166,7 @@ def _services(
             retention_inventory=retention,
             audit=automation.audit,
             health=backend.health,
-            processes=ProcessList(database),
+            processes=processes,
         ),
         iam=IamServices(
             regions=sync.regions,
@@ -198,6 +198,9 @@ def _services(
             accounts=account_service,
             tokens=tokens,
             authenticator=authenticator,
+            audit=automation.audit,
+            health=backend.health,
+            processes=processes,
         ),
         watch=automation.watch,
         readiness=Readiness(

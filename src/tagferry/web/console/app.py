@@ -15,15 +15,18 @@ from tagferry.web.console.context import ConsoleServices
 from tagferry.web.console.failures import Failures
 from tagferry.web.console.pages import (
     accounts,
+    audit,
     comparison,
     images,
     overview,
     preferences,
+    regions,
     repository,
     retention,
     rules,
     sign_in,
     tag,
+    workers,
 )
 from tagferry.web.console.paths import STATIC
 from tagferry.web.console.protection import Protection
@@ -35,7 +38,10 @@ from tagferry.web.server.body_budget import AuthenticatedBodies
 
 _PAGES = (
     overview,
+    regions,
     accounts,
+    audit,
+    workers,
     sign_in,
     preferences,
     images,

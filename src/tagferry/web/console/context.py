@@ -16,6 +16,7 @@ from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.service import AccountService
 from tagferry.accounts.tokens import Tokens
+from tagferry.audit.log import AuditLog
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
@@ -24,6 +25,7 @@ from tagferry.automation.rules.state import RuleStates
 from tagferry.automation.triggers.service import TriggerService
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
+from tagferry.health.monitor import RegionMonitor
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
@@ -33,6 +35,7 @@ from tagferry.web.console import renderer
 from tagferry.web.console.forms import Form, read_form
 from tagferry.web.console.renderer import Renderer
 from tagferry.web.context import Context
+from tagferry.workers import ProcessList
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class ConsoleServices:
     accounts: AccountService
     tokens: Tokens
     authenticator: Authenticator
+    audit: AuditLog
+    health: RegionMonitor
+    processes: ProcessList
 
 
 @dataclass(frozen=True, slots=True)

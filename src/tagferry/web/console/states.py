@@ -13,11 +13,13 @@ class State:
     Attributes:
         tone: `neutral`, `info`, `good`, `warning` or `bad`; the color, in `static/console.css`.
         icon: the name of an icon in `icons.txt`.
+        advice: what to do about it, for states that need something to be done.
     """
 
     word: str
     tone: str
     icon: str
+    advice: str = ""
 
 
 JOB_STATES: Mapping[str, State] = {
@@ -53,3 +55,38 @@ RULE_STATES: Mapping[str, State] = {
     "idle": State(translatable("no push yet"), "neutral", "circle-dashed"),
 }
 """The states of rules by `tagferry.automation.rules.state.RuleStatus`."""
+
+HEALTH_STATES: Mapping[str, State] = {
+    "ok": State(translatable("reachable"), "good", "circle-check"),
+    "refused": State(
+        translatable("refuses"),
+        "bad",
+        "lock",
+        translatable("Check the credentials of the region in the configuration, and that its address is a registry."),
+    ),
+    "unreachable": State(
+        translatable("unreachable"),
+        "bad",
+        "circle-x",
+        translatable("Check that the registry runs, and the address, proxy and authorities in the configuration."),
+    ),
+    "unwritable": State(
+        translatable("disk not writable"),
+        "bad",
+        "hard-drive",
+        translatable("Pushes and synchronizations to this region fail. Free space on the disk, or repair it."),
+    ),
+}
+"""The states of regions by `tagferry.health.model.HealthState`."""
+UNKNOWN = State(translatable("not checked"), "neutral", "circle-dashed")
+PAUSED = State(translatable("paused"), "warning", "pause")
+
+AUDIT_DONE = State(translatable("done"), "good", "circle-check")
+AUDIT_REFUSED = State(translatable("refused"), "warning", "ban")
+AUDIT_FAILED = State(translatable("failed"), "bad", "circle-x")
+
+PROCESS_STATES: Mapping[str, State] = {
+    "running": State(translatable("running"), "good", "circle-check"),
+    "lost": State(translatable("lost"), "bad", "circle-x"),
+    "leader": State(translatable("leader"), "info", "zap"),
+}

@@ -114,6 +114,8 @@ class BoundedReader:
             root = await self._facts(name, digest)
             if root is None:
                 return None
+            if not root.children and (known := self._memory(name).image(digest)) is not None:
+                return known
             parts, unreadable = await self._below(name, digest, root)
         except (NotFound, Unsupported):
             raise
@@ -124,15 +126,19 @@ class BoundedReader:
         built = await self._built(name, config) if config else None
         blobs = {blob: size for one in parts.values() for blob, size in one.blobs}
         blobs |= {one.digest: one.size for one in unreadable if not one.is_known}
-        return Image(
+        image = Image(
             digest=digest,
             is_index=root.is_index,
             config=root.config.digest if root.config else None,
             blobs=blobs,
+            size=sum(blobs.values()),
             built=built or root.annotated,
             is_referrer=root.is_referrer,
             platforms=root.platforms,
         )
+        if not root.children and (config is None or self._memory(name).date(config.digest) is not None):
+            self._memory(name).keep_image(image)
+        return image
 
     async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:
         """Return the digests of a manifest and all manifests below it; None if that exceeds the limits.

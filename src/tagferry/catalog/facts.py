@@ -6,7 +6,7 @@ Whether a repository still holds the content is not remembered here.
 
 import json
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ _CREATED = "org.opencontainers.image.created"
 _ENTRY_BYTES = 600
 """The memory of an entry, about, without descriptors."""
 _DESCRIPTOR_BYTES = 250
+_BLOB_BYTES = 100
+"""The memory of a blob in an image, about, whose digest the manifest's facts have, too."""
 _DATE_BYTES = 350
 
 
@@ -32,6 +34,7 @@ class Image:
     Attributes:
         config: the config of an image manifest.
         blobs: the sizes of all distinct blobs, over all platforms.
+        size: their sum.
         built: when it was built; None if unknown or not plausible.
         is_referrer: whether it refers to a subject.
         platforms: the platforms that an index lists, without those of attestations.
@@ -40,15 +43,11 @@ class Image:
     digest: Digest
     is_index: bool
     config: Digest | None
-    blobs: dict[Digest, int]
+    blobs: Mapping[Digest, int]
+    size: int
     built: datetime | None
     is_referrer: bool
     platforms: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of every distinct blob."""
-        return sum(self.blobs.values())
 
 
 class Child(NamedTuple):
@@ -152,6 +151,16 @@ class FactsMemory:
         """Remember the facts of a manifest."""
         size = _ENTRY_BYTES + _DESCRIPTOR_BYTES * facts.weight
         MEMORY.keep(("manifest", self._scope, digest), facts, size)
+
+    def image(self, digest: Digest) -> Image | None:
+        """Return an image whose manifest lists no others; None if it is not remembered."""
+        found: Image | None = MEMORY.get(("image", self._scope, digest))
+        return found
+
+    def keep_image(self, image: Image) -> None:
+        """Remember an image whose manifest lists no others, and whose date is known."""
+        size = _ENTRY_BYTES + _BLOB_BYTES * len(image.blobs)
+        MEMORY.keep(("image", self._scope, image.digest), image, size)
 
     def date(self, config: Digest) -> tuple[datetime | None] | None:
         """Return a config's date in a tuple; None if it is not remembered."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
+@lru_cache(maxsize=20_000)
 def date(moment: datetime | None) -> str:
     """Format a time as SWR does, in UTC with microseconds. An unknown time is the start of 1970."""
     moment = moment or _UNKNOWN
@@ -20,7 +21,6 @@ def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetim
     return (moment is not None) == descending, moment
 
 
-@lru_cache(maxsize=4096)
 @lru_cache(maxsize=20_000)
 def number(*names: str) -> int:
     """Return a stable positive id of 31 bits for a resource that has only names."""

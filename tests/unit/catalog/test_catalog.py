@@ -213,6 +213,19 @@ async def test_a_config_that_the_store_lacks_leaves_the_date_unknown():
     assert (await describe_tag(store, APP, V1)).created is None
 
 
+async def test_an_image_is_remembered_once_its_date_is_known():
+    await push(store := UndatedStore(), APP, sample := built("2024-01-01T00:00:00Z", seed="remembered"), V1)
+    for digest in sample.blobs:
+        await store.delete_blob(APP, digest)
+    undated = await describe_tag(store, APP, V1)
+    await push(store, APP, sample, V1)
+
+    first, second = await describe_tag(store, APP, V1), await describe_tag(store, APP, V1)
+
+    assert (undated.created, first.created) == (None, datetime(2024, 1, 1, tzinfo=UTC))
+    assert first.image is second.image
+
+
 async def test_a_config_that_is_far_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.catalog.contents.bounds.CONFIG_BYTES", 10)
     await push(store := UndatedStore(), APP, built("2024-01-01T00:00:00Z"), V1)

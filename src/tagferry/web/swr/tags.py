@@ -58,28 +58,31 @@ class _TagFields(ResponseModel):
     tag_type: int = Field(description="1 for an index, 0 for a manifest.")
 
     @classmethod
-    def of(cls, context: SwrContext, name: RepositoryName, details: TagDetails, **more: Any) -> Self:
-        """Return a tag of this repository, with `more` fields."""
-        image = details.image
-        path = f"{context.region.registry_host}/{name}:{details.tag}"
-        return cls(
-            id=number(context.region.id, name, details.tag),
-            repo_id=number(context.region.id, name),
-            image_id=((image.config if image else None) or details.digest).encoded,
-            manifest=details.text,
-            digest=details.digest,
-            schema_=2,
-            path=path,
-            internal_path=path,
-            size=details.size,
-            is_trusted=False,
-            created=date(details.created),
-            updated=date(details.updated),
-            domain_id=context.caller.domain_id,
-            tag_type=int(image is not None and image.is_index),
-            tag=details.tag,
-            **more,
-        )
+    def all_of(cls, context: SwrContext, name: RepositoryName, tags: Sequence[TagDetails], **more: Any) -> list[Self]:
+        """Return tags of this repository, with `more` fields."""
+        region, domain_id = context.region.id, context.caller.domain_id
+        repository, host = number(region, name), f"{context.region.registry_host}/{name}"
+        return [
+            cls(
+                id=number(region, name, one.tag),
+                repo_id=repository,
+                image_id=((one.image.config if one.image else None) or one.digest).encoded,
+                manifest=one.text,
+                digest=one.digest,
+                schema_=2,
+                path=f"{host}:{one.tag}",
+                internal_path=f"{host}:{one.tag}",
+                size=one.size,
+                is_trusted=False,
+                created=date(one.created),
+                updated=date(one.updated),
+                domain_id=domain_id,
+                tag_type=int(one.image is not None and one.image.is_index),
+                tag=one.tag,
+                **more,
+            )
+            for one in tags
+        ]
 
 
 class TagItem(_TagFields):
@@ -129,7 +132,7 @@ async def list_page(
     )
     shown = await _shown(context, name, found.records)
     context.response.headers.update(page.content_range(count=len(shown), total=found.total))
-    return [TagItem.of(context, name, one, deleted=None, scanned=False) for one in shown]
+    return TagItem.all_of(context, name, shown, deleted=None, scanned=False)
 
 
 @router.get(
@@ -162,7 +165,7 @@ async def list_from_marker(
     shown = await _shown(context, name, found.records, with_texts=with_manifests)
     last = found.last if found.has_more else None
     return TagPage(
-        tags=[TagShown.of(context, name, one) for one in shown],
+        tags=TagShown.all_of(context, name, shown),
         next_marker=None if last is None else _marker(date(last[0]), last[1]),
         has_more=found.has_more,
     )
@@ -193,7 +196,7 @@ async def show(namespace: str, repository: str, tag: str, context: RequestContex
     name = await _allowed(namespace, repository, context, Permission.READ)
     async with context.services.repository_inventory.as_missing_tag(context.region, name, wanted):
         details = await describe_tag(context.region.store, name, wanted)
-    return TagShown.of(context, name, details)
+    return TagShown.all_of(context, name, [details])[0]
 
 
 @router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)

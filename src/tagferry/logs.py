@@ -34,7 +34,8 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
     plain = structlog.dev.plain_traceback  # the rich one would show local variables, including secrets
     console = [_printed, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # First, so that a line that is not written costs nothing more.
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

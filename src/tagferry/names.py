@@ -17,6 +17,8 @@ from tagferry.errors import InvalidName
 _LOWER_ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _DIGEST_HEX_LENGTH = {"sha256": 64, "sha512": 128}
 DIGEST_ALGORITHMS = tuple(_DIGEST_HEX_LENGTH)
+_NAMESPACE = re.compile(r"[a-z0-9]+(?:(?:[._-]|__)[a-z0-9]+)*")
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._/-]|__)[a-z0-9]+)*")
 _OCI_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _KNOWN_DIGEST = re.compile("|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in _DIGEST_HEX_LENGTH.items()))
@@ -30,7 +32,8 @@ class Namespace(str):
     __slots__ = ()
 
     def __new__(cls, value: str, *, field: str = "namespace") -> Self:
-        _check_separated(value, field=field, longest=64, separators="._-")
+        if len(value) > 64 or not _NAMESPACE.fullmatch(value):
+            _check_separated(value, field=field, longest=64, separators="._-")
         if not "a" <= value[0] <= "z":
             raise InvalidName(field, "must start with a lowercase letter", value)
         return super().__new__(cls, value)
@@ -42,7 +45,8 @@ class Repository(str):
     __slots__ = ()
 
     def __new__(cls, value: str, *, field: str = "repository") -> Self:
-        _check_separated(value, field=field, longest=128, separators="._-/")
+        if len(value) > 128 or not _REPOSITORY.fullmatch(value):
+            _check_separated(value, field=field, longest=128, separators="._-/")
         return super().__new__(cls, value)
 
     @classmethod

@@ -98,10 +98,13 @@ class BlobFiles:
             size: the expected size; a file of another size is read and verified.
             thorough: whether to read and verify any file that is not verified yet.
         """
-        path = self._layout.blob(repository, digest)
+        file = self._layout.blob_file(repository, digest)
         for _ in range(2):
             try:
-                found = path.lstat()
+                found = os.lstat(file)
+                if self._integrity.is_trusted(found):
+                    return found
+                path = Path(file)
                 if self._is_intact(path, digest, found, size=size, thorough=thorough):
                     return found
             except FileNotFoundError:

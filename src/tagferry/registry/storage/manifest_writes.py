@@ -106,7 +106,7 @@ class ManifestWrites:
         with self._settled(repository, children):
             check_all()
         with self._syncing.drafts([content for _, content in files], temporary=self._layout.temporary) as drafts:
-            for draft, (target, _) in zip(drafts, files, strict=True):
+            for draft, (target, _) in zip(list(drafts), files, strict=True):
                 with self._settled(repository, (*children, *placed_before)):
                     (check if target == tag_path and is_missing else check_all)()
                     # A deletion or a garbage collection may have removed what this name relies on.
@@ -115,6 +115,7 @@ class ManifestWrites:
                     if target == tag_path and not is_missing and self._lacks(path, content):
                         return False
                     placed = Placed.at(target, draft)
+                    drafts.remove(draft)
                     if target != tag_path:
                         self._undurable.add(placed)
                     if target == path:

@@ -50,7 +50,7 @@ class Syncing:
 
     @contextmanager
     def drafts(self, contents: Sequence[bytes], *, temporary: Path) -> Iterator[list[Path]]:
-        """Write durable files with these contents; those that are not renamed in the context are removed.
+        """Write durable files with these contents; those that are still in the list in the end are removed.
 
         Args:
             contents: the content of each file.

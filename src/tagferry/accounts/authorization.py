@@ -1,4 +1,4 @@
-"""Who manages users and access keys: administrators all of them, others their own."""
+"""The permission to manage users and access keys: administrators manage all, others their own."""
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Denied

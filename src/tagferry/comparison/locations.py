@@ -19,7 +19,7 @@ from tagferry.names import Digest, RegionId, RepositoryName, RepositoryRef
 from tagferry.regions import Region, Regions
 
 _SECONDS = 3.0
-"""How long a registry may take for one repository, and a region for its list of repositories."""
+"""Seconds that a registry may take for one repository, and a region for its list of repositories."""
 _REMOTE_SHARE = 20
 _AT_ONCE = 8
 _FAILURES = 3
@@ -38,7 +38,7 @@ class BlobLocations(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RegionCoverage:
-    """What a search has asked of a region.
+    """The requests of a search to a region.
 
     Attributes:
         asked: the number of repositories that were asked.

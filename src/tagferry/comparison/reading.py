@@ -20,13 +20,13 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What a registry did not answer, with the reason for users."""
+    """A question that a registry did not answer, with the reason for users."""
 
     reason: str
 
 
 Content = Digest | None | Unknown
-"""What a tag points to; None if the tag does not exist."""
+"""The digest that a tag points to; None if the tag does not exist."""
 
 
 class RepositoryReader:

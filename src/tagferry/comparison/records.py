@@ -1,4 +1,4 @@
-"""What jobs and rules record about the copies of a repository and of an image."""
+"""The records of jobs and rules about the copies of a repository and of an image."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from tagferry.names import Digest, Namespace, RegionId, RepositoryRef, Tag
 from tagferry.regions import Regions
 
 _SECONDS = 3.0
-"""How long a registry may take for its list of tags, and then for the digests of a page."""
+"""Seconds that a registry may take for its list of tags, and then for the digests of a page."""
 _AT_ONCE = 200
 """Tags that are compared before it is decided whether the page is full."""
 _INLINE = 5000

@@ -1,7 +1,7 @@
 """The files of an SQLite database, which must stay the same while it is open.
 
-SQLite goes on with files that were renamed or deleted, so what it writes is lost when the process ends. It notices this
-only without a write-ahead log.
+SQLite continues with files that were renamed or deleted, so what it writes is lost when the process ends. It notices
+this only without a write-ahead log.
 """
 
 import errno
@@ -59,6 +59,6 @@ def _is_other(path: str, expected: Identity) -> bool:
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        # Of other errors, SQLite itself tells those that matter to it.
+        # Of other errors, SQLite itself reports those that matter to it.
         return error.errno in _MISSING
     return (status.st_dev, status.st_ino) != expected

@@ -37,7 +37,7 @@ _OPTIONS = {
     "; set ca_file to trust it": "",
     "; set client_certificate and client_key": "; put client.cert and client.key into HOST of --certs-dir DIR",
 }
-"""What a copy has in place of settings of the server, which errors name."""
+"""The options of a copy in place of the server's settings, which errors name."""
 _LIST_SECONDS = 0.05
 """Seconds to wait for the target's list of tags after the source's has arrived."""
 

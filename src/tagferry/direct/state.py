@@ -1,4 +1,4 @@
-"""What one run of `tagferry copy` remembers for the next, as small files: it is only an optimization.
+"""The state that one run of `tagferry copy` leaves to the next, as small files: it is only an optimization.
 
 Sessions of interrupted uploads are continued, files of layouts that were verified are not read again, and what a
 registry supports is not tried out again.

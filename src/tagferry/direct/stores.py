@@ -203,4 +203,4 @@ _FILES = {
     "client_certificate": "the client certificate",
     "client_key": "the client's key",
 }
-"""What errors call the files that an endpoint's settings name."""
+"""The names in errors of the files in an endpoint's settings."""

@@ -31,7 +31,7 @@ class CheckKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionHealth:
-    """What was last found out about a region's registry. Unknown values are None.
+    """The last known health of a region's registry. Unknown values are None.
 
     Attributes:
         reason: why the state is not `ok`, in one sentence without secrets; empty otherwise. It may name hosts of the

@@ -1,1 +1,1 @@
-"""What each region has: organizations, repositories and tags, from the records and from the registries."""
+"""The content of each region: organizations, repositories and tags, from the records and from the registries."""

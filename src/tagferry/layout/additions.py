@@ -12,7 +12,7 @@ from tagferry.layout.files import DRAFTS, INDEX, MARKER
 DRAFT = "archive.tar"
 """The archive being written, in the directory of additions."""
 _OWN = frozenset({"blobs", INDEX, MARKER, DRAFTS, DRAFT})
-"""What tagferry writes to the directory; anything else there is left alone."""
+"""The names that tagferry writes to the directory; anything else there is left alone."""
 _LOCK = "lock"
 _STAMP_BYTES = 200
 _ATTEMPTS = 10

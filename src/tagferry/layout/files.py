@@ -62,7 +62,7 @@ def keep_access(draft: int, replaced: "os.PathLike[str]") -> None:
 
 
 class Stamp(NamedTuple):
-    """What distinguishes a file, or a part of one, from what replaces it.
+    """The attributes that distinguish a file, or a part of one, from what replaces it.
 
     Attributes:
         inode: of the file.
@@ -184,7 +184,7 @@ class LayoutFiles(Protocol):
     """The files of one layout.
 
     Attributes:
-        is_rewritten: whether `commit` writes all content anew.
+        is_rewritten: whether `commit` writes all content again.
     """
 
     is_rewritten: bool

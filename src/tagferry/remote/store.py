@@ -103,7 +103,7 @@ class RemoteStore:
 
     @property
     def observed(self) -> Observed:
-        """What the registry's responses have shown about its health."""
+        """The health of the registry as its responses have shown it."""
         return self._transport.observed
 
     @property

@@ -26,7 +26,7 @@ log = structlog.get_logger("tagferry.audit")
 
 @dataclass(slots=True)
 class _Bound:
-    """What is known of the current request besides its scope."""
+    """Facts about the current request that its scope lacks."""
 
     user: str = ""
     access_key: str = ""

@@ -97,7 +97,7 @@ NAMES = frozenset(chain((words for _, _, words in _TABLE), (_READ,)))
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a request asks for.
+    """The subject of a request.
 
     Attributes:
         words: the operation; empty if there is none with this method and path.

@@ -1,4 +1,4 @@
-"""What a rule has achieved: in sync, behind, blocked or paused, with its newest jobs."""
+"""The state of a rule: in sync, behind, blocked or paused, with its newest jobs."""
 
 from dataclasses import dataclass
 from datetime import datetime

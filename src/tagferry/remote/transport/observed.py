@@ -1,4 +1,4 @@
-"""What the responses of a registry have shown about its health, without requests of their own."""
+"""The health of a registry as its responses have shown it, without requests of their own."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ class Certificate:
 
 
 class Observed:
-    """What the responses of one registry have shown.
+    """The responses of one registry, as far as they show its health.
 
     Args:
         clock: the current time.

@@ -167,7 +167,7 @@ class Transport:
 
     @property
     def observed(self) -> Observed:
-        """What the registry's responses have shown about its health."""
+        """The health of the registry as its responses have shown it."""
         return self._exchange.observed
 
     @property

@@ -1,4 +1,4 @@
-"""What a browser prefers: language, theme, time zone. Cookies, so that the sign-in page has them, too."""
+"""The preferences of a browser: language, theme, time zone. Cookies, so that the sign-in page has them, too."""
 
 from dataclasses import dataclass
 

@@ -23,7 +23,7 @@ _SEARCH = "/console/images"
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What the layout shows around every page.
+    """The content of the layout around every page.
 
     Attributes:
         caller: the user who is signed in, if one is.

@@ -1,4 +1,4 @@
-"""What all pages about one repository need: the repository of the path, and what the caller may do with it."""
+"""The context of all pages about one repository: the repository of the path, and the caller's permission for it."""
 
 from dataclasses import dataclass
 

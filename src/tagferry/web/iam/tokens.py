@@ -82,7 +82,7 @@ class TokenProject(ResponseModel):
 
 
 class Role(ResponseModel):
-    """What the user of a token is."""
+    """The role of a token's user."""
 
     id: str = "0"
     name: str

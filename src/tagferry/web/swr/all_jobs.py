@@ -137,7 +137,7 @@ class RetriedJobs(SelectedJobs):
 
 
 class CancelResult(CamelCaseModel):
-    """What became of one of the selected jobs."""
+    """The outcome for one of the selected jobs."""
 
     id: int = Field(validation_alias="job_id")
     cancelled: bool = Field(validation_alias="is_done")
@@ -145,7 +145,7 @@ class CancelResult(CamelCaseModel):
 
 
 class RetryResult(CamelCaseModel):
-    """What became of one of the selected jobs."""
+    """The outcome for one of the selected jobs."""
 
     id: int = Field(validation_alias="job_id")
     retried: bool = Field(validation_alias="is_done")

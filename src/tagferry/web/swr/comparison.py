@@ -33,7 +33,7 @@ class TargetTagItem(CamelCaseModel):
         description="`same`; `converted`: the image that a job made of the source's; `different`; `missing`: only the "
         "source has the tag; `extra`: only the target has it; `absent`: neither has it; or `unknown`."
     )
-    digest: str | None = Field(description="What the tag points to; null if that is not known.")
+    digest: str | None = Field(description="The digest that the tag points to; null if it is not known.")
     reason: str = Field(description="Why the state is unknown; otherwise empty.")
 
 
@@ -42,7 +42,7 @@ class ComparedTagItem(CamelCaseModel):
 
     tag: str
     digest: str | None = Field(
-        description="What the tag points to at the source; null if it does not exist there or cannot be read."
+        description="The digest that it has at the source; null if it does not exist there or cannot be read."
     )
     reason: str = Field(description="Why it cannot be read at the source; otherwise empty.")
     targets: list[TargetTagItem] = Field(description="The tag at each target, in the order of the targets.")
@@ -78,7 +78,7 @@ class LocationItem(CamelCaseModel):
 
 
 class RegionCoverageItem(CamelCaseModel):
-    """What was asked of a region."""
+    """The requests to a region."""
 
     region: str
     asked: int = Field(description="The number of repositories that were asked and answered.")

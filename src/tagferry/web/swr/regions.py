@@ -19,7 +19,7 @@ _REGION = f"{_REGIONS}/{{region_id}}"
 
 
 class RegionHealthItem(CamelCaseModel):
-    """What was last found out about a region's registry. Fields whose values are unknown are missing."""
+    """The last known health of a region's registry. Fields whose values are unknown are missing."""
 
     state: HealthState = Field(
         description="`ok`; `refused`: it answers, but refuses tagferry's credentials, or is no registry; "
@@ -83,7 +83,7 @@ class RegionDetails(RegionItem):
     url: str = Field(description="The registry's URL, as clients use it.")
     is_embedded: bool = Field(serialization_alias="embedded")
     capabilities: dict[str, Any] | None = Field(
-        None, description="What the registry supports, as learned from its responses within a day."
+        None, description="The abilities of the registry, as learned from its responses within a day."
     )
     load: RegionLoad | None = None
 

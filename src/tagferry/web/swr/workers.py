@@ -18,7 +18,10 @@ class WorkerItem(CamelCaseModel):
     regions: list[str] = Field(description="The regions that it serves; empty for `tagferry worker`.")
     slots: int = Field(description="How many jobs it may run at once; 0 if it runs none.")
     running: int = Field(description="How many jobs it was running when it was last seen.")
-    is_leader: bool = Field(serialization_alias="leader", description="Whether it does what only one process does.")
+    is_leader: bool = Field(
+        serialization_alias="leader",
+        description="Whether it does the work that only one process does.",
+    )
     started_at: Time
     seen_at: Time = Field(serialization_alias="lastSeenAt", description="Updated every ten seconds.")
     is_lost: bool = Field(serialization_alias="lost", description="Whether it has not been seen for 45 seconds.")

@@ -88,7 +88,7 @@ async def show(context: PageContext) -> Response:
 
 
 async def change_password(context: PageContext) -> Response:
-    """Change the own password. The session goes on as a new one, all others end."""
+    """Change the own password. A new session replaces this one; all others end."""
     form = await context.form()
     caller, accounts, address = context.caller, context.services.accounts, client_address(context.request.scope)
     audit.bind_subject(user=caller.name)

@@ -27,7 +27,7 @@ _ROWS = 100
 _FOUND = 50
 """Repositories of a region in the results of a search."""
 _SECONDS = 3.0
-"""How long a region may take for a list on a page of all regions."""
+"""Seconds that a region may take for a list on a page of all regions."""
 
 
 @dataclass(frozen=True, slots=True)

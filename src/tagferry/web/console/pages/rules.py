@@ -81,7 +81,7 @@ class PreviewedTag:
 
 @dataclass(frozen=True, slots=True)
 class NewRulePage:
-    """The view of the form for a new rule, and of what it would mean.
+    """The view of the form for a new rule, and of its effects.
 
     Attributes:
         tags: the newest tags at the source; None before a target is chosen.

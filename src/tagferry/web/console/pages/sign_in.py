@@ -40,7 +40,7 @@ async def show(context: PageContext) -> Response:
 
 
 async def sign_in(context: PageContext) -> Response:
-    """Sign in. Every sign-in starts a new session, so that nobody can plant a known one."""
+    """Sign in. Every sign-in starts a new session, so that an attacker cannot plant a known one."""
     form = await context.form()
     services, request = context.services, context.request
     target, name = own_path(form.text("next")), form.text("name")

@@ -31,11 +31,13 @@ from tagferry.regions import Region, Regions
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.live import LiveJobs
+from tagferry.sync.jobs.messages import JOBS_ENDED
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.searches import ReferrerSearches
-from tagferry.sync.jobs.store import JOBS_ENDED, JobStore
+from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import StartedSync, SyncService
 
@@ -172,6 +174,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             worker=worker,
             waiter=waiter,
             searches=ReferrerSearches(database),
+            live=LiveJobs(database, bus),
             max_tags_per_request=10_000,
             max_concurrent_requests_per_user=64,
         )

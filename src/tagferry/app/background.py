@@ -34,8 +34,8 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, Scrubber
 from tagferry.settings import Settings, WebhookSettings
 from tagferry.sync.jobs.history import SyncHistory
+from tagferry.sync.jobs.messages import JOBS_ENDED
 from tagferry.sync.jobs.searches import ReferrerSearches
-from tagferry.sync.jobs.store import JOBS_ENDED
 from tagferry.tls import ClientTls
 
 

@@ -189,6 +189,8 @@ def _services(
             locations=locations,
             quotas=accounts.quotas,
             sync=sync.service,
+            jobs=sync.job_service,
+            live=sync.live,
             rules=automation.rules,
             rule_states=RuleStates(rules=automation.rules, jobs=JobPages(database), users=accounts.users),
             triggers=automation.triggers,

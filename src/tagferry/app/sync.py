@@ -23,6 +23,7 @@ from tagferry.sync.job_service import JobService
 from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.listing import JobListing
+from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
@@ -45,6 +46,7 @@ class SyncComponents:
     worker: Worker
     service: SyncService
     job_service: JobService
+    live: LiveJobs
     locations: DatabaseBlobLocations
 
 
@@ -80,7 +82,8 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             ),
             handing_over=leaving,
         )
-        waiter = JobWaiter(jobs, bus)
+        waiter, live = JobWaiter(jobs, bus), LiveJobs(database, bus)
+        stack.push_async_callback(live.close)
         stack.push_async_callback(waiter.close)
         stack.push_async_callback(worker.close)
         await worker.start(accounts.supervisor)
@@ -93,6 +96,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             worker=worker,
             waiter=waiter,
             searches=ReferrerSearches(accounts.database),
+            live=live,
             max_tags_per_request=settings.sync.max_tags_per_request,
             max_concurrent_requests_per_user=settings.sync.max_concurrent_requests_per_user,
             seconds=settings.sync.request_timeout_seconds,
@@ -105,7 +109,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             listing=JobListing(database),
             summaries=JobSummaries(database),
         )
-        yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, job_service, locations)
+        yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, job_service, live, locations)
 
 
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None, slots: int) -> CopyEngine:

@@ -62,5 +62,6 @@ async def _serve(config: Path, slots: int | None) -> None:
         await until_signalled()
         # Unfinished jobs continue in another process, or at the next start.
         log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
+        await app.services.console.live.close()
         await app.worker.drain(settings.sync.drain_timeout_seconds)
         await app.services.swr.sync.close()

@@ -19,6 +19,7 @@ from tagferry.sync.authorization import authorize_source, authorize_sync, author
 from tagferry.sync.coalesce import RequestCoalescer
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
@@ -75,6 +76,7 @@ class SyncService:
         worker: Worker,
         waiter: JobWaiter,
         searches: ReferrerSearches,
+        live: LiveJobs,
         max_tags_per_request: int,
         max_concurrent_requests_per_user: int,
         seconds: float | None = None,
@@ -86,6 +88,7 @@ class SyncService:
         self._engine = engine
         self._worker = worker
         self._waiter = waiter
+        self._live = live
         self._preflight = Preflight(engine, worker, searches)
         self._max_tags_per_request = max_tags_per_request
         self._max_concurrent_requests_per_user = max_concurrent_requests_per_user
@@ -239,16 +242,21 @@ class SyncService:
         return self._worker.paused_regions
 
     async def close(self) -> None:
-        """Fail all waiting calls, because this process is shutting down."""
+        """Fail all waiting calls, and end all watches, because this process is shutting down."""
         await self._waiter.close()
+        await self._live.close()
 
     def with_live_state(self, job: SyncJob) -> SyncJob:
-        """Add the progress and the reason to wait that only this process knows to an open job."""
+        """Add the progress, and the reason to wait that only this process knows, to an open job."""
         pauses = self._worker.paused_regions
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
         if job.status is JobStatus.WAITING and paused is not None:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
-        return replace(job, snapshot=self._worker.snapshot(job.id))
+        if job.status is JobStatus.RUNNING and (progress := self._live.progress(job.id)) is not None:
+            job = progress.applied_to(job)
+        if (snapshot := self._worker.snapshot(job.id)) is not None:
+            job = replace(job, snapshot=snapshot)
+        return job
 
     async def authorize(self, request: SyncRequest) -> SyncRequest:
         """Authorize a request; returns it with the ids of its current organizations."""

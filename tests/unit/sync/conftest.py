@@ -23,6 +23,7 @@ from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Region, Regions
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.model import SyncJob, SyncRequest
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
@@ -64,6 +65,7 @@ class Process:
     jobs: JobStore
     queue: JobQueue
     bus: MessageBus
+    live: LiveJobs
 
     async def stop(self) -> None:
         """Stop like a process that is terminated, without waiting for running copies."""
@@ -129,6 +131,7 @@ class World:
             slots=slots,
             retry=retry,
         )
+        live = LiveJobs(self.database, bus)
         service = SyncService(
             regions=regions,
             access=AccessControl(self.database),
@@ -138,11 +141,12 @@ class World:
             worker=worker,
             waiter=JobWaiter(jobs, bus),
             searches=ReferrerSearches(self.database),
+            live=live,
             max_tags_per_request=max_tags_per_request,
             max_concurrent_requests_per_user=max_concurrent_requests_per_user,
             seconds=seconds,
         )
-        self.process = Process(service, worker, jobs, queue, bus)
+        self.process = Process(service, worker, jobs, queue, bus, live)
         await worker.start(Supervisor())
         return service
 

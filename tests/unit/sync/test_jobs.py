@@ -10,9 +10,10 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
+from tagferry.sync.jobs.messages import JOBS_CANCELLED
 from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
 from tagferry.sync.jobs.pages import JobPages
-from tagferry.sync.jobs.store import JOBS_CANCELLED, JobStore
+from tagferry.sync.jobs.store import JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)

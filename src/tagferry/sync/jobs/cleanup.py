@@ -12,9 +12,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
+from tagferry.sync.jobs.messages import JOBS_CANCELLED
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.rows import transition
-from tagferry.sync.jobs.store import JOBS_CANCELLED, publish_ends
+from tagferry.sync.jobs.store import publish_ends
 
 
 @dataclass(frozen=True, slots=True)

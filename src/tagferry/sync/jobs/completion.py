@@ -9,8 +9,9 @@ import structlog
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import error_summary
 from tagferry.errors import Unavailable
+from tagferry.sync.jobs.messages import JOBS_ENDED
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.store import JOBS_ENDED, JobStore
+from tagferry.sync.jobs.store import JobStore
 
 LOOK_SECONDS = 2.0
 """Seconds between polls of the database while calls wait, in case a message was lost."""

@@ -19,10 +19,11 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
+from tagferry.sync.jobs.messages import JOBS_READY
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
 from tagferry.sync.jobs.slots import Capacity
-from tagferry.sync.jobs.store import JOBS_READY, publish_ends
+from tagferry.sync.jobs.store import publish_ends
 
 _CLAIMS = 0x7A67
 """The advisory lock for claims, so that limits across all workers hold exactly."""

@@ -18,6 +18,7 @@ from tagferry.copy.progress import Progress
 from tagferry.db.batches import error_summary
 from tagferry.errors import Expired, TagferryError
 from tagferry.regions import Regions
+from tagferry.sync.jobs.messages import JobProgress
 from tagferry.sync.jobs.model import Attempt, AttemptRecord, JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.reasons import describe, failure_reason
@@ -58,6 +59,14 @@ class JobRun:
         """Return whether the copy has made progress since the last call."""
         before, self.seen = self.seen, self.progress.state
         return self.seen != (before or _UNTOUCHED)
+
+    def message(self) -> JobProgress:
+        """Return the message about the progress now."""
+        progress, now = self.progress, self.progress.snapshot()
+        rate = round(now.bytes_per_second) if now.bytes_per_second is not None else None
+        return JobProgress(
+            self.job.id, progress.bytes_done, progress.bytes_total, now.blobs_done, now.blobs_total, rate
+        )
 
     def timeline_if_due(self) -> AttemptRecord | None:
         """Return what this attempt has done so far if that has changed; of short attempts only the end is recorded."""

@@ -12,7 +12,7 @@ from sqlalchemy import Row, bindparam, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from tagferry.coordination.pubsub import MessageBus, number_topic
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import write_bisecting
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
@@ -21,6 +21,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs.attempts import write_attempts
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
+from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import (
     OPEN,
@@ -31,13 +32,6 @@ from tagferry.sync.jobs.rows import (
     status_of,
     transition,
 )
-
-JOBS_READY = number_topic("work")
-"""Jobs are ready to run; the number carries no information."""
-JOBS_ENDED = number_topic("ended")
-"""The ids of jobs that have ended."""
-JOBS_CANCELLED = number_topic("cancelled")
-"""The ids of cancelled jobs, which may still be running."""
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Claims jobs within a transaction; returns their ids."""
@@ -120,8 +114,16 @@ class JobStore:
             if entry in self._ending:
                 await self._write_ends()
 
-    async def report(self, changes: Sequence[JobUpdate], *, worker_id: int) -> list[int]:
-        """Record the progress of this worker's jobs; returns the jobs that it no longer owns."""
+    async def report(
+        self, changes: Sequence[JobUpdate], *, worker_id: int, progress: Sequence[JobProgress] = ()
+    ) -> list[int]:
+        """Record the progress of this worker's jobs; returns the jobs that it no longer owns.
+
+        Args:
+            changes: the progress to record.
+            worker_id: the worker.
+            progress: messages about it, which are sent in the same transaction.
+        """
         lost: list[int] = []
 
         async def write(part: list[JobUpdate]) -> None:
@@ -134,6 +136,8 @@ class JobStore:
                     elif change.timeline is not None:
                         attempts.append(change.timeline)
                 await write_attempts(session, attempts)
+                reported = {change.job_id for change in part} - set(lost_now)
+                await self._bus.publish(session, JOBS_PROGRESSED, [one for one in progress if one.job_id in reported])
             lost.extend(lost_now)
 
         wanted = [change for change in changes if change.job_id not in self._unreportable]

@@ -22,13 +22,14 @@ from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor, surfacing
 from tagferry.sync.jobs.breaker import Pause
+from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_READY
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.runner import JobRun, Runner
 from tagferry.sync.jobs.slots import JobSlots
-from tagferry.sync.jobs.store import JOBS_CANCELLED, JOBS_READY, Claim, JobStore
+from tagferry.sync.jobs.store import Claim, JobStore
 
 _REPORT_SECONDS = 0.5
 _POLL_SECONDS = 1.0
@@ -293,7 +294,8 @@ class Worker:
             for job_id, run in self._runs.items()
         ]
         if changes:
-            for job_id in await self._jobs.report(changes, worker_id=self._id):
+            progress = [run.message() for run in self._runs.values()]
+            for job_id in await self._jobs.report(changes, worker_id=self._id, progress=progress):
                 self._cancel(job_id)
 
     async def _run(self, run: JobRun, worker_id: int) -> None:

@@ -30,6 +30,8 @@ from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
 from tagferry.regions import Regions
+from tagferry.sync.job_service import JobService
+from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.service import SyncService
 from tagferry.web.console import renderer
 from tagferry.web.console.forms import Form, read_form
@@ -53,6 +55,8 @@ class ConsoleServices:
     locations: LocationService
     quotas: OrganizationQuotas
     sync: SyncService
+    jobs: JobService
+    live: LiveJobs
     rules: RuleService
     rule_states: RuleStates
     triggers: TriggerService

@@ -57,7 +57,7 @@ _DEPRECATED: dict[str, Any] = {"deprecated": True}
 
 
 def _progress(value_of: Callable[[ProgressSnapshot], float | None], rounded: Callable[[float], int] = int) -> Any:
-    """Return the validator of a field that is read from a job's progress, which only the process that runs it knows."""
+    """Return the validator of a field that is read from a job's progress, as its worker reported it last."""
 
     def read(progress: ProgressSnapshot | None) -> int | None:
         value = None if progress is None else value_of(progress)

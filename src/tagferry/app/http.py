@@ -26,9 +26,12 @@ from tagferry.comparison.locations import LocationService
 from tagferry.comparison.records import CopyRecords
 from tagferry.comparison.service import ComparisonService
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.inventory.members import MemberInventory
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
+from tagferry.inventory.sharing import ShareInventory
+from tagferry.inventory.triggers import TriggerInventory
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.regions import Region
@@ -134,6 +137,15 @@ def _services(
         history=automation.history,
         runner=automation.retention,
     )
+    members = MemberInventory(
+        access=accounts.access,
+        repositories=repositories,
+        organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
+        repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
+    )
+    shares = Shares(database)
+    sharing = ShareInventory(access=accounts.access, repositories=repositories, shares=shares)
+    triggers = TriggerInventory(access=accounts.access, repositories=repositories, triggers=automation.triggers)
     records = CopyRecords(database)
     comparison = ComparisonService(
         regions=sync.regions, access=accounts.access, repositories=backend.repositories, records=records
@@ -144,12 +156,10 @@ def _services(
             regions=sync.regions,
             access=accounts.access,
             organizations=accounts.organizations,
-            organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
             repositories=backend.repositories,
-            repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
             organization_inventory=organizations,
             repository_inventory=repositories,
-            shares=Shares(database),
+            shares=shares,
             quotas=accounts.quotas,
             downloads=downloads,
             temporary=accounts.temporary,
@@ -158,7 +168,9 @@ def _services(
             locations=locations,
             jobs=sync.job_service,
             rules=automation.rules,
-            triggers=automation.triggers,
+            triggers=triggers,
+            members=members,
+            sharing=sharing,
             watch=automation.watch,
             retention=automation.retention,
             retention_policies=automation.policies,
@@ -193,7 +205,9 @@ def _services(
             live=sync.live,
             rules=automation.rules,
             rule_states=RuleStates(rules=automation.rules, jobs=JobPages(database), users=accounts.users),
-            triggers=automation.triggers,
+            triggers=triggers,
+            members=members,
+            sharing=sharing,
             retention=automation.retention,
             retention_policies=automation.policies,
             retention_history=automation.history,

@@ -22,13 +22,15 @@ from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.state import RuleStates
-from tagferry.automation.triggers.service import TriggerService
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
 from tagferry.health.monitor import RegionMonitor
+from tagferry.inventory.members import MemberInventory
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
+from tagferry.inventory.sharing import ShareInventory
+from tagferry.inventory.triggers import TriggerInventory
 from tagferry.regions import Regions
 from tagferry.sync.job_service import JobService
 from tagferry.sync.jobs.live import LiveJobs
@@ -59,7 +61,9 @@ class ConsoleServices:
     live: LiveJobs
     rules: RuleService
     rule_states: RuleStates
-    triggers: TriggerService
+    triggers: TriggerInventory
+    members: MemberInventory
+    sharing: ShareInventory
     retention: RetentionRunner
     retention_policies: Policies
     retention_history: DeletionHistory

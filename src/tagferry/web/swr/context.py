@@ -7,7 +7,6 @@ from fastapi import Depends, Request, Response
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.downloads import Downloads
-from tagferry.accounts.grants import Grants
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
@@ -18,14 +17,16 @@ from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
 from tagferry.automation.rules.service import RuleService
-from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
 from tagferry.health.monitor import RegionMonitor
+from tagferry.inventory.members import MemberInventory
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.inventory.retention import RetentionInventory
+from tagferry.inventory.sharing import ShareInventory
+from tagferry.inventory.triggers import TriggerInventory
 from tagferry.regions import Regions
 from tagferry.sync.job_service import JobService
 from tagferry.sync.service import SyncService
@@ -40,9 +41,7 @@ class SwrServices:
     regions: Regions
     access: AccessControl
     organizations: Organizations
-    organization_grants: Grants
     repositories: Repositories
-    repository_grants: Grants
     organization_inventory: OrganizationInventory
     repository_inventory: RepositoryInventory
     shares: Shares
@@ -54,7 +53,9 @@ class SwrServices:
     locations: LocationService
     jobs: JobService
     rules: RuleService
-    triggers: TriggerService
+    triggers: TriggerInventory
+    members: MemberInventory
+    sharing: ShareInventory
     watch: TagWatcher
     retention: RetentionRunner
     retention_policies: Policies

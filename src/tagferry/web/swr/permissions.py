@@ -1,20 +1,21 @@
 """Permissions of users in organizations and repositories (SWR: access)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Body, Depends, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tagferry.accounts.grants import Grant
-from tagferry.accounts.model import Caller, Organization, Permission
-from tagferry.errors import Invalid, NotFound
+from tagferry.accounts.model import Caller, Permission
+from tagferry.errors import Invalid
 from tagferry.names import Namespace, RepositoryName
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import number
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
-from tagferry.web.swr.context import RequestContext, SwrContext
+from tagferry.web.swr.context import RequestContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY, ORGANIZATIONS
 from tagferry.web.text import StoredText, Text
 
@@ -74,22 +75,21 @@ UserIds = Annotated[Items[StoredText], BeforeValidator(_as_list), Body()]
 async def create_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
     """Grant permissions in an organization to users who have none there."""
     grants = _grants(body)
-    organization = await _organization(context, namespace, Permission.MANAGE)
-    await context.services.organization_grants.add(organization.id, grants)
+    await context.services.members.add_to_organization(context.caller, context.region, Namespace(namespace), grants)
     return JSONResponse({}, status_code=201)
 
 
 @router.get(_IN_ORGANIZATION, operation_id="ShowNamespaceAuth")
 async def show_in_organization(namespace: str, context: RequestContext) -> NamespaceAuths:
     """Show the permissions of users in an organization."""
-    organization = await _organization(context, namespace, Permission.READ)
-    grants = await context.services.organization_grants.list_for(organization.id)
+    found = await context.services.members.of_organization(context.caller, context.region, Namespace(namespace))
+    organization = found.organization
     return NamespaceAuths(
         id=organization.id,
         name=organization.name,
         creator_name=organization.creator_name,
         self_auth=_own(context.caller, organization.permission),
-        others_auths=_others(context.caller, grants),
+        others_auths=_others(context.caller, found.grants),
     )
 
 
@@ -99,8 +99,7 @@ async def show_in_organization(namespace: str, context: RequestContext) -> Names
 async def update_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
     """Change the permissions of users in an organization."""
     grants = _grants(body)
-    organization = await _organization(context, namespace, Permission.MANAGE)
-    await context.services.organization_grants.change(organization.id, grants)
+    await context.services.members.change_in_organization(context.caller, context.region, Namespace(namespace), grants)
     return JSONResponse({}, status_code=201)
 
 
@@ -110,8 +109,8 @@ async def update_in_organization(namespace: str, body: UserAuths, context: Reque
 async def delete_in_organization(namespace: str, body: UserIds, context: RequestContext) -> Response:
     """Revoke the permissions of users in an organization. Permissions granted on single repositories remain."""
     user_ids = _user_ids(body)
-    organization = await _organization(context, namespace, Permission.MANAGE)
-    await context.services.organization_grants.remove(organization.id, user_ids)
+    name, members = Namespace(namespace), context.services.members
+    await members.remove_from_organization(context.caller, context.region, name, user_ids)
     return Response(status_code=204)
 
 
@@ -121,7 +120,8 @@ async def delete_in_organization(namespace: str, body: UserIds, context: Request
 async def create_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
     """Grant permissions on a repository to users who have none on the repository itself."""
     grants = _grants(body)
-    await context.services.repository_grants.add(await record_to_manage(context, namespace, repository), grants)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.members.add_to_repository(context.caller, context.region, name, grants)
     return JSONResponse({}, status_code=201)
 
 
@@ -129,14 +129,12 @@ async def create_in_repository(namespace: str, repository: str, body: UserAuths,
 async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> RepositoryAuths:
     """Show the permissions granted on a repository itself. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
-    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    record = await context.services.repository_inventory.find_record(context.region, name)
-    grants = await context.services.repository_grants.list_for(record.id) if record and not access.is_guest else []
+    found = await context.services.members.of_repository(context.caller, context.region, name)
     return RepositoryAuths(
         id=number(context.region.id, name),
         name=name.repository,
-        self_auth=_own(context.caller, access.permission),
-        others_auths=_others(context.caller, grants),
+        self_auth=_own(context.caller, found.permission),
+        others_auths=_others(context.caller, found.grants),
     )
 
 
@@ -146,7 +144,8 @@ async def show_in_repository(namespace: str, repository: str, context: RequestCo
 async def update_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
     """Change the permissions of users on a repository."""
     grants = _grants(body)
-    await context.services.repository_grants.change(await record_to_manage(context, namespace, repository), grants)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.members.change_in_repository(context.caller, context.region, name, grants)
     return JSONResponse({}, status_code=201)
 
 
@@ -156,24 +155,9 @@ async def update_in_repository(namespace: str, repository: str, body: UserAuths,
 async def delete_in_repository(namespace: str, repository: str, body: UserIds, context: RequestContext) -> Response:
     """Revoke the permissions of users on a repository. Permissions in its organization remain."""
     user_ids = _user_ids(body)
-    await context.services.repository_grants.remove(await record_to_manage(context, namespace, repository), user_ids)
-    return Response(status_code=204)
-
-
-async def record_to_manage(context: SwrContext, namespace: str, repository: str) -> int:
-    """Return the id of a repository's record, for a caller who can manage the repository."""
     name = RepositoryName.from_path(namespace, repository)
-    return await context.services.repository_inventory.record_to_change(
-        context.caller, context.region, name, Permission.MANAGE
-    )
-
-
-async def _organization(context: SwrContext, namespace: str, permission: Permission) -> Organization:
-    name, region = Namespace(namespace), context.region.id
-    organization = await context.services.access.require_organization(context.caller, region, name, permission)
-    if organization is None:
-        raise NotFound("organization", f"{name} in {region}", "create it before you grant permissions in it")
-    return organization
+    await context.services.members.remove_from_repository(context.caller, context.region, name, user_ids)
+    return Response(status_code=204)
 
 
 def _grants(body: list[UserAuth]) -> list[Grant]:
@@ -197,5 +181,5 @@ def _own(caller: Caller, permission: Permission) -> UserAuth:
     return UserAuth.of(Grant(caller.user_id, caller.name, permission))
 
 
-def _others(caller: Caller, grants: list[Grant]) -> list[UserAuth]:
+def _others(caller: Caller, grants: Sequence[Grant]) -> list[UserAuth]:
     return [UserAuth.of(grant) for grant in grants if grant.user_id != caller.user_id]

@@ -1,30 +1,26 @@
 """Sharing repositories with other domains (SWR: access-domains)."""
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.accounts.access import today
-from tagferry.accounts.model import Permission
 from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
+from tagferry.inventory.sharing import FOREVER, parse_deadline
 from tagferry.names import RepositoryName
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
-from tagferry.web.swr.context import RequestContext, SwrContext
+from tagferry.web.swr.context import RequestContext
 from tagferry.web.swr.paths import ORGANIZATIONS
-from tagferry.web.swr.permissions import record_to_manage
 from tagferry.web.text import StoredText
 
 router = APIRouter(tags=["sharing"])
 _DOMAINS = f"{ORGANIZATIONS}/{{namespace}}/repositories/{{repository:path}}/access-domains"
 _DOMAIN = f"{_DOMAINS}/{{access_domain}}"
-_FOREVER = "forever"
 
 
 class UpdateRepoDomainsBody(BaseModel):
@@ -40,7 +36,7 @@ class UpdateRepoDomainsBody(BaseModel):
         """Return the deadline, None for `forever`; raises Invalid for a wrong deadline or permission."""
         if self.permit != "read":
             raise Invalid("permit", "must be read", self.permit)
-        return _parse_deadline(self.deadline)
+        return parse_deadline(self.deadline)
 
 
 class CreateRepoDomainsBody(UpdateRepoDomainsBody):
@@ -72,7 +68,7 @@ class SharedDomain(ResponseModel):
             repository=name.repository,
             access_domain=share.domain_name,
             permit="read",
-            deadline=date(share.deadline) if share.deadline else _FOREVER,
+            deadline=date(share.deadline) if share.deadline else FOREVER,
             description=share.description,
             creator_id=share.creator_id,
             creator_name=share.creator_name,
@@ -93,9 +89,13 @@ class ShownDomain(SharedDomain):
 async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, context: RequestContext) -> Response:
     """Share a repository with a domain, whose users can then read it."""
     deadline = body.parse_deadline()
-    record = await record_to_manage(context, namespace, repository)
-    await context.services.shares.create(
-        context.caller, record, body.access_domain, deadline=deadline, description=body.description or ""
+    await context.services.sharing.create(
+        context.caller,
+        context.region,
+        RepositoryName.from_path(namespace, repository),
+        body.access_domain,
+        deadline=deadline,
+        description=body.description or "",
     )
     return JSONResponse({}, status_code=201)
 
@@ -104,14 +104,17 @@ async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, c
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[SharedDomain]:
     """List the domains that a repository is or was shared with. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
-    return [SharedDomain.of(name, share) for share in await _visible(context, name)]
+    return [
+        SharedDomain.of(name, share)
+        for share in await context.services.sharing.visible(context.caller, context.region, name)
+    ]
 
 
 @router.get(_DOMAIN, operation_id="ShowAccessDomain")
 async def show(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> ShownDomain:
     """Show the share of a repository with a domain."""
     name = RepositoryName.from_path(namespace, repository)
-    for share in await _visible(context, name):
+    for share in await context.services.sharing.visible(context.caller, context.region, name):
         if share.domain_name == access_domain:
             return ShownDomain.of(name, share, exist=True)
     raise NotFound("share", f"of {name} with {access_domain}")
@@ -123,37 +126,16 @@ async def update(
 ) -> Response:
     """Update the deadline or the description of a share."""
     deadline = body.parse_deadline()
-    record = await record_to_manage(context, namespace, repository)
-    await context.services.shares.update(record, access_domain, deadline=deadline, description=body.description)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.sharing.update(
+        context.caller, context.region, name, access_domain, deadline=deadline, description=body.description
+    )
     return JSONResponse({}, status_code=201)
 
 
 @router.delete(_DOMAIN, operation_id="DeleteRepoDomains", status_code=204)
 async def delete(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> Response:
     """Stop sharing a repository with a domain."""
-    record = await record_to_manage(context, namespace, repository)
-    await context.services.shares.delete(record, access_domain)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.sharing.delete(context.caller, context.region, name, access_domain)
     return Response(status_code=204)
-
-
-async def _visible(context: SwrContext, name: RepositoryName) -> list[Share]:
-    """Return the shares of a repository that the caller can see."""
-    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    record = await context.services.repository_inventory.find_record(context.region, name)
-    shares = await context.services.shares.list_of(record.id) if record else []
-    return [share for share in shares if not access.is_guest or share.domain_name == context.caller.domain_name]
-
-
-def _parse_deadline(text: str) -> datetime | None:
-    if text == _FOREVER:
-        return None
-    rule = f"must be {_FOREVER}, or a date in UTC from today on, such as 2027-12-31 or 2027-12-31T00:00:00Z"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z)?", text, re.ASCII):
-        raise Invalid("deadline", rule, text)
-    try:
-        deadline = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
-        raise Invalid("deadline", rule, text) from None
-    if deadline < today():
-        raise Invalid("deadline", rule, text)
-    return deadline

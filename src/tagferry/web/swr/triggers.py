@@ -7,16 +7,15 @@ from typing import Self
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.accounts.model import Permission
 from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.store import Trigger, TriggerSpec
-from tagferry.errors import Denied, Invalid, NotFound
-from tagferry.names import RepositoryName, RepositoryRef
+from tagferry.errors import Denied, Invalid
+from tagferry.names import RepositoryName
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.response_models import ResponseModel
-from tagferry.web.swr.context import RequestContext, SwrContext
+from tagferry.web.swr.context import RequestContext
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 
 router = APIRouter(tags=["triggers"])
@@ -140,10 +139,7 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
     """Create a trigger, which calls a webhook when certain tags of a repository change."""
     enabled, spec = body.is_enabled, body.spec
     name = RepositoryName.from_path(namespace, repository)
-    record = await context.services.repository_inventory.record_to_change(
-        context.caller, context.region, name, Permission.EDIT
-    )
-    await context.services.triggers.create(context.caller, _source(context, name), record, spec, enabled=enabled)
+    await context.services.triggers.create(context.caller, context.region, name, spec, enabled=enabled)
     return JSONResponse({}, status_code=201)
 
 
@@ -151,18 +147,14 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[TriggerShown]:
     """List the triggers of a repository, oldest first. Guests see none."""
     name = RepositoryName.from_path(namespace, repository)
-    if await _is_guest(context, name):
-        return []
-    return [TriggerShown.of(*found) for found in await context.services.triggers.of_repository(_source(context, name))]
+    return [TriggerShown.of(*one) for one in await context.services.triggers.all(context.caller, context.region, name)]
 
 
 @router.get(_TRIGGER, operation_id="ShowTrigger")
 async def show(namespace: str, repository: str, trigger: str, context: RequestContext) -> TriggerShown:
     """Show a trigger and its newest calls."""
     name = RepositoryName.from_path(namespace, repository)
-    if await _is_guest(context, name):
-        raise NotFound("trigger", f"{trigger} of {name} in {context.region.id}")
-    return TriggerShown.of(*await context.services.triggers.find(_source(context, name), trigger))
+    return TriggerShown.of(*await context.services.triggers.find(context.caller, context.region, name, trigger))
 
 
 @router.patch(_TRIGGER, operation_id="UpdateTrigger", status_code=201, dependencies=[Depends(require_json)])
@@ -171,16 +163,16 @@ async def update(
 ) -> Response:
     """Enable or disable a trigger."""
     enabled = body.is_enabled
-    source = await _source_to_edit(context, namespace, repository)
-    await context.services.triggers.switch(source, trigger, enabled=enabled)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.triggers.switch(context.caller, context.region, name, trigger, enabled=enabled)
     return JSONResponse({}, status_code=201)
 
 
 @router.delete(_TRIGGER, operation_id="DeleteTrigger", status_code=204)
 async def delete(namespace: str, repository: str, trigger: str, context: RequestContext) -> Response:
     """Delete a trigger with its history and its waiting calls."""
-    source = await _source_to_edit(context, namespace, repository)
-    await context.services.triggers.delete(source, trigger)
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.triggers.delete(context.caller, context.region, name, trigger)
     return Response(status_code=204)
 
 
@@ -196,20 +188,3 @@ async def create_agency(context: RequestContext) -> Response:
     if not context.settings.webhooks:
         raise Denied("triggers require [[webhooks]] in the server's configuration; ask its operator to add them")
     return JSONResponse({}, status_code=201)
-
-
-def _source(context: SwrContext, name: RepositoryName) -> RepositoryRef:
-    return RepositoryRef.of(context.region.id, name)
-
-
-async def _source_to_edit(context: SwrContext, namespace: str, repository: str) -> RepositoryRef:
-    name = RepositoryName.from_path(namespace, repository)
-    await context.services.access.require(context.caller, context.region.id, name, Permission.EDIT)
-    return _source(context, name)
-
-
-async def _is_guest(context: SwrContext, name: RepositoryName) -> bool:
-    """Return whether the caller is a guest of an existing repository; raises NotFound or Denied."""
-    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
-    await context.services.repository_inventory.find_record(context.region, name)
-    return access.is_guest

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tagferry.layout import DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
@@ -115,6 +116,28 @@ async def test_what_a_registry_lacks_is_not_asked_for_again_by_the_next_run(
         registry.forget_requests()
     assert (await asyncio.to_thread(two.copy, *arguments)).returncode == 0
     assert sum([len(await registry.requests()) for registry in registries]) > sum(asked[2])
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["lines", "json"])
+def test_copies_go_on_when_their_results_cannot_be_printed(tmp_path: Path, more: list[str]):
+    source = LayoutStore(DirectoryFiles(tmp_path / "source"), name="")
+    for number in range(20):
+        asyncio.run(push(source, APP, image(seed=str(number)), Tag(f"v{number}")))
+    full, ended = Path("/dev/full"), os.pipe()
+    os.close(ended[0])
+    with full.open("wb") as disk, os.fdopen(ended[1], "wb") as pipe:
+        for output, code, said in ((disk, 3, "standard output: No space left on device"), (pipe, 0, "")):
+            target = f"oci-archive:target-{code}.tar"
+            done = subprocess.run(
+                [PROGRAM, "copy", "-a", *more, "oci:source", target], stdout=output, stderr=subprocess.PIPE, text=True,
+                timeout=_PATIENCE, cwd=tmp_path, env=environment(tmp_path), check=False,
+            )  # fmt: skip
+            assert done.returncode == code, done.stderr
+            assert said in done.stderr
+            assert "Traceback" not in done.stderr
+            assert "Exception" not in done.stderr
+            again = copy(tmp_path, "-a", "oci:source", target)
+            assert [line.split("  ")[0] for line in again.stdout.splitlines()] == ["up to date"] * 20
 
 
 def test_all_tags_are_copied_between_registries(two: Two):

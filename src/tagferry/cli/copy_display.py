@@ -1,10 +1,14 @@
 """Show the copies of `tagferry copy`: a line for each result, and on a terminal a line with the progress."""
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import IO
 
-from tagferry.cli.lines import write_line
+from tagferry.cli.lines import write_json, write_line
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import DirectCopier
 from tagferry.direct.sizes import format_size
@@ -22,8 +26,13 @@ _LABELS = {
 class CopyDisplay:
     """Prints results to standard output; progress, reasons and errors to standard error.
 
+    An output that cannot be written, such as a full disk or a pipe whose reader has ended, does not end the copies.
+
     Args:
-        as_json: whether standard output gets only JSON, which the caller prints.
+        as_json: whether standard output gets only JSON, which `results` prints.
+
+    Attributes:
+        is_incomplete: whether results could not be printed, and their reader does not know it.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -31,6 +40,7 @@ class CopyDisplay:
         self._is_terminal = sys.stderr.isatty()
         self._line = ""
         self._started_at = time.monotonic()
+        self.is_incomplete = False
 
     def result(self, result: CopyResult) -> None:
         """Print the result of one tag."""
@@ -41,9 +51,9 @@ class CopyDisplay:
             return
         if not self._as_json:
             size = f"  {format_size(result.size)}" if result.status in ("copied", "to_copy") else ""
-            write_line(sys.stdout, f"{_LABELS[result.status]:<10}  {result.target}  {result.digest or ''}{size}")
+            self._print(sys.stdout, f"{_LABELS[result.status]:<10}  {result.target}  {result.digest or ''}{size}")
         if result.reason:
-            write_line(sys.stderr, f"warning: {result.target}: {result.reason}")
+            self._print(sys.stderr, f"warning: {result.target}: {result.reason}")
 
     def progress(self, copier: DirectCopier) -> None:
         """Show what was copied so far, on a terminal only."""
@@ -56,18 +66,22 @@ class CopyDisplay:
             f"{len(copier.results)} of {copier.found} images, {format_size(done)} of {format_size(total)}, "
             f"{format_size(rate)}/s"
         )
-        sys.stderr.write(f"{_CLEAR}{self._line}")
-        sys.stderr.flush()
+        self._write(sys.stderr, partial(sys.stderr.write, f"{_CLEAR}{self._line}"))
 
     def error(self, message: str) -> None:
         """Print an error."""
         self._clear()
-        write_line(sys.stderr, f"error: {message}")
+        self._print(sys.stderr, f"error: {message}")
 
     def ignored(self, keys: Sequence[str]) -> None:
         """Report the keys of a list that have no effect."""
         if keys:
-            write_line(sys.stderr, f"warning: without effect on a single run: {', '.join(keys)}")
+            self._print(sys.stderr, f"warning: without effect on a single run: {', '.join(keys)}")
+
+    def results(self, results: Sequence[CopyResult]) -> None:
+        """Print all results as JSON, if that is wanted."""
+        if self._as_json:
+            self._write(sys.stdout, partial(write_json, [result.to_json() for result in results]))
 
     def summary(self, results: Sequence[CopyResult]) -> None:
         """Print how many tags were copied, if there were several."""
@@ -77,9 +91,24 @@ class CopyDisplay:
         counted = {label: sum(one.status == status for one in results) for status, label in _LABELS.items()}
         size = format_size(sum(one.size for one in results))
         parts = ", ".join(f"{count} {label}" for label, count in counted.items() if count)
-        write_line(sys.stderr, f"{parts}; {size} transferred" if counted["copied"] else parts)
+        self._print(sys.stderr, f"{parts}; {size} transferred" if counted["copied"] else parts)
 
     def _clear(self) -> None:
         if self._line:
-            sys.stderr.write(_CLEAR)
+            self._write(sys.stderr, partial(sys.stderr.write, _CLEAR))
             self._line = ""
+
+    def _print(self, stream: IO[str], line: str) -> None:
+        self._write(stream, partial(write_line, stream, line))
+
+    def _write(self, stream: IO[str], write: Callable[[], object]) -> None:
+        try:
+            write()
+            stream.flush()
+        except OSError as error:
+            # What is left in its buffer would fail again, also when Python exits.
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), stream.fileno())
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                self.is_incomplete = True
+                self.error(f"cannot write the results to standard output: {error.strerror}")

@@ -13,11 +13,10 @@ import uvloop
 
 from tagferry.cli.arguments import USAGE
 from tagferry.cli.copy_display import CopyDisplay
-from tagferry.cli.lines import write_json
 from tagferry.direct.lists import parse_list
 from tagferry.direct.platforms import parse_platform
 from tagferry.direct.references import LayoutReference, parse_image
-from tagferry.direct.results import FAILED, INTERRUPTED, CopyResult, exit_code
+from tagferry.direct.results import FAILED, INTERRUPTED, OK, CopyResult, exit_code
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import parse_rate
 from tagferry.direct.state import state_directory
@@ -59,10 +58,9 @@ def copy(options: Namespace) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.error("interrupted; repeat the command to continue")
         return INTERRUPTED
-    if options.json:
-        write_json([result.to_json() for result in results])
+    display.results(results)
     display.summary(results)
-    return exit_code(results)
+    return exit_code(results) or (FAILED if display.is_incomplete else OK)
 
 
 def _wanted(options: Namespace) -> CopyList:

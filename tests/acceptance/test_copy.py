@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -116,6 +118,37 @@ async def test_what_a_registry_lacks_is_not_asked_for_again_by_the_next_run(
         registry.forget_requests()
     assert (await asyncio.to_thread(two.copy, *arguments)).returncode == 0
     assert sum([len(await registry.requests()) for registry in registries]) > sum(asked[2])
+
+
+def test_an_archive_in_dockers_older_format_is_copied(two: Two):
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    digest = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest]}})
+    listed = [{"Config": "config.json", "RepoTags": ["team/old:v1"], "Layers": ["layer.tar"]}]
+    files = {
+        "config.json": config.encode(),
+        "layer.tar": layer.getvalue(),
+        "manifest.json": json.dumps(listed).encode(),
+    }
+    with tarfile.open(two.folder / "old.tar", "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    # skopeo can read it, and what is made of it.
+    two.skopeo_copy("docker-archive:old.tar", f"docker://{two.target}/old/app:by-skopeo")
+
+    first = two.copy("old.tar", f"{two.target}/old/app")
+    second = two.copy(f"docker-archive:{two.folder}/old.tar:team/old:v1", f"{two.target}/old/app")
+
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert second.stdout.startswith("up to date")
+    assert two.manifest(f"docker://{two.target}/old/app:v1") in first.stdout
+    two.skopeo_copy(f"docker://{two.target}/old/app:v1", "docker-archive:again.tar")
+    with tarfile.open(two.folder / "again.tar") as tar:
+        assert [tar.extractfile(one).read() for one in tar if one.size == len(layer.getvalue())] == [layer.getvalue()]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["lines", "json"])

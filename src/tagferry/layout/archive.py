@@ -3,20 +3,25 @@
 An archive is read in place. What is added goes to a directory beside it, `ARCHIVE.partial`, which a later process
 continues; `commit` then writes a new archive of both, and replaces the old one. An archive that is only read has no
 such directory, and does not look at the one of a process that writes.
+
+Archives of older versions of docker are read, but not written (`docker_archive`).
 """
 
 import io
 import os
+import posixpath
 import tarfile
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tagferry import bounds
-from tagferry.errors import Corrupt, Misused, StorageUnavailable, Unsupported
+from tagferry.errors import Corrupt, Misused, StorageUnavailable
 from tagferry.layout.additions import DRAFT, Additions
 from tagferry.layout.content import NeededContent, needed_content
 from tagferry.layout.directory import DirectoryFiles
+from tagferry.layout.docker_archive import LIST, DockerArchive, Position
 from tagferry.layout.files import INDEX, MARKER, MARKER_CONTENT, Draft, OpenFile, Stamp, blob_name, keep_access, sync
 from tagferry.layout.index import LayoutIndex
 from tagferry.oci.model import Descriptor
@@ -45,7 +50,8 @@ class ArchiveFiles:
         self._joining = threading.Lock()
         self._may_write = False
         self._is_changed = False
-        self._members: dict[str, tuple[int, int]] | None = None
+        self._members: dict[str, Position] | None = None
+        self._made: dict[str, bytes] = {}
         self._stamp = _NO_ARCHIVE
         self._archive = -1
         self._opening = threading.Lock()
@@ -63,7 +69,7 @@ class ArchiveFiles:
         if self._join() and (added := self._added.size(name)) is not None:
             return added
         member = self._list().get(name)
-        return member[1] if member else None
+        return len(self._made[name]) if name in self._made else member[1] if member else None
 
     def stamp(self, name: str) -> Stamp | None:
         if self._join() and (added := self._added.stamp(name)) is not None:
@@ -148,6 +154,9 @@ class ArchiveFiles:
         with self._joining:
             if self._additions is None and (create or self._folder.exists()):
                 self._list()
+                if self._made:
+                    rule = "must not be an archive in docker's older format, which is only read; name another file"
+                    raise Misused("TARGET", rule, str(self._path))
                 additions = Additions.take(self._folder, self._path)
                 try:
                     self._check_unchanged()
@@ -195,50 +204,66 @@ class ArchiveFiles:
         with self._opening:
             if self._archive >= 0:
                 os.close(self._archive)
-            self._archive, self._members = -1, None
+            self._archive, self._members, self._made = -1, None, {}
 
     def _open_member(self, name: str) -> OpenFile | None:
         member = self._list().get(name)
+        if name in self._made:
+            return _in_memory(self._made[name])
         return OpenFile(os.dup(self._archive), *member) if member else None
 
-    def _list(self) -> dict[str, tuple[int, int]]:
+    def _list(self) -> dict[str, Position]:
         """Return the position and size of each file in the archive; the archive is read once."""
         with self._opening:
             if self._members is None:
                 self._members = self._scan()
             return self._members
 
-    def _scan(self) -> dict[str, tuple[int, int]]:
+    def _scan(self) -> dict[str, Position]:
         try:
             descriptor = open_regular(self._path, follow_links=True)
         except FileNotFoundError:
             self._stamp = _NO_ARCHIVE
             return {}
         try:
-            members = dict(_members(descriptor, self._path))
+            members, links = _members(descriptor, self._path)
+            made: dict[str, bytes] = {}
+            if INDEX not in members and LIST in members:
+                members, made = DockerArchive(descriptor, str(self._path), members, links).layout()
         except BaseException:
             os.close(descriptor)
             raise
-        self._archive, self._stamp = descriptor, _stamp(os.fstat(descriptor))
-        if INDEX not in members and "manifest.json" in members:
-            raise Unsupported(
-                f"{self._path} is an archive in docker's older format, without an OCI layout; save the image again "
-                "with docker 25 or newer, or convert it with: skopeo copy docker-archive:FILE oci-archive:FILE"
-            )
+        self._archive, self._made, self._stamp = descriptor, made, _stamp(os.fstat(descriptor))
         return members
 
 
-def _members(descriptor: int, path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+def _members(descriptor: int, path: Path) -> tuple[dict[str, Position], dict[str, str]]:
+    """Return the files of an archive, and the targets of its links."""
+    files: dict[str, Position] = {}
+    links: dict[str, str] = {}
     try:
         with os.fdopen(os.dup(descriptor), "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
+                name = member.name.removeprefix("./")
                 if member.isfile():
-                    yield member.name.removeprefix("./"), (member.offset_data, member.size)
+                    files[name] = (member.offset_data, member.size)
+                elif member.issym():
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+                elif member.islnk():
+                    links[name] = posixpath.normpath(member.linkname)
     except tarfile.TarError as error:
         start = os.pread(descriptor, 8, 0)
         program = next((program for magic, program in _COMPRESSED if start.startswith(magic)), None)
         rule = f"must not be compressed; decompress it with: {program}" if program else f"must be a tar file ({error})"
         raise Misused("archive", rule, str(path)) from None
+    return files, links
+
+
+def _in_memory(content: bytes) -> OpenFile:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return OpenFile(os.dup(file.fileno()), 0, len(content))
 
 
 def _stamp(status: os.stat_result) -> str:

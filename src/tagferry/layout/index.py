@@ -13,7 +13,7 @@ from tagferry.oci.model import OCI_INDEX, Descriptor
 from tagferry.oci.strict_json import parse_object
 
 REF_NAME = "org.opencontainers.image.ref.name"
-_IMAGE_NAME = "io.containerd.image.name"
+IMAGE_NAME = "io.containerd.image.name"
 """The full name of an image; `docker save` and containerd write it."""
 
 
@@ -36,7 +36,7 @@ class Entry:
     @property
     def full_name(self) -> str:
         """Its name with registry and repository, if the program that wrote the layout recorded it."""
-        return self.descriptor.annotations.get(_IMAGE_NAME, "")
+        return self.descriptor.annotations.get(IMAGE_NAME, "")
 
     @property
     def tag(self) -> Tag | None:

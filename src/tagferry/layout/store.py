@@ -77,11 +77,13 @@ class LayoutStore:
             if entry is None:
                 raise NotFound("tag", f"{self._name}:{name}", _names_hint(index))
             return entry
-        images = {
-            entry.descriptor.digest: entry
-            for entry in index.entries
-            if not is_referrer(entry) and (entry.name or await self._with_subject(entry.descriptor) is None)
-        }
+        images: dict[Digest, Entry] = {}
+        for entry in index.entries:
+            if is_referrer(entry) or not (entry.name or await self._with_subject(entry.descriptor) is None):
+                continue
+            # Of several entries of one image, one with a tag.
+            if entry.descriptor.digest not in images or images[entry.descriptor.digest].tag is None:
+                images[entry.descriptor.digest] = entry
         if len(images) != 1:
             raise Conflict("name", f"{self._name} has {len(images)} images; {_names_hint(index) or 'name one of them'}")
         return next(iter(images.values()))

@@ -380,16 +380,6 @@ async def test_a_compressed_archive_is_refused_with_the_program_that_decompresse
         await archive(path).find("")
 
 
-async def test_an_older_archive_of_docker_is_refused_with_what_to_do(tmp_path: Path):
-    path = tmp_path / "images.tar"
-    (tmp_path / "manifest.json").write_text("[]")
-    with tarfile.open(path, "w") as file:
-        file.add(tmp_path / "manifest.json", "manifest.json")
-
-    with pytest.raises(Unsupported, match="docker's older format"):
-        await archive(path).find("")
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -179,7 +179,9 @@ def _replace(path: str, document: Mapping[str, object]) -> None:
 
 
 def _prune(directory: str, oldest: float) -> None:
-    for entry in os.scandir(directory):
-        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            # Another process may delete it, or replace another file with it.
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)  # noqa: PTH108
+                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)  # noqa: PTH108

@@ -59,11 +59,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         "--from",
         dest="list",
         metavar="FILE",
-        help="Copy what a list says: lines of SOURCE TARGET, or the YAML of regsync or skopeo sync; - for stdin.",
+        help="Copy the images of a list: lines of SOURCE TARGET, or the YAML of regsync or skopeo sync; - for stdin.",
     )
     add(
         "-j", "--jobs", type=partial(number, lowest=1, highest=256), default=32, metavar="N",
-        help="Tags, and blobs, that are copied at once (32).",
+        help="Maximum number of tags, and of blobs, copied at once (32).",
     )  # fmt: skip
     add("--bandwidth", metavar="RATE", help="Limit in bytes per second for all copies, e.g. 20MB.")
     add("--plain-http", action="append", default=[], metavar="HOST", help="A registry without TLS. Repeatable.")

@@ -20,6 +20,7 @@ from tagferry.health.records import HealthRecords
 from tagferry.names import RegionId
 from tagferry.regions import Region, Regions
 from tagferry.registry.storage.store import DiskStore
+from tagferry.supervision import surfacing
 
 _HEALTHY_LANE, _FAILING_LANE = 12, 4
 """Checks at once of regions whose last check succeeded or that have none, and of the others. A dead region takes the
@@ -96,7 +97,7 @@ class RegionMonitor:
         await asyncio.sleep(min(_FIRST_SECONDS, seconds) * self._random_share())
         while True:
             try:
-                await self._look(region.id, interval)
+                await surfacing(self._look(region.id, interval))
             except SQLAlchemyError as error:
                 sparse.warning("could not record the health of a region", region=region.id, reason=error_summary(error))
             except Exception:

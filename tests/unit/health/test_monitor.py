@@ -47,6 +47,9 @@ class FakeCheck(RegionCheck):
             await asyncio.Event().wait()
         if region.id.startswith("broken"):
             raise RuntimeError("a bug")
+        if region.id.startswith("cancelled"):
+            # As by something that the check waits for.
+            raise asyncio.CancelledError
         return self._found(region)
 
     def observed(self, region: Region, *, since: datetime) -> RegionHealth | None:
@@ -142,11 +145,12 @@ async def test_dead_regions_do_not_delay_the_others(make: Making, check: FakeChe
     await running(monitor, lambda: check.runs["north"] >= before + 3)
 
 
-async def test_an_unexpected_error_in_one_region_does_not_affect_the_others(make: Making, check: FakeCheck):
-    monitor = make("broken", "north")
+@pytest.mark.parametrize("other", ["broken", "cancelled"])
+async def test_an_unexpected_error_in_one_region_does_not_affect_the_others(make: Making, check: FakeCheck, other: str):
+    monitor = make(other, "north")
 
     with capture_logs() as logged:
-        await running(monitor, lambda: min(check.runs["north"], check.runs["broken"]) >= 3)
+        await running(monitor, lambda: min(check.runs["north"], check.runs[other]) >= 3)
 
     assert await states(monitor) == {"north": "ok"}
     assert {line["event"] for line in logged} == {"a check failed unexpectedly"}

@@ -1,13 +1,12 @@
 """The directory beside an archive that holds what is added to it, until a new archive is written."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 from pathlib import Path
 
 from tagferry.errors import StorageUnavailable
-from tagferry.layout.files import DRAFTS, INDEX, MARKER
+from tagferry.layout.files import DRAFTS, INDEX, MARKER, take_lock
 
 DRAFT = "archive.tar"
 """The archive being written, in the directory of additions."""
@@ -40,7 +39,7 @@ class Additions:
             with contextlib.suppress(FileNotFoundError):
                 lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    take_lock(lock, wait=False)
                     if os.path.samestat(os.fstat(lock), os.stat(folder / _LOCK)):  # noqa: PTH116
                         return cls(folder, lock)
                 except BlockingIOError:

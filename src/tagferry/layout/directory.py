@@ -1,7 +1,6 @@
 """An OCI layout in a directory."""
 
 import contextlib
-import fcntl
 import os
 import stat
 import uuid
@@ -20,6 +19,7 @@ from tagferry.layout.files import (
     blob_name,
     keep_access,
     sync,
+    take_lock,
 )
 from tagferry.names import DIGEST_ALGORITHMS
 from tagferry.oci.model import Descriptor
@@ -94,7 +94,7 @@ class DirectoryFiles:
         self._root.mkdir(parents=True, exist_ok=True)
         lock = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            take_lock(lock, wait=True)
             index = self._root / INDEX
             content = change(self.read(INDEX, bounds.TAG_LIST_BYTES))
             if content is None:
@@ -137,7 +137,10 @@ def _open(path: Path) -> int:
 def _is_locked(descriptor: int, path: Path) -> bool:
     """Lock a file for this process; return whether that succeeded, and the file still has this path."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not take_lock(descriptor, wait=False):
+            # Without locks, writers cannot share a name.
+            path.unlink()
+            return False
         # The previous owner may have moved the file into the layout just before.
         return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
     except (BlockingIOError, FileNotFoundError):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -21,6 +22,7 @@ LAYOUT_VERSION = "1.0.0"
 MARKER_CONTENT = b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode()
 MARKER_BYTES = 4096
 """The most that is read of the marker."""
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _REHASH_BYTES = 1024 * 1024
 
 
@@ -37,6 +39,21 @@ def sync(path: "str | os.PathLike[str]") -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def take_lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock a file or directory for this process; return False if its file system has no locks, as some networks' have.
+
+    Raises:
+        BlockingIOError: another process has the lock, and `wait` is false.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            return False
+        raise
+    return True
 
 
 def keep_access(draft: int, replaced: "os.PathLike[str]") -> None:

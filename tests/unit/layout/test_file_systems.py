@@ -1,6 +1,7 @@
 """Layouts on disk: permissions, other file systems and lost power."""
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tagferry.errors import Refused
 from tests.support.images import image, push, read
-from tests.unit.layout.test_layout import ANY, V1, V2, archive, kill_after_push, layout, write_archive
+from tests.unit.layout.test_layout import ANY, V1, V2, archive, kill_after_push, layout, names_in, write_archive
 
 ONE, TWO = image(seed="one"), image(seed="two")
 
@@ -131,3 +132,20 @@ async def test_a_read_only_directory_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(Refused, match=r"cannot access archive: .*images\.tar\.partial: Permission denied"):
         await write_archive(tmp_path / "images.tar", ONE, V1)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+async def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    store = layout(tmp_path / "images")
+    await push(store, ANY, ONE, V1)
+    await store.close()
+    await write_archive(tmp_path / "images.tar", ONE, V1)
+
+    for written in (layout(tmp_path / "images"), archive(tmp_path / "images.tar")):
+        assert [tag async for tag in written.list_tags(ANY)] == [V1]
+    assert names_in(tmp_path) == {"images", "images.tar"}
+    assert names_in(tmp_path / "images") == {"oci-layout", "index.json", "blobs"}

@@ -1,6 +1,7 @@
 """A repository is compared with its copies in other regions, tag by tag."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tagferry.accounts.model import AccessKey, Permission
 from tagferry.app import DEFAULT_DOMAIN
 from tagferry.errors import Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import TagRecord
 from tagferry.oci.model import Descriptor
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed, name_in
@@ -27,6 +29,7 @@ class UnreliableStore(MemoryStore):
         self.silent: set[Reference] = set()
         self.failing = False
         self.lists_nothing = False
+        self.is_broken = False
 
     async def head_manifest(self, repository: RepositoryName, reference: Reference, **terms: Any) -> Descriptor | None:
         if reference in self.silent:
@@ -35,9 +38,16 @@ class UnreliableStore(MemoryStore):
             raise Unavailable("registry unreliable answered 503")
         return await super().head_manifest(repository, reference, **terms)
 
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        if self.is_broken:
+            raise Unavailable("registry unreliable answered 503")
+        return await super().describe_tags(repository, only)
+
     async def list_tags(self, repository: RepositoryName) -> Any:
         if self.lists_nothing:
             await asyncio.Event().wait()
+        if self.is_broken:
+            raise Unavailable("registry unreliable answered 503")
         async for tag in super().list_tags(repository):
             yield tag
 

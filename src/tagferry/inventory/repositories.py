@@ -214,11 +214,15 @@ class RepositoryInventory:
                 log.warning("could not read a listed repository", region=region.id, repository=name, reason=str(one))
         return found
 
+    async def entry(self, region: Region, name: RepositoryName) -> Entry:
+        """Return the recorded facts of a repository, which need not exist."""
+        record = await self._repositories.find(region.id, name)
+        return Entry(name, record, downloads=await self._downloads.of(region.id, name))
+
     async def find(self, region: Region, name: RepositoryName) -> View:
         """Return the view of a repository; raises NotFound if it has no record and is not in the registry."""
-        record = await self._repositories.find(region.id, name)
-        entry = Entry(name, record, downloads=await self._downloads.of(region.id, name))
-        if record is not None:
+        entry = await self.entry(region, name)
+        if entry.record is not None:
             return (await self.views(region, [entry]))[0]
         return View(entry, await describe_repository(region.store, name))
 

@@ -140,6 +140,24 @@ async def test_the_tags_of_a_repository_are_filtered_ordered_and_paged(
     assert (await administrator.get(f"{PATH}?after=99999999999999999999-01-01%20v1")).status == 400
 
 
+async def test_a_repository_that_does_not_exist_is_not_found(ferry: Deployment, administrator: Browser):
+    assert (await administrator.get(PATH)).status == 404
+    assert (await administrator.get("/console/images/nowhere/team/app")).status == 404
+    assert (await administrator.get(f"/console/images/{NORTH}/nowhere/app")).status == 404
+
+
+async def test_a_registry_that_fails_is_reported_on_the_page(ferry: Deployment, administrator: Browser):
+    north = UnreliableStore()
+    ferry.replace(NORTH, north)
+    await images.push(north, APP, OLD, Tag("v1"))
+    north.is_broken = True
+
+    page = await administrator.get(PATH)
+
+    assert page.status == 200
+    assert "registry unreliable answered 503" in page.text
+
+
 async def test_an_address_with_slashes_leads_to_the_repository_or_tag(ferry: Deployment, administrator: Browser):
     await images.push(ferry.store(NORTH), DEEP, OLD, Tag("v1"))
 

@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import TagDetails, describe_tags, list_referrers
+from tagferry.catalog import RepositoryDetails, TagDetails, describe_tags, list_referrers
 from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.listings import listings_of
 from tagferry.catalog.pages import TagQuery, known_date
 from tagferry.concurrency import bounded_gather
-from tagferry.errors import Invalid, TagferryError
-from tagferry.inventory.repositories import View
+from tagferry.errors import Invalid, NotFound, TagferryError
+from tagferry.inventory.repositories import Entry, View
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command, pushing
 from tagferry.web.console.context import PageContext, page
@@ -25,6 +25,8 @@ from tagferry.web.console.translation import translatable
 
 _ROWS = 50
 _REFERRERS_AT_ONCE = 8
+_DESCRIBED = 500
+"""Tags up to which the page shows the size of the whole repository: all images have to be read for it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class RepositoryPage:
     """The view of a repository's tags.
 
     Attributes:
-        view: the repository with its images.
+        entry: the recorded facts of the repository.
+        total: the number of tags in the list.
+        details: size and dates; None if the repository has so many tags that computing them takes long.
         part: a part of the tags' names that is filtered by.
         by_name: whether the tags are ordered by name, and not by their last update.
         referrers: the number of referrers of each tag, where that costs no request to a registry.
@@ -40,7 +44,9 @@ class RepositoryPage:
     """
 
     at: OpenedRepository
-    view: View
+    entry: Entry
+    total: int
+    details: RepositoryDetails | None
     part: str
     by_name: bool
     tags: Sequence[TagDetails]
@@ -87,14 +93,17 @@ async def show(context: PageContext) -> Response:
     at = await open_repository(context)
     inventory = context.services.repository_inventory
     part, by_name, after = context.query("q"), context.query("order") == "name", context.query("after")
-    found_view = await inventory.find(at.region, at.name)
     query = TagQuery(part, by_name=by_name, descending=not by_name, after=_place(after))
-    reason, tags, last = "", [], None
+    reason, tags, last, total, details = "", [], None, 0, None
     try:
         found = await inventory.find_tags(at.region, at.name, query, limit=_ROWS)
         reader = BoundedReader(at.region.store)
         tags = await describe_tags(at.region.store, at.name, found.records, reader=reader)
-        last = found.last if found.has_more else None
+        last, total = found.last if found.has_more else None, found.total
+        if total <= _DESCRIBED and not part:
+            (details,) = await inventory.described(at.region, [at.name])
+    except NotFound:
+        raise
     except TagferryError as error:
         reason = error.message
     terms = {name: value for name, value in (("q", part), ("order", "name" if by_name else "")) if value}
@@ -104,7 +113,9 @@ async def show(context: PageContext) -> Response:
         "repository.html",
         RepositoryPage(
             at=at,
-            view=found_view,
+            entry=await inventory.entry(at.region, at.name),
+            total=total,
+            details=details,
             part=part,
             by_name=by_name,
             tags=tags,

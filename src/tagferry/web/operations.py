@@ -12,6 +12,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAMESPACE = r"/v[23]/manage/namespaces/(?P<organization>[^/]+)"
 _REPOSITORY = rf"{_NAMESPACE}/repos/(?P<repository>.+)"
 _OF_REGISTRY = r"/v2/(?P<organization>[^/]+)/(?P<repository>.+)"
+_PAGE = r"/console/images/[^/]+/(?P<organization>[^/:]+)"
+_PAGE_OF_REPOSITORY = rf"{_PAGE}/(?P<repository>[^/:]+)"
 
 _TABLE = (
     ("POST", rf"{_REPOSITORY}/sync_images", "synchronize images"),
@@ -72,6 +74,16 @@ _TABLE = (
     ("POST", "/console/users", "create a user"),
     ("POST", "/console/users/[^/]+", "change a user"),
     ("POST", "/console/users/[^/]+/delete", "delete a user"),
+    ("POST", "/console/organizations/new", "create an organization"),
+    ("POST", rf"{_PAGE}:delete", "delete an organization"),
+    ("POST", rf"{_PAGE}:new", "create a repository"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/delete", "delete a repository"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/delete-tags", "delete a tag"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/rules/new", "create or change a sync rule"),
+    ("POST", "/console/policies/[^/]+/(?:pause|resume)", "create or change a sync rule"),
+    ("POST", "/console/policies/[^/]+/delete", "delete a sync rule"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/retention", "change a retention policy"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/retention/delete", "delete a retention policy"),
     ("POST", "/console/regions/[^/]+/check", "check a region"),
     ("POST", "/v2/_token", "create a registry token"),
     ("PUT", rf"{_OF_REGISTRY}/manifests/[^/]+", "push an image"),
@@ -82,7 +94,9 @@ _PATTERNS = [(method, re.compile(pattern, re.DOTALL), words) for method, pattern
 _SUBJECTS = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        rf"{_REPOSITORY}/(?:access|retentions|sync_images|sync_job|sync_repo|tags|triggers)(?:/.*)?",
+        rf"{_PAGE_OF_REPOSITORY}(?:/.*)?",
+        rf"{_PAGE}(?::.*)?",
+        rf"{_REPOSITORY}/(?:access|comparison|retentions|sync_images|sync_job|sync_repo|tags|triggers)(?:/.*)?",
         _REPOSITORY,
         rf"{_NAMESPACE}/repositories/(?P<repository>.+)/access-domains.*",
         rf"{_NAMESPACE}(?:/.*)?",

@@ -4,6 +4,7 @@ import pytest
 from fastapi import FastAPI
 
 from tagferry.web import iam, notifications, swr
+from tagferry.web.console import app as console
 from tagferry.web.operations import NAMES, Operation, operation_of
 
 
@@ -19,6 +20,16 @@ def changing_routes() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("method", "path"), changing_routes())
 def test_every_route_that_changes_something_has_a_name(method: str, path: str):
     assert operation_of(method, path).words, (method, path)
+
+
+def changing_pages() -> list[str]:
+    routes = [route for module in console._PAGES for route in module.routes]
+    return sorted(route.path for route in routes if "POST" in (route.methods or ()))
+
+
+@pytest.mark.parametrize("path", changing_pages())
+def test_every_page_that_changes_something_has_a_name(path: str):
+    assert operation_of("POST", path).words, path
 
 
 def test_routes_were_found():
@@ -50,6 +61,14 @@ def test_routes_were_found():
         ("GET", "/v2/manage/namespaces/team/repos/app/tags", Operation("read", "team", "team/app")),
         ("GET", "/v2/manage/namespaces/team/repos/app", Operation("read", "team", "team/app")),
         ("GET", "/v2/manage/namespaces", Operation("read")),
+        (
+            "POST",
+            "/console/images/cn-north-4/team/shop$web/delete-tags",
+            Operation("delete a tag", "team", "team/shop/web"),
+        ),
+        ("POST", "/console/images/cn-north-4/team:delete", Operation("delete an organization", "team")),
+        ("GET", "/console/images/cn-north-4/team/app/rules", Operation("read", "team", "team/app")),
+        ("GET", "/v2/manage/namespaces/team/repos/app/comparison", Operation("read", "team", "team/app")),
         ("POST", "/nothing", Operation()),
         ("BREW", "/v2/manage/namespaces", Operation()),
     ],

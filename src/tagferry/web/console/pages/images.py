@@ -15,6 +15,7 @@ from tagferry.inventory.organizations import ListedOrganization
 from tagferry.inventory.repositories import View
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Region
+from tagferry.web import audit
 from tagferry.web.console.commands import Command, pushing
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
@@ -231,6 +232,7 @@ async def create_organization(context: PageContext) -> Response:
     try:
         region = context.services.regions[RegionId(form.text("region"))]
         name = Namespace(form.text("name"))
+        audit.bind_record(organization=name)
         await context.services.organization_inventory.create(context.caller, region, name)
     except TagferryError as error:
         failure = Failure.of(error, namespace="name")
@@ -272,6 +274,7 @@ async def create_repository(context: PageContext) -> Response:
     form = await context.form()
     try:
         name = RepositoryName.of(namespace, Repository(form.text("name")))
+        audit.bind_record(repository=name)
         metadata = RepositoryMetadata(
             is_public=form.is_checked("is_public"), category=None, description=form.text("description")
         )

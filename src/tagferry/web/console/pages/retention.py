@@ -11,6 +11,7 @@ from tagferry.automation.retention.history import Deletion
 from tagferry.automation.retention.rules import ExpiredTag, RuleSet
 from tagferry.automation.retention.store import Policy
 from tagferry.errors import Invalid, TagferryError
+from tagferry.web import audit
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
@@ -87,6 +88,7 @@ async def save(context: PageContext) -> Response:
         rules = await _parsed(fields)
         policy = await services.retention_inventory.find(caller, at.region, at.name)
         if policy is None:
+            audit.bind_record(operation="create a retention policy")
             await services.retention_inventory.create(caller, at.region, at.name, rules)
         else:
             await services.retention_inventory.update(caller, at.region, at.name, policy.id, rules)

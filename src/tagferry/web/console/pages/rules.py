@@ -14,6 +14,7 @@ from tagferry.copy.preflight import Verdict
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Namespace, RegionId, Tag
 from tagferry.sync.jobs.model import SyncRequest
+from tagferry.web import audit
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
@@ -218,7 +219,9 @@ async def delete(context: PageContext) -> Response:
 
 
 async def _rule(context: PageContext) -> Rule:
-    return await context.services.rules.find(context.caller, int(context.path_parameters["rule"]))
+    rule = await context.services.rules.find(context.caller, int(context.path_parameters["rule"]))
+    audit.bind_record(organization=rule.source.namespace, repository=rule.source.name)
+    return rule
 
 
 async def _switch(context: PageContext, *, is_on: bool, notice: str) -> Response:

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert
 
 from tagferry.accounts.model import Caller
 from tagferry.app import DEFAULT_DOMAIN
+from tagferry.db.tables import SyncJobRow
 from tagferry.health.model import CheckKind, HealthState, RegionHealth
 from tagferry.names import RegionId
-from tests.support.deployment import Deployment, eventually
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually
 
 PASSWORD = "a long enough password"
 
@@ -29,12 +33,59 @@ class Shown:
 
 async def fill(ferry: Deployment) -> list[Shown]:
     """Fill an installation, and return all pages; a page that is added to the console is added here, too."""
+    await _jobs(ferry)
     return [
         *await _accounts(ferry),
         *await _records(ferry),
         Shown("overview", "/console/"),
         Shown("missing", "/console/nothing", 404),
     ]
+
+
+async def _jobs(ferry: Deployment) -> None:
+    """Record jobs of every state; those that are open wait for a time that does not come."""
+    now, rows = datetime.now(UTC), []
+    for at in range(160):
+        status = "success" if at % 9 else ("failed", "existed", "timeout", "cancel")[at // 9 % 4]
+        rows.append(_job(at, status, ended_at=now - timedelta(minutes=at * 9 + at % 7 * 40)))
+    later = {"next_attempt_at": now + timedelta(days=1), "last_error": "registry cn-north-208 does not answer"}
+    rows += [_job(200 + at, "waiting", **later) for at in range(3)]
+    async with ferry.app.accounts.database.write() as session:
+        await session.execute(insert(SyncJobRow), [{**dict.fromkeys(_COLUMNS), **row} for row in rows])
+
+
+_COLUMNS = ("ended_at", "started_at", "next_attempt_at", "last_error")
+_REPOSITORIES = ("crm", "search/indexer", "platform/base", "web", "a/very/long/name/" + "of-a-repository-" * 5 + "end")
+_REASONS = {
+    "failed": 'registry cn-north-208 refused the blob "sha256:4b1c": insufficient scope; grant push to its account',
+    "existed": 'the target has another image under the tag "v2"; synchronize it with override to replace it',
+    "timeout": "timed out while queued",
+}
+
+
+def _job(at: int, status: str, **more: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "request_id": f"request-{at}",
+        "created_at": now - timedelta(hours=2),
+        "updated_at": now,
+        "domain_id": "d" * 32,
+        "domain_name": DEFAULT_DOMAIN,
+        "operator_id": "u" * 32,
+        "operator_name": ("wang.fang", "release-bot", "ci")[at % 3],
+        "source_region": NORTH,
+        "namespace": TEAM,
+        "repository": _REPOSITORIES[at % len(_REPOSITORIES)],
+        "tag": f"v2.49.{at}",
+        "target_region": SOUTH,
+        "target_namespace": RELEASE,
+        "override": False,
+        "status": status,
+        "reason": _REASONS.get(status, ""),
+        "bytes_total": 1_900_000_000,
+        "bytes_done": 1_900_000_000 if status == "success" else 513_800_000,
+        **more,
+    }
 
 
 async def _accounts(ferry: Deployment) -> list[Shown]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,6 +21,11 @@ class Command:
     def of(cls, label: str, *arguments: str) -> "Command":
         """Return a command with its arguments quoted for a shell."""
         return cls(label, shlex.join(arguments))
+
+    @classmethod
+    def lines(cls, label: str, *commands: Sequence[str]) -> "Command":
+        """Return several commands, one a line."""
+        return cls(label, "\n".join(map(shlex.join, commands)))
 
     @classmethod
     def api(cls, method: str, url: str, body: object = None) -> "Command":

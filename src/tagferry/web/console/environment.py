@@ -9,7 +9,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tagferry.web.console import formats
 from tagferry.web.console.assets import assets
 from tagferry.web.console.paths import STATIC, organization_path, repository_path, tag_path
-from tagferry.web.console.states import DISABLED, ENABLED, JOB_STATES, PROCESS_STATES, RULE_STATES, TAG_STATES
+from tagferry.web.console.states import (
+    DISABLED,
+    ENABLED,
+    HEALTH_STATES,
+    JOB_STATES,
+    PAUSED,
+    PROCESS_STATES,
+    RULE_STATES,
+    TAG_STATES,
+    UNKNOWN,
+)
 from tagferry.web.console.translation import translations
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,6 +53,9 @@ def environment(language: str) -> Environment:
         asset=asset_address,
         job_states=JOB_STATES,
         process_states=PROCESS_STATES,
+        health_states=HEALTH_STATES,
+        paused=PAUSED,
+        unknown=UNKNOWN,
         switch_states={True: ENABLED, False: DISABLED},
         tag_states=TAG_STATES,
         rule_states=RULE_STATES,

@@ -1,12 +1,83 @@
-"""The first page."""
+"""The first page: what is in sync and what is not; for a new installation, the way to the first synchronized tag."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from tagferry.accounts.model import Organization
+from tagferry.catalog import list_repositories
+from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, TagferryError
+from tagferry.health.model import RegionHealth
+from tagferry.names import Namespace, RegionId, RepositoryName, Tag
+from tagferry.regions import Region
+from tagferry.sync.jobs.listing import JobFilter
+from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.summary import JobSummary
+from tagferry.web.console.charts import HourChart
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.forms import Failure
 from tagferry.web.console.paths import HOME, ROOT
+from tagferry.web.console.translation import translatable
+
+_SHOWN = 6
+"""Jobs in each list."""
+_NOT_DONE = frozenset({JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.EXISTED})
+_SEARCH_SECONDS = 3.0
+"""The time in which the first image is looked for, since a registry may not answer."""
+_WAIT_SECONDS = 10.0
+"""How long the first synchronization is waited for."""
+_EXAMPLE = "alpine:3"
+"""The image that the commands push."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionLine:
+    """A region on the first page.
+
+    Attributes:
+        health: what is known of it, if anything is.
+        is_paused: whether its jobs wait, because it does not answer.
+    """
+
+    id: RegionId
+    health: RegionHealth | None
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRun:
+    """The way to the first synchronized tag.
+
+    Attributes:
+        organization: the caller's first organization; None before there is one.
+        image: the first image in it, with the first tag; None before there is one.
+        targets: the regions that it can be synchronized to, as the values and texts of a choice.
+        job: the caller's newest job, if there is one.
+        commands: how to push an image to this region.
+        needs_tls: whether docker refuses this address, because it has no TLS and is not on this machine.
+        host: the host of this region's registry.
+        failure: why a step was refused.
+        entered: the name that was refused.
+    """
+
+    organization: Organization | None
+    image: tuple[RepositoryName, Tag] | None
+    targets: tuple[tuple[str, str], ...]
+    job: SyncJob | None
+    commands: tuple[Command, ...]
+    needs_tls: bool
+    host: str
+    failure: Failure | None = None
+    entered: str = ""
+
+    @property
+    def step(self) -> int:
+        """The number of the step that comes next."""
+        return 1 if self.organization is None else 2 if self.image is None else 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +85,24 @@ class OverviewPage:
     """The view of the first page.
 
     Attributes:
-        url: the address of this region for clients.
-        regions: the ids of all regions.
-        commands: the same by the command line.
+        first_run: the first steps, until a tag was synchronized; the rest is empty until then.
+        running: some of the jobs that run.
+        problems: the newest jobs that did not succeed.
     """
 
     url: str
-    regions: tuple[str, ...]
+    regions: tuple[RegionLine, ...]
     commands: tuple[Command, ...]
+    first_run: FirstRun | None
+    summary: JobSummary
+    chart: HourChart
+    running: tuple[SyncJob, ...] = ()
+    problems: tuple[SyncJob, ...] = ()
 
 
 async def show(context: PageContext) -> Response:
-    """Show the overview."""
-    commands = (Command.of("CLI", "tagferry", "region", "list", "--endpoint", context.base_url),)
-    regions = tuple(region.id for region in context.services.regions)
-    return context.render("overview.html", OverviewPage(context.base_url, regions, commands))
+    """Show the first page."""
+    return await _answer(context)
 
 
 async def home(context: PageContext) -> Response:
@@ -36,4 +110,130 @@ async def home(context: PageContext) -> Response:
     return context.redirect(HOME)
 
 
-routes = (page(HOME, show), page(ROOT, home))
+async def create_organization(context: PageContext) -> Response:
+    """Create the first organization, in this region and in those that images are synchronized to."""
+    form = await context.form()
+    entered, inventory = form.text("organization"), context.services.organization_inventory
+    try:
+        name = Namespace(entered)
+        await inventory.create(context.caller, context.region, name)
+    except TagferryError as error:
+        failure = Failure.of(error, namespace="organization")
+        return await _answer(context, failure=failure, entered=entered)
+    for region in context.services.regions:
+        # Where it exists or may not be created, the last step says so.
+        with suppress(Conflict, Denied):
+            if region.id != context.region.id:
+                await inventory.create(context.caller, region, name)
+    return context.redirect(HOME, notice=translatable("The organization %(name)s was created."), name=name)
+
+
+async def synchronize(context: PageContext) -> Response:
+    """Synchronize the first image."""
+    form = await context.form()
+    try:
+        name, tag = RepositoryName(form.text("repository")), Tag(form.text("tag"))
+        request = SyncRequest(
+            id=context.request_id,
+            caller=context.caller,
+            source_region=context.region.id,
+            namespace=name.namespace,
+            repository=name.repository,
+            tags=(tag,),
+            target_region=RegionId(form.text("target")),
+            target_namespace=name.namespace,
+        )
+        started = await context.services.sync.start(request)
+        # If it takes longer, the page shows how far it is.
+        with suppress(Expired), context.waiting:
+            await context.services.sync.wait(started, seconds=_WAIT_SECONDS)
+    except TagferryError as error:
+        return await _answer(context, failure=Failure.of(error))
+    return context.redirect(HOME)
+
+
+async def _answer(context: PageContext, *, failure: Failure | None = None, entered: str = "") -> Response:
+    caller, jobs, services = context.caller, context.services.jobs, context.services
+    succeeded = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.SUCCESS})), limit=1)
+    first_run = None if succeeded.jobs else await _first_run(context, failure, entered)
+    summary = await jobs.summary(caller)
+    running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
+    problems = await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
+    health, paused = await services.health.health(), services.sync.paused_regions
+    view = OverviewPage(
+        url=context.base_url,
+        regions=tuple(RegionLine(one.id, health.get(one.id), one.id in paused) for one in services.regions),
+        commands=(Command.of("CLI", "tagferry", "job", "list"), Command.of("CLI", "tagferry", "region", "list")),
+        first_run=first_run,
+        summary=summary,
+        chart=HourChart.of(summary.hours),
+        running=tuple(running.jobs),
+        problems=tuple(problems.jobs),
+    )
+    return context.render("overview.html", view, status=failure.status if failure is not None else 200)
+
+
+async def _first_run(context: PageContext, failure: Failure | None, entered: str) -> FirstRun:
+    services, region = context.services, context.region
+    organizations = await services.organizations.list_for(context.caller, region.id)
+    organization = organizations[0] if organizations else None
+    image = await _first_image(region, [one.name for one in organizations])
+    if image is not None:
+        organization = next(one for one in organizations if one.name == image[0].namespace)
+    newest = await services.jobs.page(context.caller, JobFilter(), limit=1)
+    host, is_plain = _registry(context)
+    is_remote = urlsplit(f"//{host}").hostname not in ("localhost", "127.0.0.1", "::1")
+    return FirstRun(
+        organization=organization,
+        image=image,
+        targets=tuple((one.id, one.id) for one in services.regions if one.id != region.id),
+        job=newest.jobs[0] if newest.jobs else None,
+        commands=_push_commands(host, is_plain, organization, context.caller.name) if organization else (),
+        needs_tls=is_plain and is_remote,
+        host=host,
+        failure=failure,
+        entered=entered,
+    )
+
+
+async def _first_image(region: Region, organizations: list[Namespace]) -> tuple[RepositoryName, Tag] | None:
+    """Return the first image of these organizations that is found in time."""
+    with suppress(TagferryError, TimeoutError):
+        async with asyncio.timeout(_SEARCH_SECONDS):
+            for name in await list_repositories(region.store, organizations) if organizations else ():
+                with suppress(NotFound, Invalid):
+                    async for tag in region.store.list_tags(name):
+                        return name, tag
+    return None
+
+
+def _registry(context: PageContext) -> tuple[str, bool]:
+    """Return the host of this region's registry, and whether it has no TLS."""
+    own = context.settings.regions[context.region.id]
+    url = urlsplit(context.base_url if own.is_embedded else context.region.url)
+    return url.netloc, url.scheme == "http"
+
+
+def _push_commands(host: str, is_plain: bool, organization: Organization, user: str) -> tuple[Command, ...]:
+    target = f"{host}/{organization.name}/{_EXAMPLE}"
+    without_tls = ["--tls-verify=false"] if is_plain else []
+    target_without_tls = ["--dest-tls-verify=false"] if is_plain else []
+    docker = (
+        ("docker", "login", host, "--username", user),
+        ("docker", "pull", _EXAMPLE),
+        ("docker", "tag", _EXAMPLE, target),
+        ("docker", "push", target),
+    )
+    skopeo = (
+        ("skopeo", "login", host, "--username", user, *without_tls),
+        ("skopeo", "copy", *target_without_tls, f"docker://docker.io/library/{_EXAMPLE}", f"docker://{target}"),
+    )
+    return Command.lines("docker", *docker), Command.lines("skopeo", *skopeo)
+
+
+routes = (
+    page(HOME, show),
+    page(ROOT, home),
+    page("/console/first-run/organization", create_organization, methods=("POST",)),
+    page("/console/first-run/synchronize", synchronize, methods=("POST",)),
+)

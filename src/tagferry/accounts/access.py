@@ -1,7 +1,6 @@
 """Authorization in repositories and organizations, for every API."""
 
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from sqlalchemy import BindParameter, Boolean, ColumnElement, Select, String, an
 from tagferry import bounds
 from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.accounts.organizations import held_by, organization_of
+from tagferry.accounts.readable import ReadableRepositories
 from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import (
@@ -51,36 +51,6 @@ class Access:
     owner: Owner | None
     permission: Permission
     is_guest: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReadableRepositories:
-    """The repositories that a caller may read in a region, with the names of the domains that own them.
-
-    Attributes:
-        organizations: the organizations that may be read as a whole, with their domains.
-        repositories: further repositories, with their domains; empty if it exists only in an open region's registry.
-        is_everything: whether the caller may also read everything else in the region's registry.
-    """
-
-    organizations: Mapping[str, str]
-    repositories: Mapping[str, str]
-    is_everything: bool = False
-
-    def __contains__(self, name: RepositoryName) -> bool:
-        return self.is_everything or name in self.repositories or name.partition("/")[0] in self.organizations
-
-    @property
-    def namespaces(self) -> frozenset[Namespace] | None:
-        """The organizations that may contain readable repositories; None for all."""
-        if self.is_everything:
-            return None
-        single = (name.partition("/")[0] for name in self.repositories)
-        return frozenset(Namespace(name) for name in {*self.organizations, *single})
-
-    def domain_of(self, name: RepositoryName) -> str:
-        """Return the domain that owns a readable repository."""
-        return self.organizations.get(name.partition("/")[0]) or self.repositories.get(name, "")
 
 
 @dataclass(frozen=True, slots=True)

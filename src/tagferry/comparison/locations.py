@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tagferry import bounds
-from tagferry.accounts.access import AccessControl, ReadableRepositories
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
+from tagferry.accounts.readable import ReadableRepositories
 from tagferry.catalog import list_repositories
 from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.listings import listings_of

@@ -7,10 +7,11 @@ from datetime import datetime
 from itertools import groupby
 from typing import Self, overload
 
-from tagferry.accounts.access import AccessControl, ReadableRepositories
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.model import Caller, Permission, RepositoryRecord
 from tagferry.accounts.quotas import OrganizationQuotas
+from tagferry.accounts.readable import ReadableRepositories
 from tagferry.accounts.repositories import OTHER, Repositories, RepositoryMetadata, repository_conflict
 from tagferry.catalog import (
     RepositoryDetails,

@@ -85,12 +85,22 @@ class RepositoryName(str):
     @property
     def namespace(self) -> Namespace:
         """The organization that owns this repository; raises InvalidName if it violates SWR's rules."""
-        return Namespace(self.partition("/")[0])
+        return Namespace(self.unchecked_namespace)
 
     @property
     def repository(self) -> Repository:
         """The name inside the organization; raises InvalidName if it is absent or violates SWR's rules."""
-        return Repository(self.partition("/")[2])
+        return Repository(self.unchecked_repository)
+
+    @property
+    def unchecked_namespace(self) -> str:
+        """The part before the first slash, which may violate SWR's rules."""
+        return self.partition("/")[0]
+
+    @property
+    def unchecked_repository(self) -> str:
+        """The part after the first slash, which may violate SWR's rules; empty if there is no slash."""
+        return self.partition("/")[2]
 
 
 class Tag(str):

@@ -197,6 +197,7 @@ def test_a_registry_name_outside_of_the_organizations_rules_is_refused_only_when
     name = RepositoryName(text)
     with pytest.raises(InvalidName):
         _ = name.namespace, name.repository
+    assert "/".join(part for part in (name.unchecked_namespace, name.unchecked_repository) if part) == text
 
 
 # --- tags, digests, references, regions

@@ -135,7 +135,7 @@ class AccessControl:
         """
         if caller is None and permission > Permission.READ:
             raise Unauthenticated(_LOGIN)
-        namespace, _, repository = name.partition("/")
+        namespace, repository = name.unchecked_namespace, name.unchecked_repository
         found = await self._decisions.get(
             {
                 "region": region,

@@ -21,7 +21,7 @@ class ReadableRepositories:
     is_everything: bool = False
 
     def __contains__(self, name: RepositoryName) -> bool:
-        return self.is_everything or name in self.repositories or name.partition("/")[0] in self.organizations
+        return self.is_everything or name in self.repositories or name.unchecked_namespace in self.organizations
 
     @property
     def namespaces(self) -> frozenset[Namespace] | None:
@@ -33,4 +33,4 @@ class ReadableRepositories:
 
     def domain_of(self, name: RepositoryName) -> str:
         """Return the domain that owns a readable repository."""
-        return self.organizations.get(name.partition("/")[0]) or self.repositories.get(name, "")
+        return self.organizations.get(name.unchecked_namespace) or self.repositories.get(name, "")

@@ -110,7 +110,7 @@ class BlobCopier:
         if route.within_one_store:
             return route.source_repository
         mount_from = self._mount_sources.find(route.target, route.target_repository, blob.digest)
-        if mount_from is None or _owner(mount_from) == _owner(route.target_repository):
+        if mount_from is None or mount_from.unchecked_namespace == route.target_repository.unchecked_namespace:
             return mount_from
         # A manifest that lists a blob its own repository lacks must not obtain it from another organization.
         held = await route.source.stat_blob(route.source_repository, blob.digest)
@@ -131,10 +131,6 @@ class BlobCopier:
 def content_key(route: Route, digest: Digest) -> ContentKey:
     """Return the key of some content at a route's target."""
     return route.target.name, route.target_repository, digest
-
-
-def _owner(repository: RepositoryName) -> str:
-    return repository.partition("/")[0]
 
 
 async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:

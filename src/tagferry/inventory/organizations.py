@@ -184,4 +184,4 @@ class OrganizationInventory:
         with suppress(Unsupported, Refused, Unavailable, TimeoutError):
             async with asyncio.timeout(_COUNT_SECONDS):
                 names.update(await list_repositories(region.store, namespaces))
-        return Counter(name.partition("/")[0] for name in names)
+        return Counter(name.unchecked_namespace for name in names)

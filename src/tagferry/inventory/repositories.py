@@ -185,7 +185,7 @@ class RepositoryInventory:
             names = sorted({*by_name, *names})
         names = _readable(names, readable, namespace)
         if part:
-            names = [name for name in names if part in name.partition("/")[2]]
+            names = [name for name in names if part in name.unchecked_repository]
         unrecorded = [name for name in names if name not in by_name] if by_name else names
         if vacant := await _vacant(region, unrecorded):
             names = [name for name in names if name not in vacant]
@@ -365,7 +365,7 @@ def _readable(
 ) -> list[RepositoryName]:
     found: list[RepositoryName] = []
     # Names are sorted, so that those of an organization are next to each other.
-    for organization, group in groupby(names, key=lambda name: name.partition("/")[0]):
+    for organization, group in groupby(names, key=lambda name: name.unchecked_namespace):
         if namespace and organization != namespace:
             continue
         if readable.is_everything or organization in readable.organizations:

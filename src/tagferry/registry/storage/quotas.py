@@ -108,7 +108,7 @@ class Quotas:
         """Raise QuotaExceeded if these bytes, or a new repository, exceed the quota."""
         if self.source is None:
             return
-        namespace, limits = _namespace(repository), await self._limits(repository)
+        namespace, limits = repository.unchecked_namespace, await self._limits(repository)
         if limits.bytes is None and limits.repositories is None:
             return
 
@@ -126,7 +126,7 @@ class Quotas:
             yield
             return
         await self.require(repository, size)
-        usage = await self._current(_namespace(repository))
+        usage = await self._current(repository.unchecked_namespace)
         usage.reserved += size
         try:
             yield
@@ -139,7 +139,7 @@ class Quotas:
         if self.source is None:
             return
         await self.require(repository, 1)
-        namespace, limits = _namespace(repository), await self._limits(repository)
+        namespace, limits = repository.unchecked_namespace, await self._limits(repository)
 
         async def check(usage: Usage) -> None:
             if limits.uploads is not None and len(usage.uploads) >= limits.uploads:
@@ -154,25 +154,25 @@ class Quotas:
         """Count the chunks that an upload session receives; raises QuotaExceeded."""
         if self.source is None or (limit := (await self._limits(repository)).bytes) is None:
             return chunks
-        namespace = _namespace(repository)
+        namespace = repository.unchecked_namespace
         return self._meter_chunks(await self._current(namespace), namespace, session, chunks, limit)
 
     def end_upload(self, repository: RepositoryName, session: str) -> None:
         """Stop counting an upload session."""
-        usage = self._usages.get(_namespace(repository))
+        usage = self._usages.get(repository.unchecked_namespace)
         if usage is not None:
             usage.uploading -= usage.uploads.pop(session, 0)
 
     def add_stored(self, repository: RepositoryName, size: int) -> None:
         """Count the content that an upload session has stored."""
-        usage = self._usages.get(_namespace(repository))
+        usage = self._usages.get(repository.unchecked_namespace)
         if usage is not None:
             self._add_stored(usage, repository, size)
 
     def record_deletion(self, repository: RepositoryName | None = None) -> None:
         """Record that content of a repository, or of any, was deleted."""
         for namespace, usage in self._usages.items():
-            if repository is None or namespace == _namespace(repository):
+            if repository is None or namespace == repository.unchecked_namespace:
                 usage.is_exact = False
 
     def _add_stored(self, usage: Usage, repository: RepositoryName, size: int) -> None:
@@ -200,7 +200,7 @@ class Quotas:
         has_margin = limit > _ALWAYS_EXACT and len(usage.repositories) + usage.recorded < limit * _MARGIN
         if has_margin and now - usage.recorded_at < _RECORDED_SECONDS:
             return
-        namespace = _namespace(repository)
+        namespace = repository.unchecked_namespace
         recorded = await self.source.recorded(namespace)
         usage.recorded, usage.recorded_at = len(recorded), now
         names = usage.repositories | recorded
@@ -221,7 +221,7 @@ class Quotas:
 
     async def _limits(self, repository: RepositoryName) -> Limits:
         assert self.source is not None  # noqa: S101
-        return await self.source.limits(_namespace(repository))
+        return await self.source.limits(repository.unchecked_namespace)
 
     async def _current(self, namespace: str) -> Usage:
         usage = self._usages.get(namespace)
@@ -298,7 +298,3 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _namespace(repository: RepositoryName) -> str:
-    return repository.partition("/")[0]

@@ -42,12 +42,12 @@ class OpenedRepository:
     @property
     def namespace(self) -> str:
         """The name of its organization."""
-        return self.name.partition("/")[0]
+        return self.name.unchecked_namespace
 
     @property
     def repository(self) -> str:
         """Its name inside of the organization."""
-        return self.name.partition("/")[2]
+        return self.name.unchecked_repository
 
     @property
     def can_edit(self) -> bool:

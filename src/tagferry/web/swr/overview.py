@@ -115,7 +115,7 @@ async def overview(context: RequestContext) -> Overview:
     return Overview(
         domain_id=context.caller.domain_id,
         domain_name=context.caller.domain_name,
-        namspace_num=len({*readable.organizations, *(name.partition("/")[0] for name in entries.names)}),
+        namspace_num=len({*readable.organizations, *(name.unchecked_namespace for name in entries.names)}),
         repo_num=len(entries),
         image_num=sum(len(one.tags) for one in described),
         store_space=sum(one.size for one in described),

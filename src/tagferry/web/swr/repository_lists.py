@@ -46,7 +46,7 @@ class _Item(ResponseModel):
         """Return a repository as lists show it, with `more` fields."""
         entry, details = one.entry, one.details
         return cls(
-            name=entry.name.partition("/")[2],
+            name=entry.name.unchecked_repository,
             category=entry.category,
             description=entry.description,
             size=details.size,
@@ -217,7 +217,7 @@ def _id(context: SwrContext, name: RepositoryName) -> int:
 
 
 def _marked(context: SwrContext, one: View) -> MarkedRepositoryItem:
-    namespace = one.entry.name.partition("/")[0]
+    namespace = one.entry.name.unchecked_namespace
     return MarkedRepositoryItem.of(context, one, id=_id(context, one.entry.name), namespace_name=namespace)
 
 
@@ -231,7 +231,7 @@ def _listed(context: SwrContext, one: View, *, total: int) -> RepositoryItem:
         url="",
         path=path,
         internal_path=path,
-        namespace=name.partition("/")[0],
+        namespace=name.unchecked_namespace,
         tags=list(one.details.tags),
         total_range=total,
     )

@@ -179,7 +179,7 @@ class ManifestFiles:
         while left:
             one = left.pop()
             try:
-                if self._load(repository, one, only_head=True) is None:
+                if not self._is_kept(repository, one) and self._load(repository, one, only_head=True) is None:
                     continue
                 blobs, children = self._references(repository, one)
             except Corrupt:
@@ -192,12 +192,20 @@ class ManifestFiles:
             seen.update(children)
         return False
 
+    def _is_kept(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Return whether a verified manifest is kept in memory, and its file is unchanged."""
+        try:
+            return self.kept.find(digest, os.lstat(self._layout.manifest_file(repository, digest))) is not None
+        except OSError:
+            return False
+
     def _references(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
         """Return the blobs and manifests that a manifest refers to, which are cached by its digest."""
         found = self._reference_cache.get(digest)
         if found is None:
             manifest = self.read(repository, digest)
-            found = tuple(one.digest for one in manifest.blobs), tuple(one.digest for one in manifest.children)
+            blobs, children = (dict.fromkeys(one.digest for one in of) for of in (manifest.blobs, manifest.children))
+            found = tuple(blobs), tuple(children)
             if sum(map(len, found)) <= _CACHED_REFERENCES:
                 with self._lock:
                     self._reference_cache[digest] = found

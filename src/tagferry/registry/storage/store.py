@@ -292,7 +292,7 @@ class DiskStore:
         limit: int,
     ) -> tuple[list[Descriptor], bool]:
         """Return the referrers after one of them, up to a number of bytes, and whether there are more."""
-        return await self._threads.run(
+        return await self._threads.run_short(
             self._manifests.referrers.page, repository, digest, artifact_type, after=after, limit=limit
         )
 
@@ -303,7 +303,7 @@ class DiskStore:
         return await self._threads.run(self._manifests.tag_names, repository)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
-        return await self._threads.run(self._manifests.is_damaged, repository, digest)
+        return await self._threads.run_short(self._manifests.is_damaged, repository, digest)
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
         def delete() -> None:

@@ -79,6 +79,7 @@ _TABLE = (
     ("POST", rf"{_PAGE}:new", "create a repository"),
     ("POST", rf"{_PAGE_OF_REPOSITORY}/delete", "delete a repository"),
     ("POST", rf"{_PAGE_OF_REPOSITORY}/delete-tags", "delete a tag"),
+    ("POST", rf"{_PAGE_OF_REPOSITORY}/settings", "change a repository"),
     ("POST", rf"{_PAGE_OF_REPOSITORY}/rules/new", "create or change a sync rule"),
     ("POST", "/console/policies/[^/]+/(?:pause|resume)", "create or change a sync rule"),
     ("POST", "/console/policies/[^/]+/delete", "delete a sync rule"),

@@ -118,6 +118,28 @@ async def test_organizations_and_repositories_are_created_and_deleted(administra
     assert (await administrator.get(here)).status == 404
 
 
+async def test_the_description_category_and_visibility_of_a_repository_are_changed(
+    ferry: Deployment, administrator: Browser
+):
+    await images.push(ferry.store(NORTH), APP, OLD, Tag("v1"))
+    path = f"{PATH}/settings"
+
+    form = await administrator.get(path)
+    saved = await administrator.submit(form, path, description=EVIL, category="linux", is_public="on")
+    assert EVIL in saved.text
+    assert "public" in saved.text
+    fields = (await administrator.get(path)).form(path)
+    assert fields == {"description": EVIL, "category": "linux", "is_public": "on"}
+    assert (await administrator.post(path, {"category": "nothing"})).status == 400
+
+    editor = await signed_in(ferry, "editor", team=Permission.EDIT)
+    edited = await editor.post(path, {"description": "mine", "category": ""}, follow=True)
+    assert "mine" in edited.text
+    assert "public" in edited.text
+    reader = await signed_in(ferry, "reader", team=Permission.READ)
+    assert (await reader.get(path)).status == 403
+
+
 async def test_the_tags_of_a_repository_are_filtered_ordered_and_paged(
     ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ):
@@ -232,11 +254,12 @@ ACTIONS = {
     "plan retention": ("GET", f"{PATH}/retention?number=5", {}),
     "save retention": ("POST", f"{PATH}/retention", {"number": "5"}),
     "delete a tag": ("POST", f"{PATH}/delete-tags", {"tag": "v1"}),
+    "change the repository": ("POST", f"{PATH}/settings", {"description": "changed"}),
     "delete the repository": ("POST", f"{PATH}/delete", {}),
     "delete the organization": ("POST", f"/console/images/{NORTH}/team:delete", {}),
 }
 READ = {"page", "tag", "comparison", "plan retention", "create a rule"}
-EDIT = READ | {"create a repository"}
+EDIT = READ | {"create a repository", "change the repository"}
 MANAGE = set(ACTIONS) - {"delete the organization"}
 
 
@@ -285,6 +308,8 @@ async def test_what_users_and_registries_say_stays_text(ferry: Deployment, admin
     )
     image = images.configured(config, images.layer("x"))
     await images.push(ferry.store(NORTH), APP, image, Tag("v1"))
+    evil = "application/<script>alert(1)</script>"
+    await images.push(ferry.store(NORTH), APP, images.artifact(subject=image.manifest, artifact_type=evil))
 
     for path in (
         f"{PATH}/tags/v1",

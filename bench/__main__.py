@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Child processes find this package in their working directory.
     os.chdir(_HERE.parent)
     exit_on_signals()
+    where = machine.facts()
     _compile()
     if shutil.which("go") is None:
         print("go is not on the PATH: the peers that are built are left out", file=sys.stderr)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     says = {work.key: work.says for work in works} | {REG: embedded.says(quick=options.quick)}
     about = {
-        "machine": machine.facts(),
+        "machine": where,
         "programs": {program.name: program.version for program in programs},
         "quick": options.quick,
     }

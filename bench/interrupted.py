@@ -140,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.chdir(_HERE.parent)
     exit_on_signals()
+    about = machine.facts()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         again = runner.run(_measure(options.points))
-    about = machine.facts()
     report = f"{machine.sentence(about)}\n\n{_table(again)}"
     print(report)
     out = options.out or (_HERE if options.points == _POINTS else _HERE.parent / "build" / "bench")

@@ -17,7 +17,7 @@ _MEASURED = ("src", ":(glob)bench/**/*.py", ":(glob)bench/**/*.go", ":(glob)**/g
 
 
 def facts() -> dict[str, str | int | float]:
-    """Return date, commit, processor, memory, kernel, Python and the registry's version."""
+    """Return date, commit, processor, memory, kernel, Python and the registry's version, before a measurement."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": datetime.now(UTC).date().isoformat(),

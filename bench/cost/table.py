@@ -18,6 +18,7 @@ class Table:
     def __init__(self, pairs: int, only: Sequence[str]) -> None:
         self._pairs = pairs
         self._only = only
+        self._about = machine.facts()
         self._lines: dict[str, dict[str, float]] = {}
         print(f"{'':34}{'CPU before':>12}{'after':>12}{'ratio':>8}{'time ratio':>12}", flush=True)
 
@@ -69,7 +70,7 @@ class Table:
             name: of the files.
             other: the Python whose tagferry is the one before.
         """
-        about = machine.facts() | {"before": machine.commit(other.absolute().parents[2])}
+        about = self._about | {"before": machine.commit(other.absolute().parents[2])}
         rows = [
             f"| {key} | {shown(line['before_cpu_s'])} | {shown(line['after_cpu_s'])} | {1 / line['cpu']:.2f}{TIMES} "
             f"| {1 / line['wall']:.2f}{TIMES} |"

@@ -38,6 +38,7 @@ _LINEAR = 1.1
 
 def measure(folder: Path, sizes: Sequence[tuple[int, int]], out: Path) -> None:
     """Print a table with columns for each database and size, and write it to `scale.*` in a folder."""
+    about = machine.facts()
     databases = ["SQLite", *(["PostgreSQL"] if is_installed() else [])]
     figures: dict[str, dict[str, float]] = {}
     for database in databases:
@@ -45,7 +46,6 @@ def measure(folder: Path, sizes: Sequence[tuple[int, int]], out: Path) -> None:
             head = f"{database}: {repositories:,} and {jobs:,}"
             figures[head] = _column(folder / f"{database}-{repositories}", database, repositories, jobs)
             print(f"measured {head}", file=sys.stderr)
-    about = machine.facts()
     growth, linear = _growth(figures, sizes), sizes[-1][0] / sizes[0][0] * _LINEAR
     faster = "; ".join(f"{key} ({times:.1f} times)" for key, times in growth.items() if times > linear)
     says = f"Grows faster than linearly: {faster or 'nothing'}."

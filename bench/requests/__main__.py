@@ -77,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     works = [work for work in WORKS if not options.only or any(part in work.key for part in options.only)]
     os.chdir(_HERE.parent.parent)
     exit_on_signals()
+    about = machine.facts()
     with tempfile.TemporaryDirectory(prefix="tagferry-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         room_for(folder, _ROOM // options.scale)
         subjects = {registry: _started(stack, registry, folder, options.scale) for registry in _registries()}
         results = {work.key: _measure(work, subjects, options.runs) for work in works}
         peaks = {registry: peak_rss_of(subject.server.process_id) for registry, subject in subjects.items()}
-    about = machine.facts()
     report = f"{machine.sentence(about)}\n\n{_table(results)}\n{_peaks(peaks)}"
     print(report)
     out = options.out or (_HERE.parent if _is_full(options) else _HERE.parent.parent / "build" / "bench")

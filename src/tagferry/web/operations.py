@@ -75,6 +75,8 @@ _TABLE = (
     ("POST", "/console/users/[^/]+", "change a user"),
     ("POST", "/console/users/[^/]+/delete", "delete a user"),
     ("POST", "/console/organizations/new", "create an organization"),
+    ("POST", "/console/first-run/organization", "create an organization"),
+    ("POST", "/console/first-run/synchronize", "synchronize images"),
     ("POST", rf"{_PAGE}:delete", "delete an organization"),
     ("POST", rf"{_PAGE}:new", "create a repository"),
     ("POST", rf"{_PAGE_OF_REPOSITORY}/delete", "delete a repository"),

@@ -7,6 +7,7 @@ OPERATIONS = (
     translatable("plan a synchronization"),
     translatable("cancel sync jobs"),
     translatable("retry sync jobs"),
+    translatable("cancel or retry sync jobs"),
     translatable("create or change a sync rule"),
     translatable("delete a sync rule"),
     translatable("push an image"),

@@ -85,7 +85,7 @@ class DirectoryFiles:
         # Another writer has this one, in this process or another.
         os.close(descriptor)
         path = drafts / uuid.uuid4().hex
-        return Draft(str(path), _open(path), blob, target)
+        return Draft(str(path), _open(path), blob, target, is_resumable=False)
 
     def add(self, blob: Descriptor, content: bytes) -> None:
         _replace(self._root / blob_name(blob.digest), content)

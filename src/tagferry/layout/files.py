@@ -132,9 +132,12 @@ class Draft:
         descriptor: its file descriptor, opened for reading and writing, closed with this object.
         blob: the expected content.
         target: the path of the blob in the layout.
+        is_resumable: whether a later attempt finds it again.
     """
 
-    def __init__(self, path: str, descriptor: int, blob: Descriptor, target: str) -> None:
+    def __init__(self, path: str, descriptor: int, blob: Descriptor, target: str, *, is_resumable: bool = True) -> None:
+        self._is_resumable = is_resumable
+        self._is_committed = False
         self._path = path
         self._descriptor = descriptor
         self._blob = blob
@@ -176,6 +179,7 @@ class Draft:
             if error.errno != errno.EXDEV:
                 raise
             self._move_to_other_file_system()
+        self._is_committed = True
 
     def _move_to_other_file_system(self) -> None:
         """Move the blob where `blobs` is a link to another disk, for example one that several layouts share."""
@@ -192,7 +196,7 @@ class Draft:
 
     def close(self, *, keep: bool) -> None:
         """Close the file; delete it unless a later attempt is to resume it."""
-        if not keep:
+        if not self._is_committed and not (keep and self._is_resumable):
             os.unlink(self._path)  # noqa: PTH108
         os.close(self._descriptor)
 

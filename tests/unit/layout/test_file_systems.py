@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Refused
-from tests.support.images import image, push, read
-from tests.unit.layout.test_layout import ANY, V1, V2, archive, kill_after_push, layout, names_in, write_archive
+from tagferry.layout import DirectoryFiles
+from tests.support.images import blob, image, push, read
+from tests.unit.layout.test_layout import ANY, V1, V2, Broken, archive, kill_after_push, layout, names_in, write_archive
 
 ONE, TWO = image(seed="one"), image(seed="two")
 
@@ -149,3 +150,15 @@ async def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeyp
         assert [tag async for tag in written.list_tags(ANY)] == [V1]
     assert names_in(tmp_path) == {"images", "images.tar"}
     assert names_in(tmp_path / "images") == {"oci-layout", "index.json", "blobs"}
+
+
+async def test_an_unfinished_blob_that_no_one_can_continue_is_deleted(tmp_path: Path):
+    content = bytes(3_000_000)
+    first = DirectoryFiles(tmp_path).draft(blob(content))
+
+    with pytest.raises(Refused):
+        await layout(tmp_path).write_blob(ANY, blob(content), Broken(content, 2_500_000))
+
+    assert len(names_in(tmp_path / ".tagferry")) == 1
+    first.close(keep=False)
+    assert names_in(tmp_path / ".tagferry") == set()

@@ -19,6 +19,7 @@ class SingleProcess:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._path = Path(f"{database.url.database}.lock")
         self._lost = asyncio.Event()
         self._file: int | None = None
         self._id: int | None = None
@@ -26,21 +27,25 @@ class SingleProcess:
 
     @property
     def lost(self) -> asyncio.Event:
-        """Never set: the lock on a file cannot be lost."""
+        """Set once the locked file is gone, so that another process could lock one with its name."""
         return self._lost
 
     async def join(self) -> int:
         """Implement `Membership.join`."""
-        name = self._database.url.database
-        if name and name != ":memory:" and self._file is None:
-            self._file = _lock_file(Path(f"{name}.lock"))
+        if not self._has_lock():
+            self._unlock_file()
+            self._file = _lock_file(self._path)
+        self._lost = asyncio.Event()
         async with self._database.write() as session:
             self._id = await add_worker(session)
         return self._id
 
     async def holds_lease(self) -> bool:
         """Implement `Membership.holds_lease`."""
-        return True
+        if self._has_lock():
+            return True
+        self._lost.set()
+        return False
 
     async def lost_workers(self) -> list[int]:
         """Implement `Membership.lost_workers`; all other recorded workers, since only one can run."""
@@ -75,6 +80,13 @@ class SingleProcess:
         finally:
             self._id = None
             self._unlock_file()
+
+    def _has_lock(self) -> bool:
+        """Return whether this process has locked the file that has the name now: someone may have deleted it."""
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(self._file), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _unlock_file(self) -> None:
         if self._file is not None:

@@ -216,3 +216,43 @@ async def test_a_process_on_a_file_finds_the_killed_workers_before_it(tmp_path: 
     assert await present.lost_workers() == [killed]
     await present.leave()
     await database.close()
+
+
+async def test_a_worker_whose_lock_file_was_deleted_stops_before_another_one_works(tmp_path: Path):
+    path = tmp_path / "tagferry.db"
+    databases = [Database(f"sqlite:///{path}") for _ in range(2)]
+    await databases[0].migrate()
+    first, second = (SingleProcess(database) for database in databases)
+    await first.join()
+    assert await first.holds_lease()
+
+    path.with_name("tagferry.db.lock").unlink()
+    await second.join()
+
+    assert not await first.holds_lease()
+    assert first.lost.is_set()
+    with pytest.raises(Unavailable, match="another tagferry process uses"):
+        await first.join()
+    assert await second.holds_lease()
+    await second.leave()
+    await first.join()
+    assert await first.holds_lease()
+    assert not first.lost.is_set()
+    await first.leave()
+    for database in databases:
+        await database.close()
+
+
+async def test_a_worker_whose_lock_file_was_deleted_locks_a_new_one(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path / 'tagferry.db'}")
+    await database.migrate()
+    worker = SingleProcess(database)
+    await worker.join()
+    (tmp_path / "tagferry.db.lock").unlink()
+    assert not await worker.holds_lease()
+
+    await worker.join()
+
+    assert await worker.holds_lease()
+    await worker.leave()
+    await database.close()

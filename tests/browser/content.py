@@ -6,11 +6,14 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from tagferry.accounts.model import Caller
+from tagferry.accounts.grants import Grant
+from tagferry.accounts.model import Caller, Permission
 from tagferry.app import DEFAULT_DOMAIN
+from tagferry.automation.triggers.store import TriggerSpec
 from tagferry.db.tables import SyncJobRow
 from tagferry.health.model import CheckKind, HealthState, RegionHealth
-from tagferry.names import RegionId
+from tagferry.names import Namespace, RegionId, RepositoryName, RepositoryRef, Tag
+from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually
 
 PASSWORD = "a long enough password"
@@ -37,6 +40,7 @@ async def fill(ferry: Deployment) -> list[Shown]:
     return [
         *await _accounts(ferry),
         *await _records(ferry),
+        *await _members(ferry),
         Shown("overview", "/console/"),
         Shown("missing", "/console/nothing", 404),
     ]
@@ -148,4 +152,48 @@ async def _records(ferry: Deployment) -> list[Shown]:
         Shown("audit-refused", "/console/audit?refused=true"),
         Shown("audit-empty", "/console/audit?user=nobody"),
         Shown("workers", "/console/workers"),
+    ]
+
+
+async def _members(ferry: Deployment) -> list[Shown]:
+    north, name = RegionId("cn-north-4"), RepositoryName("team/permitted")
+    await images.push(ferry.store(north), name, images.image(seed="permitted"), Tag("v1"))
+    accounts = ferry.app.accounts
+    caller = await accounts.users.find(ferry.admin.name)
+    for user, permission in (("wang.fang", Permission.MANAGE), ("release-bot", Permission.EDIT)):
+        await accounts.organizations.grant(north, Namespace("team"), user, permission)
+    services, region = ferry.app.services.console, ferry.app.services.console.regions[north]
+    member = await accounts.users.find("ci")
+    await services.members.add_to_repository(caller, region, name, [Grant(member.user_id, "", Permission.READ)])
+    await accounts.users.create("partner", PASSWORD, domain="partners")
+    await services.sharing.create(
+        caller, region, name, "partners", deadline=datetime.now(UTC) + timedelta(days=90), description="for the audit"
+    )
+    triggers = services.triggers._triggers
+    record = await services.repository_inventory.record_to_change(caller, region, name, Permission.EDIT)
+    spec = TriggerSpec(
+        name="deploy",
+        trigger_type="regular",
+        condition="^v[0-9]+$",
+        application="shop",
+        app_type="deployments",
+        cluster_ns="default",
+        cluster_name="production",
+    )
+    await triggers._triggers.create(caller, record, spec, enabled=True, baseline={})
+    await images.push(ferry.store(north), name, images.image(seed="changed"), Tag("v2"))
+    await ferry.app.services.watch.try_scan(RepositoryRef.of(north, name))
+    path = "/console/images/cn-north-4/team/permitted"
+    organization = "/console/images/cn-north-4/team:members"
+    return [
+        Shown("members", organization),
+        Shown("members-remove", f"{organization}/{caller.user_id}/remove"),
+        Shown("permissions", f"{path}/members"),
+        Shown("sharing", f"{path}/sharing"),
+        Shown("sharing-edit", f"{path}/sharing?domain=partners"),
+        Shown("sharing-end", f"{path}/sharing/end?domain=partners"),
+        Shown("triggers", f"{path}/triggers"),
+        Shown("trigger", f"{path}/triggers/deploy"),
+        Shown("trigger-new", f"{path}/triggers:new"),
+        Shown("trigger-delete", f"{path}/triggers/deploy/delete"),
     ]

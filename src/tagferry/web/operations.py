@@ -15,6 +15,9 @@ _OF_REGISTRY = r"/v2/(?P<organization>[^/]+)/(?P<repository>.+)"
 _PAGE = r"/console/images/[^/]+/(?P<organization>[^/:]+)"
 _PAGE_OF_REPOSITORY = rf"{_PAGE}/(?P<repository>[^/:]+)"
 
+_OF_ORGANIZATION_PAGE = r"/console/images/[^/]+/(?P<organization>[^/:]+)"
+_OF_REPOSITORY_PAGE = rf"{_OF_ORGANIZATION_PAGE}/(?P<repository>[^/:]+)"
+
 _TABLE = (
     ("POST", rf"{_REPOSITORY}/sync_images", "synchronize images"),
     ("POST", rf"{_REPOSITORY}/sync_plan", "plan a synchronization"),
@@ -89,6 +92,20 @@ _TABLE = (
     ("POST", rf"{_PAGE_OF_REPOSITORY}/retention", "change a retention policy"),
     ("POST", rf"{_PAGE_OF_REPOSITORY}/retention/delete", "delete a retention policy"),
     ("POST", "/console/regions/[^/]+/check", "check a region"),
+    ("POST", "/console/organizations/new", "create an organization"),
+    ("POST", rf"{_OF_ORGANIZATION_PAGE}:delete", "delete an organization"),
+    ("POST", rf"{_OF_ORGANIZATION_PAGE}:new", "create a repository"),
+    ("POST", rf"{_OF_ORGANIZATION_PAGE}:members", "grant permissions in an organization"),
+    ("POST", rf"{_OF_ORGANIZATION_PAGE}:members/[^/]+", "change permissions in an organization"),
+    ("POST", rf"{_OF_ORGANIZATION_PAGE}:members/[^/]+/remove", "revoke permissions in an organization"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/members", "grant permissions in a repository"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/members/[^/]+", "change permissions in a repository"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/members/[^/]+/remove", "revoke permissions in a repository"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/sharing", "share a repository"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/sharing/end", "delete a share"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/triggers:new", "create a trigger"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/triggers/[^/]+", "change a trigger"),
+    ("POST", rf"{_OF_REPOSITORY_PAGE}/triggers/[^/]+/delete", "delete a trigger"),
     ("POST", "/v2/_token", "create a registry token"),
     ("PUT", rf"{_OF_REGISTRY}/manifests/[^/]+", "push an image"),
     ("DELETE", rf"{_OF_REGISTRY}/manifests/[^/]+", "delete an image"),

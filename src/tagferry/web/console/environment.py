@@ -10,6 +10,7 @@ from tagferry.web.console import formats
 from tagferry.web.console.assets import assets
 from tagferry.web.console.paths import STATIC, organization_path, repository_path, tag_path
 from tagferry.web.console.states import (
+    DELIVERY_STATES,
     DISABLED,
     ENABLED,
     HEALTH_STATES,
@@ -53,6 +54,7 @@ def environment(language: str) -> Environment:
         asset=asset_address,
         job_states=JOB_STATES,
         process_states=PROCESS_STATES,
+        delivery_states=DELIVERY_STATES,
         health_states=HEALTH_STATES,
         paused=PAUSED,
         unknown=UNKNOWN,

@@ -59,6 +59,11 @@ class OpenedRepository:
         """True if the caller may delete."""
         return self.access.permission >= Permission.MANAGE
 
+    @property
+    def is_guest(self) -> bool:
+        """True if the caller may only read, because the repository is public or shared."""
+        return self.access.is_guest
+
     def api(self, base_url: str, below: str = "") -> str:
         """Return an address of the management API about it."""
         return f"{base_url}/v2/manage/namespaces/{self.namespace}/repos/{self.repository.replace('/', '$')}{below}"

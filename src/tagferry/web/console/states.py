@@ -90,3 +90,13 @@ PROCESS_STATES: Mapping[str, State] = {
     "lost": State(translatable("lost"), "bad", "circle-x"),
     "leader": State(translatable("leader"), "info", "zap"),
 }
+
+SHARE_VALID = State(translatable("shared"), "good", "circle-check")
+SHARE_ENDED = State(translatable("ended"), "neutral", "clock-fading")
+
+DELIVERY_STATES: Mapping[str, State] = {
+    "waiting": State(translatable("waiting"), "neutral", "circle-dashed"),
+    "success": State(translatable("delivered"), "good", "circle-check"),
+    "failed": State(translatable("failed"), "bad", "circle-x"),
+}
+"""The states of webhook deliveries by `tagferry.automation.triggers.status.DeliveryStatus`."""

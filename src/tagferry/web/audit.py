@@ -91,7 +91,7 @@ def record(*, scope: Scope, status: int, region: str, address: str, trail: Audit
     log.info("request", method=method, path=shown, status=status, region=region, address=address)
     if trail is None or _is_challenge(scope, status):
         return
-    bound, named = _current.get() or _Bound(), operation_of(method, path)
+    bound, named = _current.get() or _Bound(), operation_of(method, path[: bounds.AUDITED_PATH_CHARACTERS])
     trail.add(
         AuditRecord(
             occurred_at=datetime.now(UTC),

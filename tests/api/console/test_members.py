@@ -238,3 +238,10 @@ def _source() -> Any:
     from tagferry.names import RepositoryRef
 
     return RepositoryRef.of(NORTH, APP)
+
+
+async def test_without_webhooks_the_page_says_what_to_configure(administrator: Browser, pushed: None):
+    page = await administrator.get(TRIGGERS)
+
+    assert "[[webhooks]]" in page.text
+    assert f"{TRIGGERS}:new" not in page.html

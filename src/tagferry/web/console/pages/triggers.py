@@ -29,6 +29,11 @@ _FIELDS = (
     "container",
 )
 
+_SETUP = Command(
+    "tagferry.toml",
+    '[[webhooks]]\nurl = "https://hooks.example.com/tagferry"\nsecret = "A LONG SECRET"\ncluster_name = "production"',
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TriggersPage:
@@ -37,11 +42,13 @@ class TriggersPage:
     Attributes:
         triggers: each with its newest call; None if there was none.
         has_webhooks: whether the configuration has webhooks that triggers can call.
+        setup: what to add to the configuration if it has none.
     """
 
     at: OpenedRepository
     triggers: Sequence[tuple[Trigger, Delivery | None]]
     has_webhooks: bool
+    setup: tuple[Command, ...]
     commands: tuple[Command, ...]
 
 
@@ -90,6 +97,7 @@ async def show_all(context: PageContext) -> Response:
         at=at,
         triggers=[(trigger, deliveries[0] if deliveries else None) for trigger, deliveries in found],
         has_webhooks=bool(context.settings.webhooks),
+        setup=(_SETUP,),
         commands=(Command.api("GET", at.api(context.base_url, "/triggers")),),
     )
     return context.render("triggers/list.html", view)

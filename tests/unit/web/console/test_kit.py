@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 28, 19, 24, 3, tzinfo=UTC)
 
 FIELD = (
     '{% from "kit/form.html" import failed, text_field %}'
-    '{{ failed(it, ["name"]) }}{{ text_field("name", "Name", "x", it) }}'
+    '{{ failed(it, ["name"]) }}{{ text_field("name", "Name", "x", it, required=true) }}'
 )
 
 

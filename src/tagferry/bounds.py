@@ -220,8 +220,12 @@ TIMELINE_BLOBS = 100
 """Blobs of one attempt of a job whose transfer is recorded in its timeline; further ones are only counted."""
 TIMELINE_ATTEMPTS = 20
 """Attempts of a job that its timeline has: the first one and the last ones."""
+CONSOLE_STREAMS = 512
+"""Open pages of the console that get changes of jobs, in a process. Others show changes when they are reloaded."""
+CONSOLE_STREAMS_OF_USER = 32
+"""Such pages of one user."""
 JOBS_SELECTED = 200
-"""Jobs of several repositories that one request cancels or retries."""
+"""Jobs of several repositories that one request cancels or retries, and whose changes one page of the console gets."""
 
 RECORDS_PRUNED = 100_000
 """Old records of one kind (jobs, deletions, calls) that are deleted in one hour."""

@@ -10,11 +10,15 @@ from tagferry.accounts.grants import Grant
 from tagferry.accounts.model import Caller, Permission
 from tagferry.app import DEFAULT_DOMAIN
 from tagferry.automation.triggers.store import TriggerSpec
+from tagferry.copy.timeline import Amount, Event, Step
 from tagferry.db.tables import SyncJobRow
 from tagferry.health.model import CheckKind, HealthState, RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, RepositoryRef, Tag
+from tagferry.oci.images import BlobOutcome
+from tagferry.sync.jobs.attempts import write_attempts
+from tagferry.sync.jobs.model import AttemptRecord
 from tests.support import images
-from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually, name_in
 
 PASSWORD = "a long enough password"
 
@@ -41,6 +45,7 @@ async def fill(ferry: Deployment) -> list[Shown]:
         *await _accounts(ferry),
         *await _records(ferry),
         *await _members(ferry),
+        *await _job_pages(ferry),
         Shown("overview", "/console/"),
         Shown("missing", "/console/nothing", 404),
     ]
@@ -196,4 +201,98 @@ async def _members(ferry: Deployment) -> list[Shown]:
         Shown("trigger", f"{path}/triggers/deploy"),
         Shown("trigger-new", f"{path}/triggers:new"),
         Shown("trigger-delete", f"{path}/triggers/deploy/delete"),
+    ]
+
+
+async def _job_pages(ferry: Deployment) -> list[Shown]:
+    """Jobs in every state; none of them is run, since each has ended, runs elsewhere, or waits for long."""
+    now, long_name = datetime.now(UTC), "repository/as-long/as-names-can-be-" + "x" * 93
+    states: list[tuple[str, str, str, int, int, str, dict[str, Any]]] = [
+        ("running", "team", "shop/web", 1_900_000_000, 513_800_000, "", {}),
+        ("running", "team", "search/indexer", 0, 0, "", {}),
+        ("waiting", "team", "crm", 0, 0, "", {"failures": 2, "last_error": "registry eu-west-1 answered 503"}),
+        ("success", "team", "shop/cart", 872_000_000, 872_000_000, "copied and verified", {}),
+        ("success", "release", "platform/base", 0, 0, "up to date", {"rule_id": 7}),
+        ("existed", "team", "shop/web", 0, 0, "the target holds another image under this tag; send override=true", {}),
+        ("failed", "team", long_name, 1_100_000_000, 579_600_000, "blob sha256:5b0d2f is damaged at the source", {}),
+        ("timeout", "team", "shop/web", 1_100_000_000, 79_600_000, "the request's deadline passed", {}),
+        ("cancel", "team", "shop/web", 0, 0, "cancelled by wang.fang", {}),
+    ]
+    rows = []
+    for at, (status, namespace, repository, total, done, reason, more) in enumerate(states):
+        has_ended = status not in ("running", "waiting")
+        rows.append(
+            {
+                "request_id": f"request-{at}",
+                "created_at": now - timedelta(minutes=7 * (at + 1)),
+                "updated_at": now,
+                "domain_id": "",
+                "domain_name": DEFAULT_DOMAIN,
+                "operator_id": "",
+                "operator_name": ("wang.fang", "release-bot", "admin")[at % 3],
+                "source_region": "cn-north-4",
+                "namespace": namespace,
+                "repository": repository,
+                "tag": f"v2.49.{399 - at}",
+                "target_region": "cn-north-208",
+                "target_namespace": "release",
+                "override": False,
+                "status": status,
+                "reason": reason,
+                "digest": f"sha256:{at:064x}" if status == "success" else None,
+                "bytes_total": total,
+                "bytes_done": done,
+                "attempts": 1,
+                "ended_at": now - timedelta(minutes=7 * at + 2) if has_ended else None,
+                "next_attempt_at": now + timedelta(hours=2) if status == "waiting" else None,
+                **more,
+            }
+        )
+    async with ferry.app.accounts.database.write() as session:
+        ids = [
+            (await session.execute(insert(SyncJobRow).values(**row).returning(SyncJobRow.id))).scalar_one()
+            for row in rows
+        ]
+        begin = now - timedelta(minutes=9)
+        blobs = [
+            Event(begin.timestamp() + 1 + at, Step.BLOB, f"sha256:{at:064x}", 40_000_000 * at, 0, outcome, source)
+            for at, (outcome, source) in enumerate(
+                [
+                    (BlobOutcome.PRESENT, ""),
+                    (BlobOutcome.MOUNTED, "release/platform/base"),
+                    (BlobOutcome.UPLOADED, ""),
+                    (BlobOutcome.UPLOADED, ""),
+                ]
+            )
+        ]
+        steps = (
+            Event(begin.timestamp() + 0.2, Step.COMPARED),
+            Event(begin.timestamp() + 0.4, Step.PLANNED, "", 10**9, 7),
+        )
+        moved = Amount(2, 200_000_000)
+        await write_attempts(
+            session,
+            [
+                AttemptRecord(ids[0], 1, "copier-1:4711", begin, events=(*steps, *blobs), uploaded=moved),
+                AttemptRecord(ids[5], 1, "copier-1:4711", begin, now, events=steps[:1]),
+                AttemptRecord(ids[6], 1, "copier-2:17", begin, now, events=(*steps, *blobs), uploaded=moved, omitted=3),
+            ],
+        )
+    image = images.image(seed="web")
+    for tag in ("v1", "v2", "latest"):
+        await images.push(ferry.store(RegionId("cn-north-4")), name_in("team", "shop/web"), image, Tag(tag))
+    await images.push(ferry.store(RegionId("cn-north-208")), name_in("release", "shop/web"), images.image(), Tag("v2"))
+    plan = (
+        "/console/synchronize?region=cn-north-4&repository=team/shop/web&to=cn-north-208/release&tag=v1&tag=v2&tag=v9"
+    )
+    return [
+        Shown("jobs", "/console/jobs"),
+        Shown("jobs-empty", "/console/jobs?by=nobody"),
+        Shown("jobs-filtered", "/console/jobs?state=problems&region=cn-north-4&repository=team/shop/web"),
+        Shown("job-running", f"/console/jobs/{ids[0]}"),
+        Shown("job-waiting", f"/console/jobs/{ids[2]}"),
+        Shown("job-conflict", f"/console/jobs/{ids[5]}"),
+        Shown("job-failed", f"/console/jobs/{ids[6]}"),
+        Shown("synchronize", "/console/synchronize"),
+        Shown("synchronize-plan", plan),
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tagferry import bounds
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
-from tagferry.errors import Invalid, NotFound, TagferryError, TooLarge
+from tagferry.errors import Denied, Invalid, NotFound, TagferryError, TooLarge
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_target
@@ -95,6 +95,16 @@ class JobService:
         if len(job_ids) > bounds.JOBS_SELECTED:
             raise TooLarge("jobs", f"must name at most {bounds.JOBS_SELECTED} jobs", len(job_ids))
         return [self._sync.with_live_state(job) for job in await self._listing.some(caller, job_ids)]
+
+    async def may_change(self, caller: Caller, job: SyncJob) -> bool:
+        """Return whether the caller may cancel and retry a job that it may see."""
+        try:
+            await authorize_target(self._access, caller, (job.target_region, job.target_namespace), job.repository)
+        except NotFound:
+            return caller.is_admin
+        except Denied:
+            return False
+        return True
 
     async def cancel(self, caller: Caller, job_ids: Collection[int]) -> list[JobResult]:
         """Cancel those of these jobs that have not ended, each if the caller may write its target.

@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 _READS = frozenset({"GET", "HEAD"})
 _PLANS = ("/sync_plan", "/retentions/plan")
 """Paths of POST requests that change nothing."""
+_STREAMS = frozenset({"/console/events"})
+"""Paths whose responses last as long as a page is open."""
 _OWN_WAITS = ("/sync_images", "/sync_job/retry")
 
 
@@ -47,7 +49,7 @@ class Deadline:
         self._going_on = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in _STREAMS:
             await self._app(scope, receive, send)
         elif scope["method"] in _READS or scope["path"].endswith(_PLANS):
             await self._read(scope, receive, send)

@@ -100,6 +100,7 @@ EVERY_FILTER: dict[str, list[Any]] = {
     "target_region": [None, SOUTH],
     "target_namespace": [None, RELEASE],
     "operator": ["", "carol", "e" * 32, "nobody"],
+    "request": ["", "request", "other"],
     "since": [None, BEGIN + timedelta(hours=5)],
     "until": [None, BEGIN + timedelta(hours=20)],
 }
@@ -115,6 +116,7 @@ def expected(job: Any, wanted: JobFilter) -> bool:
         and wanted.target_region in (None, job.target_region)
         and wanted.target_namespace in (None, job.target_namespace)
         and wanted.operator in ("", job.operator_name, job.operator_id)
+        and wanted.request in ("", job.request_id)
         and (wanted.since is None or job.created_at >= wanted.since)
         and (wanted.until is None or job.created_at < wanted.until)
     )

@@ -43,6 +43,7 @@ class JobFilter:
         target_region: the target region.
         target_namespace: the target organization.
         operator: the name of the user who requested them, or the id of one who was deleted.
+        request: the id of the request that created them.
         since: created then or later.
         until: created before then.
     """
@@ -55,6 +56,7 @@ class JobFilter:
     target_region: RegionId | None = None
     target_namespace: Namespace | None = None
     operator: str = ""
+    request: str = ""
     since: datetime | None = None
     until: datetime | None = None
 
@@ -250,6 +252,8 @@ def _plain_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
 
 def _terms(wanted: JobFilter) -> list[_Term]:
     row, found = SyncJobRow, []
+    if wanted.request:
+        found.append(_Term.of(row.request_id, wanted.request))
     if wanted.namespace is not None:
         found.append(_Term.of(row.namespace, wanted.namespace))
     if wanted.statuses:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import error_summary
@@ -98,6 +98,7 @@ class LiveJobs:
         self._latest: OrderedDict[int, tuple[float, JobProgress]] = OrderedDict()
         self._watches: set[Watch] = set()
         self._due: set[int] = set()
+        self._newest = 0
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
@@ -116,6 +117,7 @@ class LiveJobs:
         """Watch these jobs; what happens to them after they were read is not missed for longer than a look takes."""
         watch = Watch([job.id for job in jobs])
         watch.jobs = {job.id: job for job in jobs}
+        self._newest = max(self._newest, 0, *watch.ids)
         self._watches.add(watch)
         self._due |= watch.ids
         self._wake.set()
@@ -146,12 +148,14 @@ class LiveJobs:
                     watch._update(one.applied_to(job))
         while len(self._latest) > _REMEMBERED:
             self._latest.popitem(last=False)
+        self._note([one.job_id for one in messages])
         if not messages:
             self._look_again(None)
 
     def _on_change(self, ids: Sequence[int]) -> None:
         for job_id in ids:
             self._latest.pop(job_id, None)
+        self._note(ids)
         self._look_again(ids or None)
 
     def _on_news(self, _: Sequence[int]) -> None:
@@ -159,6 +163,13 @@ class LiveJobs:
             watch._announce()
         # Jobs that were waiting behind others or for a retry may have changed, too.
         self._look_again(None)
+
+    def _note(self, ids: Collection[int]) -> None:
+        """Announce that there are new jobs if one of these is newer than all before."""
+        if ids and max(ids) > self._newest:
+            self._newest = max(ids)
+            for watch in self._watches:
+                watch._announce()
 
     def _look_again(self, ids: Collection[int] | None) -> None:
         """Read these of the watched jobs soon; None for all."""
@@ -181,14 +192,17 @@ class LiveJobs:
             try:
                 async with asyncio.timeout(self._look_seconds):
                     await self._wake.wait()
+                is_regular = False
             except TimeoutError:
-                self._due = self._watched()
+                self._due, is_regular = self._watched(), True
             self._wake.clear()
             due, self._due = self._due & self._watched(), set()
-            if not due:
+            if not due and not is_regular:
                 continue
             try:
                 await self._read(due)
+                if is_regular:
+                    await self._read_newest()
             except Exception as error:
                 log.warning("could not read watched jobs", reason=error_summary(error))
                 self._due |= due
@@ -202,6 +216,11 @@ class LiveJobs:
                 rows = await session.scalars(select(SyncJobRow).where(SyncJobRow.id.in_(ids)))
                 jobs, _ = parse_rows(rows)
             self._tell({job.id: job for job in jobs})
+
+    async def _read_newest(self) -> None:
+        async with self._database.read() as session:
+            newest = await session.scalar(select(func.max(SyncJobRow.id)))
+        self._note([newest] if newest is not None else [])
 
     def _tell(self, jobs: Mapping[int, SyncJob]) -> None:
         for job_id, job in jobs.items():

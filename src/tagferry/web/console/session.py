@@ -26,7 +26,8 @@ _READING = frozenset({"GET", "HEAD"})
 class SignedIn:
     """Middleware that finds the session of a request, and lets browsers without one sign in first.
 
-    The caller is stored in `scope["state"]["caller"]`, the session in `scope["state"]["session"]`.
+    The caller is stored in `scope["state"]["caller"]`, the session in `scope["state"]["session"]`,
+    and its value in `scope["state"]["session_value"]`, for answers that outlive its check.
 
     Args:
         app: the application behind it.
@@ -57,6 +58,7 @@ class SignedIn:
             session = await self._tokens.session(value)
             if session is not None:
                 scope["state"]["session"] = session
+                scope["state"]["session_value"] = value
                 scope["state"]["caller"] = session.owner
                 audit.bind_caller(session.owner.name)
                 return

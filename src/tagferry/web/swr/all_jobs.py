@@ -183,6 +183,7 @@ async def list_jobs(
     remote_region: Annotated[str, Query(description="The target region.")] = "",
     remote_namespace: Annotated[str, Query(description="The target organization.")] = "",
     operator: Annotated[str, Query(description="The name of the user who requested the jobs, or an id.")] = "",
+    request: Annotated[str, Query(description="The id of the request that created the jobs.")] = "",
     since: Annotated[str, Query(description="Created at this time (ISO 8601) or later.")] = "",
     until: Annotated[str, Query(description="Created before this time (ISO 8601).")] = "",
     marker: Annotated[str, Query(description="`nextMarker` of the previous page.")] = "",
@@ -200,6 +201,7 @@ async def list_jobs(
         target_region=RegionId(remote_region, field="remote_region") if remote_region else None,
         target_namespace=Namespace(remote_namespace, field="remote_namespace") if remote_namespace else None,
         operator=_parse_operator(operator),
+        request=_parse_request(request),
         since=parse_time("since", since),
         until=parse_time("until", until),
     )
@@ -272,6 +274,12 @@ def _parse_repository(text: str) -> dict[str, Any]:
     if not re.fullmatch(r"[a-z0-9._/-]{0,128}\*", text):
         raise Invalid("repository", "may have only lowercase letters, digits, '.', '_', '-' and '/' before '*'", text)
     return {"prefix": text.removesuffix("*")}
+
+
+def _parse_request(text: str) -> str:
+    if len(text) > _LONGEST_NAME or not text.isprintable():
+        raise Invalid("request", "must be the id of a request", text)
+    return text
 
 
 def _parse_operator(text: str) -> str:

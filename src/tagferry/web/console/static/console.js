@@ -76,7 +76,93 @@ export function addCopying(within) {
   }
 }
 
+/**
+ * Replace parts of the page by their ids.
+ * @param {string} html
+ */
+function replaceParts(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  for (const part of [...template.content.children]) {
+    const shown = document.getElementById(part.id);
+    if (!shown || shown.outerHTML === part.outerHTML) continue;
+    const scroll = shown.querySelector(".timeline")?.scrollTop ?? 0;
+    // What is focused inside of the part stays; the next change replaces it.
+    if (shown.contains(document.activeElement)) continue;
+    shown.replaceWith(part);
+    localizeTimes(part);
+    const list = part.querySelector(".timeline");
+    if (list) list.scrollTop = scroll;
+  }
+}
+
+/** Show the changes of jobs while the page is visible: one stream, which a hidden page closes. */
+function showChanges() {
+  const live = /** @type {HTMLElement | null} */ (document.querySelector("[data-live]"));
+  if (!live) return;
+  /** @type {EventSource | null} */
+  let stream = null;
+  let timer = 0;
+  const close = () => {
+    clearTimeout(timer);
+    stream?.close();
+    stream = null;
+  };
+  const end = () => {
+    close();
+    document.removeEventListener("visibilitychange", change);
+    live.querySelector("[data-live-ended]")?.removeAttribute("hidden");
+  };
+  const open = () => {
+    close();
+    stream = new EventSource(live.dataset.live ?? "");
+    stream.addEventListener("parts", (event) => replaceParts(/** @type {MessageEvent<string>} */ (event).data));
+    stream.addEventListener("ended", end);
+    stream.addEventListener("error", async () => {
+      // The browser opens it again by itself, unless it was refused.
+      if (stream?.readyState !== EventSource.CLOSED) return;
+      close();
+      const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" }).catch(() => null);
+      if (answer?.type === "opaqueredirect") end();
+      else timer = setTimeout(open, 3000);
+    });
+  };
+  const change = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", change);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => {
+    if (event.persisted && !document.hidden) open();
+  });
+  if (!document.hidden) open();
+}
+
+/** Let one checkbox select all rows, and count the selected ones. */
+function addSelection() {
+  for (const form of document.querySelectorAll("form[data-select]")) {
+    const label = form.querySelector("[data-select-all]");
+    const all = /** @type {HTMLInputElement | null | undefined} */ (label?.querySelector("input"));
+    const count = /** @type {HTMLElement | null} */ (form.querySelector("[data-selected]"));
+    const boxes = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("tbody input[type=checkbox]")]);
+    if (!label || !all || !count) continue;
+    label.removeAttribute("hidden");
+    const show = () => {
+      const selected = boxes.filter((box) => box.checked).length;
+      all.checked = selected === boxes.length;
+      all.indeterminate = selected > 0 && !all.checked;
+      count.textContent = selected ? (count.dataset.text ?? "").replace("%(n)s", String(selected)) : "";
+    };
+    all.addEventListener("change", () => {
+      for (const box of boxes) box.checked = all.checked;
+      show();
+    });
+    form.addEventListener("change", show);
+    addEventListener("pageshow", show);
+  }
+}
+
 localizeTimes(document);
+showChanges();
+addSelection();
 addShortcuts();
 closeMenus();
 addCopying(document);

@@ -38,7 +38,6 @@ from tagferry.regions import Region
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.console.context import ConsoleServices
@@ -204,7 +203,7 @@ def _services(
             jobs=sync.job_service,
             live=sync.live,
             rules=automation.rules,
-            rule_states=RuleStates(rules=automation.rules, jobs=JobPages(database), users=accounts.users),
+            rule_states=RuleStates(rules=automation.rules, database=database, users=accounts.users),
             triggers=triggers,
             members=members,
             sharing=sharing,

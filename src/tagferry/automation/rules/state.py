@@ -4,14 +4,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from sqlalchemy import bindparam, select
+
 from tagferry.accounts.users import Users
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.store import Rule
-from tagferry.sync.jobs.model import SyncJob
-from tagferry.sync.jobs.pages import JobPages
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.rows import status_of
 
-_NEWEST = 500
+NEWEST = 500
 """Jobs of the source repository in which those of the rule are looked for."""
+
+_JOBS = (
+    select(
+        SyncJobRow.id,
+        SyncJobRow.tag,
+        SyncJobRow.status,
+        SyncJobRow.created_at,
+        SyncJobRow.reason,
+        SyncJobRow.last_error,
+        SyncJobRow.bytes_total,
+        SyncJobRow.rule_id,
+    )
+    .where(
+        SyncJobRow.source_region == bindparam("region"),
+        SyncJobRow.namespace == bindparam("namespace"),
+        SyncJobRow.repository == bindparam("repository"),
+    )
+    .order_by(SyncJobRow.id.desc())
+    .limit(bindparam("newest"))
+)
 
 
 class RuleStatus(StrEnum):
@@ -30,6 +54,23 @@ class RuleStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RuleJob:
+    """A sync that a rule has started.
+
+    Attributes:
+        reason: why it has this status, or why its last attempt failed.
+        bytes_total: bytes of all blobs of the image; 0 if that is not known.
+    """
+
+    id: int
+    tag: str
+    status: JobStatus
+    created_at: datetime
+    reason: str
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuleState:
     """The state of a rule.
 
@@ -45,7 +86,7 @@ class RuleState:
     behind: int = 0
     since: datetime | None = None
     reason: str = ""
-    jobs: tuple[SyncJob, ...] = ()
+    jobs: tuple[RuleJob, ...] = ()
     creator: str = ""
 
 
@@ -54,28 +95,37 @@ class RuleStates:
 
     Args:
         rules: the rules.
-        jobs: the records of jobs.
+        database: stores the jobs.
         users: the users on whose behalf rules act.
     """
 
-    def __init__(self, *, rules: RuleService, jobs: JobPages, users: Users) -> None:
+    def __init__(self, *, rules: RuleService, database: Database, users: Users) -> None:
         self._rules = rules
-        self._jobs = jobs
+        self._database = database
         self._users = users
 
-    async def of(self, rule: Rule) -> RuleState:
-        """Return the state of a rule."""
+    async def of(self, rule: Rule, *, newest: int = NEWEST) -> RuleState:
+        """Return the state of a rule, by the newest jobs of its source repository."""
         source = rule.source
-        found, _ = await self._jobs.of_repository(
-            source.region, source.namespace, source.repository, limit=_NEWEST, descending=True
+        where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
+        jobs = tuple(
+            RuleJob(
+                id=row.id,
+                tag=row.tag,
+                status=status_of(row.status),
+                created_at=row.created_at,
+                reason=row.last_error if row.status == JobStatus.WAITING.value and row.last_error else row.reason,
+                bytes_total=row.bytes_total,
+            )
+            for row in await self._database.rows(_JOBS, where | {"newest": newest})
+            if row.rule_id == rule.id and row.created_at is not None
         )
-        jobs = tuple(job for job in found if job.rule_id == rule.id)
-        newest: dict[str, SyncJob] = {}
+        latest: dict[str, RuleJob] = {}
         for job in jobs:
-            newest.setdefault(job.tag, job)
-        behind = [job for job in newest.values() if not job.status.is_success]
+            latest.setdefault(job.tag, job)
+        behind = [job for job in latest.values() if not job.status.is_success]
         since = min((job.created_at for job in behind), default=None)
-        reason = next((text for job in behind if (text := job.last_error or job.reason)), "")
+        reason = next((job.reason for job in behind if job.reason), "")
         creator = await self._users.by_id(rule.creator_id)
         blocked = await self._rules.blocked(rule, creator)
         if not rule.sync_auto:

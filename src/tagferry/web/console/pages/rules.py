@@ -24,6 +24,8 @@ from tagferry.web.console.translation import translatable
 
 _ROWS = 50
 _JOBS = 50
+_LISTED_JOBS = 100
+"""Jobs of a repository by which a list shows the state of a rule; the page of the rule looks at more."""
 _PREVIEWED = 20
 """Tags whose copies a preview estimates."""
 _RULES = "/console/policies"
@@ -240,7 +242,9 @@ async def _switch(context: PageContext, *, is_on: bool, notice: str) -> Response
 
 
 async def _with_states(context: PageContext, rules: Sequence[Rule]) -> list[tuple[Rule, RuleState]]:
-    states = await bounded_gather(rules, context.services.rule_states.of, limit=4)
+    states = await bounded_gather(
+        rules, lambda rule: context.services.rule_states.of(rule, newest=_LISTED_JOBS), limit=4
+    )
     return list(zip(rules, states, strict=True))
 
 

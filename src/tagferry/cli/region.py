@@ -61,8 +61,11 @@ def list_all(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the regions: those of the configuration, or with --endpoint those of a server, with their health."""
-    if endpoint:
+    """List the regions: those of the configuration, or with an endpoint and an access key those of a server.
+
+    A server also reports their health.
+    """
+    if endpoint and access_key and secret_key:
         regions = run(_list(endpoint, access_key, secret_key, ca_file))
         return write_json(regions) if as_json else out.print(health_table(regions))
     table = Table("region", "served on", "registry", "organizations", box=None)
@@ -92,15 +95,17 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a region's health and the observed capabilities of its registry, from the database or from a server.
+    """Show a region's health and the observed capabilities of its registry.
 
-    Capabilities are observed during copies, and expire after a day.
+    They come from the database, or with an endpoint and an access key from a server. Capabilities are observed during
+    copies, and expire after a day.
     """
-    if check_now and not endpoint:
-        raise Invalid("--check", "requires --endpoint; without a server, use: tagferry region check")
+    asks_server = bool(endpoint and access_key and secret_key)
+    if check_now and not asks_server:
+        raise Invalid("--check", "requires --endpoint, --ak and --sk; without a server, use: tagferry region check")
 
     async def work() -> dict[str, Any]:
-        if endpoint:
+        if asks_server:
             async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
                 return await client.show_region(region, check=check_now)
         settings = Settings.load(config)

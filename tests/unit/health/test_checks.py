@@ -1,12 +1,14 @@
 """One check of a region: what it requests, what it finds, and how long it may take."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tagferry.health.checks import RegionCheck
 from tagferry.health.model import CheckKind, HealthState
@@ -14,6 +16,7 @@ from tagferry.names import RegionId, RepositoryName, Tag
 from tagferry.regions import Region
 from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
+from tests.support.certificates import loopback_certificate
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port
 from tests.support.scripted_registry import Reply, ScriptedRegistry, scripted_registry
@@ -119,6 +122,24 @@ async def test_requests_of_copies_show_that_a_registry_answers(script: ScriptedR
     assert seen is not None
     assert (seen.state, seen.latency is not None) == (HealthState.OK, True)
     assert check.observed(remote, since=datetime.now(UTC) + timedelta(seconds=60)) is None
+
+
+async def test_the_expiry_of_a_certificate_is_read_from_a_connection(tmp_path: Path):
+    certificate = loopback_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with scripted_registry(tls=context) as encrypted:
+        encrypted.always("GET", "/v2/", Reply(status=200))
+        check = RegionCheck(seconds=10)
+        trusted = await check.run(region(encrypted.url, ca_file=certificate))
+        refused = await check.run(region(encrypted.url))
+
+    expires_at = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    assert trusted is not None
+    assert refused is not None
+    assert (trusted.state, trusted.certificate_expires_at) == (HealthState.OK, expires_at)
+    assert (refused.state, refused.certificate_expires_at) == (HealthState.UNREACHABLE, None)
+    assert "unknown authority" in refused.reason
 
 
 async def test_an_embedded_registry_reports_its_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

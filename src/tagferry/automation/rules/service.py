@@ -13,7 +13,7 @@ from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_source, authorize_sync, authorize_target
 
 _AT_ONCE = 200
-_INSPECTED = 2000
+_INSPECTED = 1000
 
 
 class RuleService:
@@ -102,13 +102,16 @@ class RuleService:
         """
         found: list[Rule] = []
         inspected = 0
+        # Refusals are not remembered, so that each would cost a query.
+        readable = {region.id: await self._access.readable(caller, region.id) for region in self._regions}
         while inspected < _INSPECTED:
             rules = await self._rules.page(after=after, limit=_AT_ONCE)
             for rule in rules:
                 if len(found) == limit:
                     return found, after
                 after = rule.id
-                if await self._may_see(caller, rule):
+                may_read = rule.source.region in readable and rule.source.name in readable[rule.source.region]
+                if may_read and await self._may_see(caller, rule):
                     found.append(rule)
             if len(rules) < _AT_ONCE:
                 return found, None

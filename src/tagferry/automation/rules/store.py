@@ -136,11 +136,7 @@ class Rules:
 
     async def page(self, *, after: int, limit: int) -> list[Rule]:
         """Return the rules of all repositories with ids above `after`, oldest first."""
-        async with self._database.read() as session:
-            rows = await session.scalars(
-                select(SyncRuleRow).where(SyncRuleRow.id > after).order_by(SyncRuleRow.id).limit(limit)
-            )
-            return [_rule(row) for row in rows]
+        return [_rule(row) for row in await self._database.rows(_PAGE, {"after": after, "page": limit})]
 
     async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
         """Return the rules of a repository, oldest first."""
@@ -276,6 +272,14 @@ _FROM_REPOSITORY = (
         SyncRuleRow.repository == bindparam("repository"),
     )
     .order_by(SyncRuleRow.id)
+)
+
+
+_PAGE = (
+    select(*SyncRuleRow.__table__.columns)
+    .where(SyncRuleRow.id > bindparam("after"))
+    .order_by(SyncRuleRow.id)
+    .limit(bindparam("page"))
 )
 
 

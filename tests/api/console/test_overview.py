@@ -51,6 +51,7 @@ async def record(ferry: Deployment, *jobs: dict[str, Any]) -> None:
             "override": False,
             "reason": "",
             "ended_at": now,
+            "rule_id": None,
             **job,
         }
         for index, job in enumerate(jobs)
@@ -145,6 +146,27 @@ async def test_the_first_page_shows_what_is_in_sync_and_what_is_not(ferry: Deplo
     problems = page.one("section[@aria-labelledby='problems']")
     assert [text_of(one) for one in problems.iter("span") if "badge" in one.get("class", "")] == ["conflict", "failed"]
     assert len(page.all("g[@class='chart-hour']")) == 24
+
+
+async def test_the_rules_that_need_attention_come_first(ferry: Deployment, administrator: Browser):
+    for repository in ("good", "bad"):
+        await push(ferry.store(NORTH), RepositoryName(f"team/{repository}"), image(), Tag("v1"))
+        path = f"/console/images/{NORTH}/team/{repository}/rules/new"
+        await administrator.post(path, {"to_region": SOUTH, "to_namespace": RELEASE})
+    await record(
+        ferry,
+        {"repository": "good", "status": "success", "rule_id": 1},
+        {"repository": "bad", "status": "failed", "rule_id": 2, "reason": "the target is full"},
+        {"repository": "bad", "status": "failed", "rule_id": None},
+    )
+
+    rules = (await administrator.get("/console/")).one("section[@aria-labelledby='rules']")
+
+    lines = [text_of(line) for line in rules.iter("li")]
+    assert [line.split()[0] for line in lines] == ["team/bad", "team/good"]
+    for words in ("behind", "the target is full", "1 tag"):
+        assert words in lines[0]
+    assert "in sync" in lines[1]
 
 
 async def test_users_see_only_what_they_may_read(ferry: Deployment, administrator: Browser):

@@ -3,12 +3,16 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from tagferry.accounts.model import Organization
+from tagferry.automation.rules.state import RuleState, RuleStatus
+from tagferry.automation.rules.store import Rule
 from tagferry.catalog import list_repositories
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, TagferryError
 from tagferry.health.model import RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
@@ -25,6 +29,11 @@ from tagferry.web.console.translation import translatable
 
 _SHOWN = 6
 """Jobs in each list."""
+_RULES = 20
+"""Rules that are looked at; those that need attention are shown first."""
+_RULE_JOBS = 100
+"""Jobs of each rule that are looked at, fewer than its own page does, since there are several rules."""
+_ATTENTION = (RuleStatus.BLOCKED, RuleStatus.BEHIND, RuleStatus.IN_SYNC, RuleStatus.IDLE, RuleStatus.PAUSED)
 _NOT_DONE = frozenset({JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.EXISTED})
 _SEARCH_SECONDS = 3.0
 """The time in which the first image is looked for, since a registry may not answer."""
@@ -86,6 +95,8 @@ class OverviewPage:
 
     Attributes:
         first_run: the first steps, until a tag was synchronized; the rest is empty until then.
+        rules: rules with their states, those that need attention first.
+        has_more_rules: whether there are more rules than are shown.
         running: some of the jobs that run.
         problems: the newest jobs that did not succeed.
     """
@@ -96,6 +107,8 @@ class OverviewPage:
     first_run: FirstRun | None
     summary: JobSummary
     chart: HourChart
+    rules: tuple[tuple[Rule, RuleState], ...] = ()
+    has_more_rules: bool = False
     running: tuple[SyncJob, ...] = ()
     problems: tuple[SyncJob, ...] = ()
 
@@ -160,6 +173,7 @@ async def _answer(context: PageContext, *, failure: Failure | None = None, enter
     running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
     problems = await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
     health, paused = await services.health.health(), services.sync.paused_regions
+    rules, has_more_rules = await _rules(context)
     view = OverviewPage(
         url=context.base_url,
         regions=tuple(RegionLine(one.id, health.get(one.id), one.id in paused) for one in services.regions),
@@ -167,10 +181,21 @@ async def _answer(context: PageContext, *, failure: Failure | None = None, enter
         first_run=first_run,
         summary=summary,
         chart=HourChart.of(summary.hours),
+        rules=rules,
+        has_more_rules=has_more_rules,
         running=tuple(running.jobs),
         problems=tuple(problems.jobs),
     )
     return context.render("overview.html", view, status=failure.status if failure is not None else 200)
+
+
+async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ...], bool]:
+    """Return the rules to show, and whether there are more."""
+    services = context.services
+    rules, more = await services.rules.page(context.caller, limit=_RULES)
+    states = await bounded_gather(rules, partial(services.rule_states.of, newest=_RULE_JOBS), limit=4)
+    found = sorted(zip(rules, states, strict=True), key=lambda one: _ATTENTION.index(one[1].status))
+    return tuple(found[:_SHOWN]), len(found) > _SHOWN or more is not None
 
 
 async def _first_run(context: PageContext, failure: Failure | None, entered: str) -> FirstRun:

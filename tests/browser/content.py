@@ -1,6 +1,5 @@
 """An installation with something on every page, and the list of pages."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,25 +16,12 @@ from tagferry.names import Namespace, RegionId, RepositoryName, RepositoryRef, T
 from tagferry.oci.images import BlobOutcome
 from tagferry.sync.jobs.attempts import write_attempts
 from tagferry.sync.jobs.model import AttemptRecord
+from tests.browser.images_content import LONG, fill_images
+from tests.browser.shown import Shown
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually, name_in
 
 PASSWORD = "a long enough password"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A page that is looked at.
-
-    Attributes:
-        name: of its pictures.
-        path: its address.
-        status: the status that it answers with.
-    """
-
-    name: str
-    path: str
-    status: int = 200
 
 
 async def fill(ferry: Deployment) -> list[Shown]:
@@ -43,6 +29,7 @@ async def fill(ferry: Deployment) -> list[Shown]:
     await _jobs(ferry)
     return [
         *await _accounts(ferry),
+        *await fill_images(ferry),
         *await _records(ferry),
         *await _members(ferry),
         *await _job_pages(ferry),
@@ -58,13 +45,15 @@ async def _jobs(ferry: Deployment) -> None:
         status = "success" if at % 9 else ("failed", "existed", "timeout", "cancel")[at // 9 % 4]
         rows.append(_job(at, status, ended_at=now - timedelta(minutes=at * 9 + at % 7 * 40)))
     later = {"next_attempt_at": now + timedelta(days=1), "last_error": "registry cn-north-208 does not answer"}
+    rules = [_job(300 + at, "success" if at else "failed", ended_at=now, rule_id=1) for at in range(4)]
+    rows += [{**one, "repository": "platform/web"} for one in rules]
     rows += [_job(200 + at, "waiting", **later) for at in range(3)]
     async with ferry.app.accounts.database.write() as session:
         await session.execute(insert(SyncJobRow), [{**dict.fromkeys(_COLUMNS), **row} for row in rows])
 
 
-_COLUMNS = ("ended_at", "started_at", "next_attempt_at", "last_error")
-_REPOSITORIES = ("crm", "search/indexer", "platform/base", "web", "a/very/long/name/" + "of-a-repository-" * 5 + "end")
+_COLUMNS = ("ended_at", "rule_id", "started_at", "next_attempt_at", "last_error")
+_REPOSITORIES = ("crm", "search/indexer", "platform/base", "web", LONG)
 _REASONS = {
     "failed": 'registry cn-north-208 refused the blob "sha256:4b1c": insufficient scope; grant push to its account',
     "existed": 'the target has another image under the tag "v2"; synchronize it with override to replace it',

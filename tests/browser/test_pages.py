@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser.content import Shown, fill
+from tests.browser.content import fill
+from tests.browser.shown import Shown
 from tests.browser.visits import NARROW, visiting
 from tests.support.deployment import Deployment
 

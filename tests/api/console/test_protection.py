@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from tagferry.names import RepositoryName, Tag
 from tests.support.browser import Browser
 from tests.support.deployment import NORTH, Deployment, deployed
+from tests.support.images import image, push
 
 COOKIE = "tagferry-session"
 
@@ -101,10 +104,19 @@ async def test_every_page_has_the_headers_that_protect_it(administrator: Browser
         assert headers["X-Request-Id"]
 
 
-async def test_no_answer_of_the_server_may_be_taken_for_another_type(ferry: Deployment):
-    for path in ("/", "/healthz", "/v2/", "/v2/team/app/blobs/sha256:0", "/v3", "/v2/manage/namespaces", "/nothing"):
-        answer = await ferry.http("GET", path)
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+async def test_no_answer_of_the_server_is_shown_as_another_type_or_in_a_frame(ferry: Deployment):
+    sample = image()
+    await push(ferry.store(NORTH), RepositoryName("team/app"), sample, Tag("v1"))
+    blob = next(iter(sample.blobs))
+    paths = ["/", "/healthz", "/v2/", "/v2/team/app/blobs/sha256:0", "/v3", "/v2/manage/namespaces", "/nothing"]
+    paths += ["/v2/team/app/manifests/v1", f"/v2/team/app/blobs/{blob}", "/console/", "/console/static/none.css"]
+    empty: dict[str, str] = {}
+    credentials = {"Authorization": aiohttp.encode_basic_auth(ferry.admin.name, ferry.admin.password)}
+    for path in paths:
+        for headers in (empty, credentials):
+            answer = await ferry.http("GET", path, headers=headers)
+            assert answer.headers["X-Content-Type-Options"] == "nosniff", path
+            assert answer.headers["X-Frame-Options"] == "DENY", path
 
 
 async def test_pages_contain_no_script_and_no_style_of_their_own(administrator: Browser):

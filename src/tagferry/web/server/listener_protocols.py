@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
 from tagferry.web.server.http_protocol import BoundedProtocol, listener_state
-from tagferry.web.server.refusals import NOSNIFF
+from tagferry.web.server.refusals import BROWSER_HEADERS
 
 _faults = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class ListenerProtocols:
 
     def tick(self) -> None:
         """Renew the `Date` of responses, and enforce deadlines and minimum rates; call this once a second."""
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode()), NOSNIFF]
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode()), *BROWSER_HEADERS]
         now = asyncio.get_running_loop().time()
         for protocol in self._open():
             try:

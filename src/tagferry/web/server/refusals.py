@@ -10,8 +10,8 @@ from tagferry.web.errors import ErrorCode, serialize
 
 RETRY_SECONDS = 5
 """The `Retry-After` of responses that refuse a request because of overload."""
-NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""A header of every response that keeps browsers from guessing another content type."""
+BROWSER_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"))
+"""Headers of every response: browsers guess no other content type, and show it in no frame of another page."""
 
 _OVERLOAD = frozenset({429, 503})
 
@@ -53,7 +53,7 @@ def no_slot() -> bytes:
     headers, body = refusal(503, message, "/")
     document = json.loads(body)
     document["errors"][0] |= {"code": _registry_code(503), "message": message}
-    return _raw(503, [*headers, NOSNIFF], json.dumps(document).encode())
+    return _raw(503, [*headers, *BROWSER_HEADERS], json.dumps(document).encode())
 
 
 def _registry_code(status: int) -> str:

@@ -28,6 +28,11 @@ class Region:
         """The host part of the full names of its images."""
         return self.url.partition("://")[2]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its registry has no TLS."""
+        return self.url.startswith("http://")
+
 
 class Regions:
     """The configured regions, by id."""

@@ -1,5 +1,7 @@
 """Signing in and out, the menu, and the keyboard, in a real browser."""
 
+from typing import Literal
+
 from playwright.async_api import Browser, expect
 
 from tests.browser.visits import visiting
@@ -71,6 +73,48 @@ async def test_the_keyboard_alone_is_enough(chromium: Browser, ferry: Deployment
         await page.keyboard.press("Escape")
         await expect(menu).to_be_focused()
         await expect(page.locator(".user-menu")).not_to_have_attribute("open", "")
+
+
+async def test_a_user_is_created_and_deleted_by_the_keyboard_alone(chromium: Browser, ferry: Deployment):
+    async with visiting(chromium, ferry) as visit:
+        page, keyboard = visit.page, visit.page.keyboard
+
+        async def reach(name: str, role: Literal["link", "button", "textbox"]) -> None:
+            wanted = page.get_by_role(role, name=name, exact=True).locator("visible=true")
+            for _ in range(60):
+                if await wanted.evaluate_all("all => all.includes(document.activeElement)"):
+                    return
+                await keyboard.press("Tab")
+            raise AssertionError(f"Tab does not reach the {role} {name}")
+
+        await page.goto(f"{visit.url}/")
+        # The field for the name has the focus.
+        await keyboard.type(ferry.admin.name)
+        await keyboard.press("Tab")
+        await keyboard.type(ferry.admin.password)
+        await keyboard.press("Enter")
+        await page.wait_for_url("**/console/")
+
+        await reach("Users", "link")
+        await keyboard.press("Enter")
+        await page.wait_for_url("**/console/users")
+        await reach("New user", "link")
+        await keyboard.press("Enter")
+        await page.wait_for_url("**/users/new")
+        await reach("Name", "textbox")
+        await keyboard.type("wang.fang")
+        await reach("Password", "textbox")
+        await keyboard.type("a long enough password")
+        await keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("wang.fang")
+
+        await reach("Delete", "link")
+        await keyboard.press("Enter")
+        await page.wait_for_url("**/delete")
+        await reach("Delete the user", "button")
+        await keyboard.press("Enter")
+        await page.wait_for_url("**/console/users")
+        await expect(page.get_by_role("link", name="wang.fang")).to_have_count(0)
 
 
 async def test_times_are_local_or_utc_as_the_user_prefers(chromium: Browser, ferry: Deployment):

@@ -10,6 +10,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page
 
 from tests.support.deployment import NORTH, Deployment
 
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 WIDE, NARROW = (1360, 850), (320, 700)
 
 
@@ -30,6 +31,7 @@ class Visit:
         response = await self.page.goto(f"{self.url}{path}")
         assert response is not None
         assert response.status == status, f"{path}: {response.status}"
+        assert response.headers["content-security-policy"] == POLICY, path
         if status >= 400:
             # Browsers report the status of every page that failed.
             self.problems[:] = [one for one in self.problems if "Failed to load resource" not in one]
@@ -62,12 +64,21 @@ class Visit:
 async def visiting(
     browser: Browser, ferry: Deployment, *, size: tuple[int, int] = WIDE, language: str = "en", **options: Any
 ) -> AsyncIterator[Visit]:
-    """Open a window at `cn-north-4`; at the end, no script may have failed, and nothing may have been refused."""
+    """Open a window at `cn-north-4` of an installation, as `opened`."""
+    async with opened(browser, ferry.urls[NORTH], size=size, language=language, **options) as visit:
+        yield visit
+
+
+@asynccontextmanager
+async def opened(
+    browser: Browser, url: str, *, size: tuple[int, int] = WIDE, language: str = "en", **options: Any
+) -> AsyncIterator[Visit]:
+    """Open a window; at the end, no script may have failed, and nothing may have been refused."""
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]}, locale=language, timezone_id="Asia/Shanghai", **options
     )
     page = await context.new_page()
-    visit = Visit(page, ferry.urls[NORTH])
+    visit = Visit(page, url)
 
     def noticed(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -42,9 +42,17 @@ class Command:
         return cls("API", f'curl -H "X-Auth-Token: $TOKEN"{sent} {shlex.quote(url)}')
 
 
-def pushing(image: str) -> tuple[Command, ...]:
-    """Return the commands that push an image under this name, `HOST/REPOSITORY:TAG`."""
+def pushing(image: str, *, is_plain: bool = False) -> tuple[Command, ...]:
+    """Return the commands that push an image under a name.
+
+    Args:
+        image: the name, `HOST/REPOSITORY:TAG`.
+        is_plain: whether the registry has no TLS, which skopeo must be told.
+    """
+    without_tls = ("--dest-tls-verify=false",) if is_plain else ()
     return (
         Command("docker", f"docker tag IMAGE {shlex.quote(image)}\ndocker push {shlex.quote(image)}"),
-        Command.of("skopeo", "skopeo", "copy", "docker://docker.io/library/alpine:3", f"docker://{image}"),
+        Command.of(
+            "skopeo", "skopeo", "copy", *without_tls, "docker://docker.io/library/alpine:3", f"docker://{image}"
+        ),
     )

@@ -208,7 +208,7 @@ async def show_organization(context: PageContext) -> Response:
     view = OrganizationPage(
         region=region.id,
         namespace=namespace,
-        pushing=pushing(f"{region.registry_host}/{namespace}/app:v1"),
+        pushing=pushing(f"{region.registry_host}/{namespace}/app:v1", is_plain=region.is_plain),
         part=part,
         repositories=shown,
         reason=reason,

@@ -127,7 +127,7 @@ async def show(context: PageContext) -> Response:
                 Command.api("GET", at.api(context.base_url, "/tags")),
                 Command.of("CLI", "tagferry", "tags", at.name),
             ),
-            pushing=pushing(f"{at.region.registry_host}/{at.name}:v1"),
+            pushing=pushing(f"{at.region.registry_host}/{at.name}:v1", is_plain=at.region.is_plain),
         ),
     )
 

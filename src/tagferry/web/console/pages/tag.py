@@ -68,12 +68,15 @@ async def show(context: PageContext) -> Response:
 def _pulling(at: OpenedRepository, tag: Tag, digest: str) -> tuple[Command, ...]:
     image = f"{at.region.registry_host}/{at.name}"
     file = f"{at.repository.replace('/', '-')}.tar"
+    is_plain = at.region.is_plain
+    skopeo = ("--src-tls-verify=false",) if is_plain else ()
+    tagferry = ("--plain-http", at.region.registry_host) if is_plain else ()
     return (
         Command.of("docker", "docker", "pull", f"{image}:{tag}"),
         Command.of(translatable("docker, exactly this image"), "docker", "pull", f"{image}@{digest}"),
-        Command.of("skopeo", "skopeo", "copy", "--all", f"docker://{image}:{tag}", f"oci-archive:{file}"),
-        Command.of("crane", "crane", "pull", f"{image}:{tag}", file),
-        Command.of("tagferry", "tagferry", "copy", f"{image}:{tag}", file),
+        Command.of("skopeo", "skopeo", "copy", "--all", *skopeo, f"docker://{image}:{tag}", f"oci-archive:{file}"),
+        Command.of("crane", "crane", "pull", *(("--insecure",) if is_plain else ()), f"{image}:{tag}", file),
+        Command.of("tagferry", "tagferry", "copy", *tagferry, f"{image}:{tag}", file),
     )
 
 

@@ -18,8 +18,6 @@ from tests.support.processes import free_port
 from tests.support.programs import require_program, skopeo_environment
 from tests.support.schemas import sqlite_in
 
-PICTURES = Path("build/screenshots")
-
 
 def write_layout(folder: Path) -> Path:
     """Write an image as a folder in the OCI image layout."""
@@ -66,8 +64,7 @@ async def test_a_fresh_installation_leads_to_the_first_synchronized_tag(chromium
             step = page.locator("[aria-current=step]")
 
             await expect(step).to_contain_text("Create an organization")
-            PICTURES.mkdir(parents=True, exist_ok=True)
-            await page.screenshot(path=PICTURES / "first-run-light.png", full_page=True)
+            await page.screenshot(path="build/screenshots/first-run-light.png", full_page=True)
             await page.get_by_label("Name").fill("shop")
             await page.get_by_role("button", name="Create the organization").click()
 
@@ -75,12 +72,8 @@ async def test_a_fresh_installation_leads_to_the_first_synchronized_tag(chromium
             login, copy = await commands_of(visit, "skopeo")
             await run(tmp_path, f"{login} --password-stdin", typed=admin.password)
             # No other registry is reached by a test: the image comes from a folder.
-            await run(
-                tmp_path,
-                copy.replace("docker://docker.io/library/alpine:3", f"oci:{source}").replace(
-                    " copy", " --insecure-policy copy"
-                ),
-            )
+            copy = copy.replace("docker://docker.io/library/alpine:3", f"oci:{source}")
+            await run(tmp_path, copy.replace("skopeo", "skopeo --insecure-policy"))
             assert await visit.accessibility_problems() == []
             await page.get_by_role("link", name="I have pushed it").click()
 

@@ -101,7 +101,6 @@ class OverviewPage:
         problems: the newest jobs that did not succeed.
     """
 
-    url: str
     regions: tuple[RegionLine, ...]
     commands: tuple[Command, ...]
     first_run: FirstRun | None
@@ -175,7 +174,6 @@ async def _answer(context: PageContext, *, failure: Failure | None = None, enter
     health, paused = await services.health.health(), services.sync.paused_regions
     rules, has_more_rules = await _rules(context)
     view = OverviewPage(
-        url=context.base_url,
         regions=tuple(RegionLine(one.id, health.get(one.id), one.id in paused) for one in services.regions),
         commands=(Command.of("CLI", "tagferry", "job", "list"), Command.of("CLI", "tagferry", "region", "list")),
         first_run=first_run,

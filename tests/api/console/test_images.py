@@ -2,6 +2,8 @@
 
 # ruff: noqa: RUF001 - Chinese texts have their own punctuation.
 
+from urllib.parse import urlencode
+
 import pytest
 
 from tagferry.accounts.model import Permission
@@ -226,6 +228,22 @@ async def test_the_copies_of_a_repository_are_compared(ferry: Deployment, admini
     assert (await administrator.get(f"{PATH}/comparison?to=nowhere")).status == 400
     none = await administrator.get(f"/console/images/{NORTH}/team/app/comparison?q=nothing&to={SOUTH}/release")
     assert "Nothing found" in none.text
+
+
+async def test_selected_and_differing_tags_lead_to_the_plan_of_their_synchronization(
+    ferry: Deployment, administrator: Browser
+):
+    for tag in ("v1", "v2"):
+        await images.push(ferry.store(NORTH), APP, OLD, Tag(tag))
+
+    page = await administrator.get(PATH)
+    fields = page.form("/console/synchronize") | {"tag": "v1", "to": f"{SOUTH}/team"}
+    plan = await administrator.get(f"/console/synchronize?{urlencode(fields)}")
+    assert [row[0] for row in plan.rows()] == ["v1"]
+
+    compared = await administrator.get(f"{PATH}/comparison?to={SOUTH}")
+    (link,) = [one for one in links(compared) if one.startswith("/console/synchronize?")]
+    assert sorted(row[0] for row in (await administrator.get(link)).rows()) == ["v1", "v2"]
 
 
 async def test_tags_are_deleted_after_a_question(ferry: Deployment, administrator: Browser):

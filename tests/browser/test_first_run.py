@@ -46,7 +46,8 @@ async def run(folder: Path, command: str, *, typed: str = "") -> None:
 
 async def commands_of(visit: Visit, label: str) -> list[str]:
     """Return the commands that the page shows under a label."""
-    return (await visit.page.get_by_label(label, exact=True).inner_text()).splitlines()
+    text: str = await visit.page.get_by_label(label, exact=True).inner_text()
+    return text.splitlines()
 
 
 async def test_a_fresh_installation_leads_to_the_first_synchronized_tag(chromium: Browser, tmp_path: Path):

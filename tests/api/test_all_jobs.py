@@ -163,7 +163,9 @@ async def test_each_of_the_selected_jobs_is_cancelled_if_the_caller_may_write_it
         (999, False),
         (app, True),
     ]
-    assert answer.document["jobs"][1]["reason"].startswith("carol needs the permission to edit in the organization oth")
+    assert answer.document["jobs"][1]["reason"].startswith(
+        'user "carol" needs the permission to edit in the organization "oth'
+    )
     assert answer.document["jobs"][2]["reason"] == f"sync job {hidden} does not exist"
     assert [job["status"] for job in await ended(ferry, token, [web, app])] == ["cancel", "cancel"]
     again = await call(ferry, "POST", f"{JOBS}/cancel", carol, {"jobs": [web]})
@@ -222,7 +224,7 @@ async def test_a_retry_needs_the_permissions_of_a_synchronization_for_each_job(f
 
     assert [job["retried"] for job in answer.document["jobs"]] == [False, False]
     first, second = (job["reason"] for job in answer.document["jobs"])
-    assert first.startswith("reader needs the permission to edit in the organization release")
+    assert first.startswith('user "reader" needs the permission to edit in the organization "release"')
     assert second == f"sync job {other} does not exist"
     assert await listed(ferry, reader) == [mine]
 

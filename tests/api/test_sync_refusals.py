@@ -243,7 +243,7 @@ async def test_a_user_who_may_not_write_to_the_target_is_refused(ferry: Deployme
 
     status, code, message = answer.refused()
     assert (status, code) == (403, DENIED)
-    assert "edit in the organization release of cn-north-208" in message
+    assert 'edit in the organization "release" of cn-north-208' in message
     await assert_nothing_happened(ferry)
 
 
@@ -255,7 +255,7 @@ async def test_a_user_who_may_not_read_the_source_is_refused(ferry: Deployment) 
 
     status, code, message = answer.refused()
     assert (status, code) == (403, DENIED)
-    assert "read in the organization team of cn-north-4" in message
+    assert 'read in the organization "team" of cn-north-4' in message
     await assert_nothing_happened(ferry)
 
 

@@ -318,7 +318,7 @@ async def test_a_stream_ends_when_the_caller_may_no_longer_see_a_job(
         await until(answer, ": alive")
         async with ferry.app.accounts.database.write() as session:
             await session.execute(delete(OrganizationPermissionRow).where(OrganizationPermissionRow.permission == 1))
-        await until(answer, "event: ended")
+        await until(answer, "event: reload")
     held.released.set()
 
 

@@ -142,8 +142,8 @@ class _Stream:
         while not closing.done() and time.monotonic() < end:
             if time.monotonic() >= checked + _HEARTBEAT_SECONDS:
                 checked = time.monotonic()
-                if not await self._is_allowed():
-                    yield "event: ended\ndata: \n\n"
+                if (over := await self._is_over()) is not None:
+                    yield f"event: {over}\ndata: \n\n"
                     return
                 yield ": alive\n\n"
             if html := await self._changed_parts(changed):
@@ -196,13 +196,13 @@ class _Stream:
         parts = LiveParts(new=len(found.jobs), has_more=found.marker is not None, address=query.address())
         return _render(parts, self._language)
 
-    async def _is_allowed(self) -> bool:
-        """Return whether the session is valid, and the caller may still see all of the jobs."""
+    async def _is_over(self) -> str | None:
+        """Return the last event of the stream if the session has ended, or the caller may not see all jobs any more."""
         value = self._context.request.scope["state"].get("session_value", "")
         if await self._context.services.tokens.session(value) is None:
-            return False
+            return "ended"
         seen = await self._context.services.jobs.some(self._context.caller, [job.id for job in self._jobs])
-        return len(seen) == len(self._jobs)
+        return None if len(seen) == len(self._jobs) else "reload"
 
 
 def _render(parts: LiveParts, language: str) -> str:

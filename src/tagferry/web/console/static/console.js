@@ -118,6 +118,7 @@ function showChanges() {
     stream = new EventSource(live.dataset.live ?? "");
     stream.addEventListener("parts", (event) => replaceParts(/** @type {MessageEvent<string>} */ (event).data));
     stream.addEventListener("ended", end);
+    stream.addEventListener("reload", () => location.reload());
     stream.addEventListener("error", async () => {
       // The browser opens it again by itself, unless it was refused.
       if (stream?.readyState !== EventSource.CLOSED) return;

@@ -43,16 +43,16 @@ async def _jobs(ferry: Deployment) -> None:
     now, rows = datetime.now(UTC), []
     for at in range(160):
         status = "success" if at % 9 else ("failed", "existed", "timeout", "cancel")[at // 9 % 4]
-        rows.append(_job(at, status, ended_at=now - timedelta(minutes=at * 9 + at % 7 * 40)))
+        rows.append(job(at, status, ended_at=now - timedelta(minutes=at * 9 + at % 7 * 40)))
     later = {"next_attempt_at": now + timedelta(days=1), "last_error": "registry cn-north-208 does not answer"}
-    rules = [_job(300 + at, "success" if at else "failed", ended_at=now, rule_id=1) for at in range(4)]
+    rules = [job(300 + at, "success" if at else "failed", ended_at=now, rule_id=1) for at in range(4)]
     rows += [{**one, "repository": "platform/web"} for one in rules]
-    rows += [_job(200 + at, "waiting", **later) for at in range(3)]
+    rows += [job(200 + at, "waiting", **later) for at in range(3)]
     async with ferry.app.accounts.database.write() as session:
-        await session.execute(insert(SyncJobRow), [{**dict.fromkeys(_COLUMNS), **row} for row in rows])
+        await session.execute(insert(SyncJobRow), [{**dict.fromkeys(COLUMNS), **row} for row in rows])
 
 
-_COLUMNS = ("ended_at", "rule_id", "started_at", "next_attempt_at", "last_error")
+COLUMNS = ("ended_at", "rule_id", "started_at", "next_attempt_at", "last_error")
 _REPOSITORIES = ("crm", "search/indexer", "platform/base", "web", LONG)
 _REASONS = {
     "failed": 'registry cn-north-208 refused the blob "sha256:4b1c": insufficient scope; grant push to its account',
@@ -61,7 +61,7 @@ _REASONS = {
 }
 
 
-def _job(at: int, status: str, **more: Any) -> dict[str, Any]:
+def job(at: int, status: str, **more: Any) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "request_id": f"request-{at}",

@@ -58,7 +58,8 @@ async def _serve(config: Path, slots: int | None) -> None:
         listeners = [*app.listeners, *metrics_listeners(settings)]
         await stack.enter_async_context(listening(listeners, settings.limits, proxies=settings.trusted_proxies))
         for name, region in settings.served_regions.items():
-            log.info("serving a region", region=name, address=region.listen, registry=region.registry)
+            console = f"{(region.public_url or region.listening_url).rstrip('/')}/console/"
+            log.info("serving a region", region=name, address=region.listen, registry=region.registry, console=console)
         await until_signalled()
         # Unfinished jobs continue in another process, or at the next start.
         log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)

@@ -18,7 +18,7 @@ from tagferry.db.batches import error_summary
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import ProcessRow
-from tagferry.errors import Denied
+from tagferry.errors import DatabaseUnavailable, Denied
 from tagferry.events import SparseEvents
 from tagferry.names import RegionId
 from tagferry.sync.jobs.worker import Worker
@@ -87,7 +87,7 @@ class ProcessRecord:
         while True:
             try:
                 await self.update()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, DatabaseUnavailable) as error:
                 log.warning("could not record this process", reason=error_summary(error))
             await asyncio.sleep(SEEN_SECONDS)
 
@@ -126,7 +126,7 @@ class ProcessRecord:
         try:
             async with self._database.write() as session:
                 await session.execute(delete(ProcessRow).where(ProcessRow.id == self._id))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
             log.warning("could not remove the record of this process", reason=error_summary(error))
 
 

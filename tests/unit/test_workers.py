@@ -1,7 +1,8 @@
 """Each process records itself, and is listed until it ends."""
 
+import asyncio
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 from sqlalchemy import update
@@ -10,10 +11,11 @@ from tagferry import __version__
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import ProcessRow
-from tagferry.errors import Denied
+from tagferry.errors import DatabaseUnavailable, Denied
 from tagferry.names import RegionId
 from tagferry.sync.jobs.worker import Worker
 from tagferry.workers import LOST_AFTER, ProcessList, ProcessRecord
+from tests.support.deployment import eventually
 
 ADMIN = Caller("1", "admin", "2", "tagferry", is_admin=True)
 CAROL = Caller("3", "carol", "2", "tagferry", is_admin=False)
@@ -80,6 +82,31 @@ async def test_a_process_without_slots_is_no_leader(database: Database):
     await record(database, FakeWorker(slots=0, running=0), is_leader=True).update()
 
     assert [one["is_leader"] for one in await shown(database)] == [False]
+
+
+async def test_a_lost_database_ends_neither_the_task_nor_the_shutdown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    process = record(database, FakeWorker())
+    write = database.write
+
+    def lost() -> NoReturn:
+        raise DatabaseUnavailable("the database does not answer")
+
+    monkeypatch.setattr("tagferry.workers.SEEN_SECONDS", 0.01)
+    monkeypatch.setattr(database, "write", lost)
+    keeping = asyncio.create_task(process.keep())
+    await process.remove()
+    await asyncio.sleep(0.1)
+    assert not keeping.done()
+    monkeypatch.setattr(database, "write", write)
+
+    async def is_listed() -> bool:
+        return bool(await shown(database))
+
+    await eventually(is_listed)
+    keeping.cancel()
+    await asyncio.wait([keeping])
 
 
 async def test_only_administrators_list_processes(database: Database):

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tagferry.accounts.model import Caller
 from tagferry.concurrency import SingleFlight
 from tagferry.db.batches import error_summary
-from tagferry.errors import Denied
+from tagferry.errors import DatabaseUnavailable, Denied
 from tagferry.events import SparseEvents
 from tagferry.health.checks import RegionCheck
 from tagferry.health.gauges import forget, show
@@ -98,7 +98,7 @@ class RegionMonitor:
         while True:
             try:
                 await surfacing(self._look(region.id, interval))
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, DatabaseUnavailable) as error:
                 sparse.warning("could not record the health of a region", region=region.id, reason=error_summary(error))
             except Exception:
                 # The other regions are still checked.

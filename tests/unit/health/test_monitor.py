@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from tagferry import events
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
-from tagferry.errors import Denied, NotFound
+from tagferry.errors import DatabaseUnavailable, Denied, NotFound
 from tagferry.health.checks import RegionCheck
 from tagferry.health.model import CheckKind, HealthState, RegionHealth
 from tagferry.health.monitor import RegionMonitor
@@ -186,3 +187,17 @@ async def test_requests_for_a_check_share_one(make: Making, check: FakeCheck):
     await asyncio.gather(*(monitor.check_now(ADMIN, RegionId("north")) for _ in range(20)))
 
     assert check.runs["north"] == 1
+
+
+async def test_a_lost_database_is_logged_and_the_checks_go_on(
+    make: Making, check: FakeCheck, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    async def lost(_: object, __: RegionHealth) -> None:
+        raise DatabaseUnavailable("the database does not answer")
+
+    monkeypatch.setattr(events, "_logged", {})
+    monkeypatch.setattr(HealthRecords, "save", lost)
+    with capture_logs() as logged:
+        await running(make("north"), lambda: check.runs["north"] >= 3)
+
+    assert [line["event"] for line in logged] == ["could not record the health of a region"]

@@ -133,19 +133,20 @@ class Spool:
         return file
 
     def _write(self, file: BinaryIO, chunks: list[bytes | bytearray]) -> None:
-        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        size = sum(map(len, chunks))
         if not os.fstat(file.fileno()).st_nlink:
             # The upload was cancelled; writes to its deleted file would use space that no directory shows.
             raise FileNotFoundError(self.path)
-        if self._limit is not None and self._hashed + len(chunk) > self._limit:
+        if self._limit is not None and self._hashed + size > self._limit:
             raise Corrupt(f"the blob has more than its {self._limit} bytes")
         if self._free_space is not None:
-            self._free_space.require(len(chunk))
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[file.write(rest) :]
-        self._hash.update(chunk)
-        self._hashed += len(chunk)
+            self._free_space.require(size)
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
+            self._hash.update(chunk)
+        self._hashed += size
 
     def _rehash(self, algorithm: str) -> None:
         running = hashlib.new(algorithm)

@@ -88,7 +88,12 @@ async def test_a_request_that_takes_long_is_not_cut_off(connect: Connect, app: A
 
 
 @pytest.mark.parametrize(
-    "start", [b"Content-Length: 100000\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"]
+    "start",
+    [
+        b"Content-Length: 100000\r\n\r\nabc",
+        b"Content-Length: 100000000\r\n\r\nabc",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ],
 )
 async def test_a_body_that_stalls_is_refused(connect: Connect, app: Application, start: bytes):
     async with connect() as client:
@@ -98,8 +103,8 @@ async def test_a_body_that_stalls_is_refused(connect: Connect, app: Application,
     await until(lambda: app.left == 1)
 
 
-async def test_a_body_that_trickles_is_refused(connect: Connect):
-    size = 100_000
+@pytest.mark.parametrize("size", [100_000, 10_000_000])
+async def test_a_body_that_trickles_is_refused(connect: Connect, size: int):
     async with connect() as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
         assert await client.trickle(b"a" * size, pause=0.05) < size

@@ -24,6 +24,7 @@ from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
 from tagferry.web.server.file_responses import EXTENSIONS, FileResponses
 from tagferry.web.server.framing import MessageLimits, RefusedMessage, head_too_long
+from tagferry.web.server.large_bodies import LARGE_BYTES, LargeBody
 from tagferry.web.server.lingering import LingeringClose, ResponseTransport
 from tagferry.web.server.progress import Progress, acknowledged_bytes
 from tagferry.web.server.refusals import raw_refusal
@@ -31,6 +32,7 @@ from tagferry.web.server.response_cycle import ResponseCycle
 
 log = SparseEvents(__name__)
 
+_LARGE_DIGITS = len(str(LARGE_BYTES))
 _LINE_BYTES = 4  # the colon, a space, and the end of the line
 
 
@@ -60,6 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._messages = 0
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
         self._message = MessageLimits()
+        self._is_plain, self._large_bytes = False, 0
         self._sending = Progress(limits.stall_timeout_seconds)
         self._taking = Progress(limits.stall_timeout_seconds)
         self._files: FileResponses | None = None
@@ -70,6 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._response_transport: Any = ResponseTransport(transport, self._close)
         self._files = FileResponses.on(transport, self.flow.drain)
+        self._is_plain = transport.get_extra_info("sslcontext") is None
         self._slot.close = transport.abort
         self._deadline = self.loop.time() + self._limits.header_timeout_seconds
         if not self._slot.is_held:
@@ -138,9 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._closing.is_dropping:
-            if not self._closing.drop(len(data)):
-                self._count("linger_bytes", "closed a connection: the client kept sending after the last response")
-                self.transport.abort()
+            self._drop(len(data))
             return
         messages, body_bytes = self._messages, self._message.body_bytes
         is_between = not self._in_head and not self._in_body
@@ -157,6 +159,53 @@ class BoundedProtocol(HttpToolsProtocol):
             )
         except RefusedMessage as error:
             self._refuse(error)
+        if self._large_bytes and self._in_body:
+            self._receive_large_body()
+
+    def _drop(self, size: int) -> None:
+        if not self._closing.drop(size):
+            self._count("linger_bytes", "closed a connection: the client kept sending after the last response")
+            self.transport.abort()
+
+    def _receive_large_body(self) -> None:
+        """Receive the rest of the body past the parser, which is replaced, since it does not see the end."""
+        cycle: ResponseCycle = self.cycle  # type: ignore[assignment]  # `_begin_cycle` makes them
+        self._large_bytes, left = 0, self._large_bytes - self._message.body_bytes
+        if left <= 0 or self._closing.is_dropping or self.transport.is_closing():
+            return
+
+        def end() -> None:
+            self._switch_protocol(self)
+            self.parser = self._new_parser()
+            self.on_message_complete()
+
+        cycle.large_body = LargeBody(
+            self, self.flow, left, received=self._receive_content, arrived=cycle.message_event.set, ended=end
+        )
+        self._switch_protocol(cycle.large_body)
+
+    def _receive_content(self, size: int) -> bool:
+        """Count bytes of a large body; return whether the application gets them."""
+        if self._closing.is_dropping:
+            self._drop(size)
+            return False
+        try:
+            self._message.add_content(size)
+            if self.cycle.response_complete:
+                self._message.add_unread(size)
+        except RefusedMessage as error:
+            self._refuse(error)
+            return False
+        return not self.cycle.response_complete
+
+    def _switch_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        if self.transport.is_closing():
+            return
+        # uvloop looks at the kind of protocol when it begins to read.
+        self.transport.pause_reading()
+        self.transport.set_protocol(protocol)
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -203,6 +252,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._messages += 1
         self._message = MessageLimits()
+        self._large_bytes = 0
         self._in_head = True
         self._sending.restart()
         self._deadline = self.loop.time() + self._limits.header_timeout_seconds
@@ -228,6 +278,8 @@ class BoundedProtocol(HttpToolsProtocol):
             message.hosts.append(value)
         elif name == b"transfer-encoding":
             message.codings.append(value)
+        elif name == b"content-length" and len(value) >= _LARGE_DIGITS:
+            self._large_bytes = int(value) if self._is_plain and int(value) >= LARGE_BYTES else 0
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         self.headers.append((name, value))

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, ST
 from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.registry.api.asgi import SEND_FILE, Message
 from tagferry.web.server.file_responses import FileResponses
+from tagferry.web.server.large_bodies import LargeBody
 
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -22,12 +23,37 @@ class ResponseCycle(RequestResponseCycle):
     Args:
         files: sends parts of files; None if the connection cannot.
         arguments: of uvicorn's cycle.
+
+    Attributes:
+        large_body: what receives the request's body, if it is large.
     """
 
     def __init__(self, files: FileResponses | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._files = files
         self._head = b""
+        self.large_body: LargeBody | None = None
+
+    async def receive(self) -> Any:
+        """Receive a part of the request's body, as ASGI defines it; what has arrived comes before a disconnection."""
+        large = self.large_body
+        if large is None:
+            return await super().receive()
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        while not (self.body or large.has_piece or self.disconnected or self.response_complete):
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.response_complete:
+            return {"type": "http.disconnect"}
+        # The parser got the first bytes together with the head.
+        body, self.body = self.body, bytearray()
+        piece = bytes(body) if body else large.take()
+        if not piece:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": not large.is_complete}
 
     async def send(self, message: Any) -> None:
         """Send a part of the response, as ASGI defines it; after the client has disconnected, nothing happens."""

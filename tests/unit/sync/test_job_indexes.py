@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.names import Digest, Repository, RepositoryRef, Tag
 from tagferry.sync.jobs.history import SyncHistory
+from tagferry.sync.jobs.listing import JobFilter, JobListing
 from tagferry.sync.jobs.model import JobStatus, NewJob, SyncRequest
 from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.searches import ReferrerSearches, Target
@@ -211,3 +213,33 @@ async def test_jobs_of_the_last_day_and_open_ones_are_counted_in_indexes_alone(j
     *opened, ended = plans(database, statements)
     assert ended.count("COVERING INDEX ix_sync_jobs_ended_at (ended_at>? AND ended_at<?)") == HOURS
     assert "SCAN sync_jobs" not in "".join([*opened, ended])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (JobFilter(), "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (JobFilter(prefix="shop/"), "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (JobFilter(statuses=frozenset({JobStatus.FAILED})), "ix_sync_jobs_status (status=? AND id>? AND id<?)"),
+        (JobFilter(namespace=TEAM), "ix_sync_jobs_namespace (namespace=? AND id>? AND id<?)"),
+        (JobFilter(target_region=SOUTH), "ix_sync_jobs_target_region (target_region=? AND id>? AND id<?)"),
+        (JobFilter(operator="carol"), "ix_sync_jobs_operator_id (operator_id=? AND id>? AND id<?)"),
+        (JobFilter(request="call"), "ix_sync_jobs_request_id (request_id=? AND rowid>? AND rowid<?)"),
+        (
+            JobFilter(region=NORTH, namespace=TEAM, repository=Repository(REPO)),
+            "ix_sync_jobs_repository (source_region=? AND namespace=? AND repository=? AND id>? AND id<?)",
+        ),
+        (JobFilter(statuses=frozenset(JobStatus), namespace=TEAM, target_region=SOUTH, operator="carol"), "id>?"),
+    ],
+    ids=str,
+)
+async def test_a_page_of_jobs_of_all_repositories_reads_an_index_in_the_order_of_ids(
+    jobs: JobStore, database: Database, wanted: JobFilter, index: str
+):
+    await record(jobs, "v1", "v2")
+    with executed() as statements:
+        await JobListing(database).page(replace(CALLER, is_admin=True), wanted, limit=10)
+
+    found = plans(database, statements)
+    assert any(index in plan for plan in found), found
+    assert not any("SCAN sync_jobs" in plan for plan in found)

@@ -164,7 +164,7 @@ class JobListing:
         async with self._database.read() as session:
             conditions, terms = _plain_conditions(wanted), _terms(wanted)
             if (term := await _of_repository(session, wanted)) is not None:
-                terms.append(term)
+                terms.insert(0, term)
             if wanted.operator:
                 user_id = await session.scalar(select(UserRow.id).where(UserRow.name == wanted.operator))
                 terms.append(_Term.of(SyncJobRow.operator_id, user_id or wanted.operator))

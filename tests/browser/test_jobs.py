@@ -73,7 +73,7 @@ async def test_a_sync_is_planned_and_followed_while_another_process_copies(
         # Nothing is loaded again: the rate and the remaining time arrive from the other process.
         await expect(page.locator("#job-1-progress")).to_contain_text("MB/s", timeout=SECONDS)
         await expect(page.locator("#job-1-progress")).to_contain_text("Remaining time")
-        await expect(page.locator("#job-1-head")).to_contain_text("in place", timeout=SECONDS)
+        await expect(page.locator("#job-1-head")).to_contain_text("success", timeout=SECONDS)
         await expect(page.locator("#job-1-timeline")).to_contain_text("Tag written")
         await expect(page.locator("#job-1-moved .figure").first).to_contain_text("12.0 MB")
         await expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
@@ -92,7 +92,7 @@ async def test_a_conflict_is_explained_and_resolved_with_override(chromium: Brow
 
         await page.get_by_role("button", name="Replace the target's image").click()
 
-        await expect(page.locator(f"#job-{job + 1}-head")).to_contain_text("in place", timeout=SECONDS)
+        await expect(page.locator(f"#job-{job + 1}-head")).to_contain_text("success", timeout=SECONDS)
 
 
 async def test_a_failure_shows_its_reason_and_is_retried(chromium: Browser, ferry: Deployment):
@@ -108,7 +108,7 @@ async def test_a_failure_shows_its_reason_and_is_retried(chromium: Browser, ferr
         )
         await page.get_by_role("button", name="Retry", exact=True).click()
 
-        await expect(page.locator(f"#job-{job + 1}-head")).to_contain_text("in place", timeout=SECONDS)
+        await expect(page.locator(f"#job-{job + 1}-head")).to_contain_text("success", timeout=SECONDS)
 
 
 async def test_a_running_job_is_cancelled_and_lists_show_it_without_being_loaded_again(
@@ -201,7 +201,7 @@ async def test_a_page_recovers_after_the_server_was_restarted(chromium: Browser,
 
     # The second server has no held store, so the job ends; the page was not touched.
     async with served(ferry.settings):
-        await expect(page.locator(f"#job-{job}-head")).to_contain_text("in place", timeout=SECONDS)
+        await expect(page.locator(f"#job-{job}-head")).to_contain_text("success", timeout=SECONDS)
         await expect(page.locator(f"#job-{job}-timeline")).to_contain_text("Tag written")
         # The browser reports that it could not connect.
         visit.problems[:] = [one for one in visit.problems if "net::ERR" not in one]

@@ -262,7 +262,7 @@ async def test_changes_arrive_as_parts_of_the_page_by_their_ids(ferry: Deploymen
         assert answer.headers["Cache-Control"] == "no-store"
         assert f'id="job-{job}-state"' in await until(answer, "running")
         held.released.set()
-        event = await until(answer, "in place")
+        event = await until(answer, "success")
 
     assert event.startswith("event: parts\ndata: <div")
     assert len(page.all(f"*[@id='job-{job}-state']")) == len(page.all(f"*[@id='job-{job}-progress']")) == 1

@@ -68,11 +68,11 @@ async def test_a_rule_shows_its_executions_and_whether_it_is_behind(ferry: Deplo
 
     async def shown() -> Page | None:
         page = await administrator.get("/console/policies/1")
-        return page if "in sync" in page.one("h1").itertext() or "in place" in page.text else None
+        return page if "in sync" in page.one("h1").itertext() or "success" in page.text else None
 
     page = await eventually(shown)
     assert page is not None
-    assert page.rows()[0][:2] == ["v1", "in place"]
+    assert page.rows()[0][:2] == ["v1", "success"]
     (row,) = (await administrator.get("/console/policies")).rows()
     assert row[:3] == ["team/appcn-north-4", "releasecn-north-208", "in sync"]
     # The target got another image: the next push is a conflict.

@@ -25,7 +25,7 @@ class State:
 JOB_STATES: Mapping[str, State] = {
     "waiting": State(translatable("waiting"), "neutral", "circle-dashed"),
     "running": State(translatable("running"), "info", "loader"),
-    "success": State(translatable("in place"), "good", "circle-check"),
+    "success": State(translatable("success"), "good", "circle-check"),
     "failed": State(translatable("failed"), "bad", "circle-x"),
     "timeout": State(translatable("timed out"), "bad", "clock-alert"),
     "cancel": State(translatable("cancelled"), "neutral", "ban"),

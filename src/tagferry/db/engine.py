@@ -78,6 +78,9 @@ class _ShieldedSession(AsyncSession):
     async def delete(self, *arguments: Any) -> None:
         await _shield(super().delete(*arguments))
 
+    async def run_sync(self, *arguments: Any, **options: Any) -> Any:
+        return await _shield(super().run_sync(*arguments, **options))
+
     async def flush(self, *arguments: Any) -> None:
         await _shield(super().flush(*arguments))
 

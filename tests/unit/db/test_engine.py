@@ -81,6 +81,7 @@ async def test_a_writer_that_is_cancelled_at_any_moment_does_not_block_the_next(
             session.add(DomainRow(id=name, name=name))
             await session.flush()
             await session.execute(select(DomainRow.name))
+            await session.run_sync(lambda sync: sync.connection().execute(select(DomainRow.name)))
 
     for attempt in range(60):
         writing = asyncio.create_task(write(f"cancelled-{attempt}"))

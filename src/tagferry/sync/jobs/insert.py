@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, Insert, Select, bindparam, case, column, func, insert, null, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import JSON, Connection, Insert, Select, bindparam, case, column, func, insert, null, select
 
 from tagferry import bounds
 from tagferry.db.tables import OrganizationRow, SyncJobRow
@@ -16,7 +15,7 @@ from tagferry.sync.jobs.model import JobHandle, JobStatus, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import OPEN, QUEUED, document, is_open
 
 
-async def next_fair_position(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
+def next_fair_position(connection: Connection, request: SyncRequest, *, limit: int) -> int:
     """Return the fair position of the organization's next job.
 
     Each organization's jobs are numbered consecutively from its own last position, but not below the position that is
@@ -32,7 +31,7 @@ async def next_fair_position(session: AsyncSession, request: SyncRequest, *, lim
         "region": request.source_region,
         "namespace": request.namespace,
     }
-    active, served, own = (await session.execute(_QUEUE_POSITIONS, parameters)).one()
+    active, served, own = connection.execute(_QUEUE_POSITIONS, parameters).one()
     if active >= limit and not request.is_automatic:
         raise Throttled(
             f'user "{request.caller.name}" has {active} syncs in progress; wait until one of them ends',
@@ -41,7 +40,7 @@ async def next_fair_position(session: AsyncSession, request: SyncRequest, *, lim
     return max((served or 1) - 1, own or 0) + 1
 
 
-async def require_organizations(session: AsyncSession, request: SyncRequest) -> None:
+def require_organizations(connection: Connection, request: SyncRequest) -> None:
     """Lock the organizations the caller was authorized for, so that they are not deleted during the transaction.
 
     Raises:
@@ -53,14 +52,14 @@ async def require_organizations(session: AsyncSession, request: SyncRequest) -> 
     }
     ends.pop(None, None)
     if ends:
-        open_jobs = set(await session.scalars(_EXISTING_ORGANIZATIONS, {"organizations": list(ends)}))
+        open_jobs = set(connection.scalars(_EXISTING_ORGANIZATIONS, {"organizations": list(ends)}))
         for organization_id, (name, region) in ends.items():
             if organization_id not in open_jobs:
                 raise NotFound("organization", f"{name} in {region}", "it has just been deleted")
 
 
-async def insert_jobs(
-    session: AsyncSession,
+def insert_jobs(
+    connection: Connection,
     request: SyncRequest,
     new_jobs: Collection[NewJob],
     open_jobs: dict[Tag, JobHandle],
@@ -70,7 +69,7 @@ async def insert_jobs(
     """Insert the jobs; returns their ids by tag.
 
     Args:
-        session: the session whose transaction inserts them.
+        connection: the connection whose transaction inserts them.
         request: the request.
         new_jobs: the jobs, each for a different tag.
         open_jobs: the open jobs of the same tags on the same route; later jobs wait for them to end.
@@ -100,7 +99,7 @@ async def insert_jobs(
         "given_deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
         "given_rows": list(_rows(new_jobs, open_jobs, fair_position)),
     }
-    created = await session.execute(_INSERT[session.get_bind().dialect.name], parameters)
+    created = connection.execute(_INSERT[connection.dialect.name], parameters)
     return {Tag(tag): job_id for job_id, tag in created}
 
 

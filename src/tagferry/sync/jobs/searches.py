@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
@@ -21,6 +21,14 @@ SEARCH_LIMIT = 10
 
 _SUCCESS = SyncJobRow.status == JobStatus.SUCCESS.value
 _SEARCH_FAILED = SyncJobRow.search_error.is_not(None)
+_ROUTE = ("source_region", "namespace", "repository", "target_region", "target_namespace")
+# Every request executes it, so it is built once. The index of this condition holds hardly any rows.
+_EVER_UNFINISHED = (
+    select(SyncJobRow.tag)
+    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _ROUTE))
+    .where(SyncJobRow.tag.in_(bindparam("tags", expanding=True)), _SEARCH_FAILED)
+    .distinct()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +53,18 @@ class ReferrerSearches:
         """Return those of these tags whose last copy to the target, or last check, had an incomplete search."""
         if not tags:
             return frozenset()
+        parameters = {
+            "source_region": source.region,
+            "namespace": source.namespace,
+            "repository": source.repository,
+            "target_region": target.region,
+            "target_namespace": target.namespace,
+        }
+        rows = await self._database.rows(_EVER_UNFINISHED, {**parameters, "tags": list(tags)})
+        if not rows:
+            return frozenset()
         async with self._database.read() as session:
-            # The index of this condition holds hardly any rows.
-            rows = await session.scalars(
-                select(SyncJobRow.tag)
-                .where(*_from(source), *_to(target), SyncJobRow.tag.in_(tags), _SEARCH_FAILED)
-                .distinct()
-            )
-            return frozenset([Tag(tag) for tag in rows if await _is_unfinished(session, source, target, Tag(tag))])
+            return frozenset([Tag(tag) for (tag,) in rows if await _is_unfinished(session, source, target, Tag(tag))])
 
     async def pending(self, source: RepositoryRef) -> dict[Target, set[Tag]]:
         """Return the tags of a repository that ever had an incomplete search, by target."""

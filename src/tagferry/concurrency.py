@@ -124,8 +124,11 @@ async def bounded_gather(
     items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, limit: int
 ) -> list[Result]:
     """Run the work for every item, at most `limit` at once; return the results in order, and raise as `gather` does."""
-    slots = asyncio.Semaphore(limit)
     wanted = list(items)
+    if len(wanted) == 1:
+        # A task would cost more than much of the work that is awaited here.
+        return [await work(wanted[0])]
+    slots = asyncio.Semaphore(limit)
     results: dict[int, Result] = {}
 
     async def one(index: int, item: Item) -> None:

@@ -213,6 +213,13 @@ async def test_bounded_gather_runs_at_most_its_limit_and_keeps_the_order_of_resu
     assert most == 3
 
 
+async def test_bounded_gather_awaits_a_single_item_without_a_task():
+    async def work(_: str) -> asyncio.Task[object] | None:
+        return asyncio.current_task()
+
+    assert await bounded_gather(["one"], work, limit=3) == [asyncio.current_task()]
+
+
 async def test_bounded_gather_cancels_all_other_items_on_the_first_error():
     begun: list[int] = []
 

@@ -170,9 +170,12 @@ async def _query(
     source only confirms the digest. The target's request is unconditional, which shows that the manifest can be read
     there. With `query_source`, or a target with high latency, both are queried concurrently.
     """
-    target_request = asyncio.ensure_future(
-        route.target.head_manifest(route.target_repository, tag, for_write=True, confirm_missing=not override)
+    target_query = route.target.head_manifest(
+        route.target_repository, tag, for_write=True, confirm_missing=not override
     )
+    if high_latency(route.target) is False and not query_source:
+        return await _confirmed(route, tag, await target_query)
+    target_request = asyncio.ensure_future(target_query)
     try:
         if high_latency(route.target) is None and not query_source:
             await asyncio.wait([target_request], timeout=_HEAD_START_SECONDS)
@@ -186,6 +189,11 @@ async def _query(
         elif not target_request.cancelled():
             # Marks the exception as retrieved, in case the source's is raised.
             target_request.exception()
+    return await _confirmed(route, tag, target)
+
+
+async def _confirmed(route: Route, tag: Tag, target: Descriptor | None) -> tuple[Descriptor | None, Descriptor | None]:
+    """Query the source if the target has the tag; return the descriptors at both."""
     if target is None:
         return None, None
     return await route.source.head_manifest(route.source_repository, route.reference(tag), known=target), target

@@ -145,14 +145,17 @@ class NotFound(TagferryError):
 
     Attributes:
         kind: `organization`, `repository`, `tag`, `blob`, ...
-        name: the name of the resource.
+        name: the name of the resource, which the message quotes; empty if `where` identifies it.
+        where: what the resource is part of, such as `in cn-north-4`.
         hint: advice for the caller, if any.
     """
 
-    def __init__(self, kind: str, name: str, hint: str = "") -> None:
-        super().__init__(f"{kind} {_cut(name)} does not exist" + (f"; {hint}" if hint else ""))
+    def __init__(self, kind: str, name: str, hint: str = "", *, where: str = "") -> None:
+        words = (kind, f'"{_cut(name)}"' if name else "", where, "does not exist")
+        super().__init__(" ".join(filter(None, words)) + (f"; {hint}" if hint else ""))
         self.kind = kind
         self.name = name
+        self.where = where
         self.hint = hint
 
 
@@ -271,6 +274,8 @@ class Overloaded(Unavailable):
 
 
 def _shorten(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{_cut(value)}"'
     return _cut(repr(value))
 
 

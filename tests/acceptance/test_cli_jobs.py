@@ -145,4 +145,4 @@ async def test_jobs_of_all_repositories_are_listed_shown_retried_and_cancelled_b
     assert re.fullmatch(rf"{running} retried as job \d+\n", out)
     code, _, err = await tagferry(ferry, "job", "show", "999999")
     assert code == 1
-    assert "sync job 999999 does not exist" in err
+    assert 'sync job "999999" does not exist' in err

@@ -124,7 +124,7 @@ async def test_a_job_is_shown_by_its_id_only_to_those_who_may_read_its_source(fe
     hidden = (await call(ferry, "GET", f"{JOBS}/{other}", carol)).refused()
     missing = (await call(ferry, "GET", f"{JOBS}/999999", carol)).refused()
     assert hidden[0] == missing[0] == 404
-    assert hidden[2].replace(str(other), "N") == missing[2].replace("999999", "N") == "sync job N does not exist"
+    assert hidden[2].replace(str(other), "N") == missing[2].replace("999999", "N") == 'sync job "N" does not exist'
     assert (await call(ferry, "GET", f"{JOBS}/x", carol)).refused()[0] == 400
 
 
@@ -166,7 +166,7 @@ async def test_each_of_the_selected_jobs_is_cancelled_if_the_caller_may_write_it
     assert answer.document["jobs"][1]["reason"].startswith(
         'user "carol" needs the permission to edit in the organization "oth'
     )
-    assert answer.document["jobs"][2]["reason"] == f"sync job {hidden} does not exist"
+    assert answer.document["jobs"][2]["reason"] == f'sync job "{hidden}" does not exist'
     assert [job["status"] for job in await ended(ferry, token, [web, app])] == ["cancel", "cancel"]
     again = await call(ferry, "POST", f"{JOBS}/cancel", carol, {"jobs": [web]})
     assert again.document["jobs"] == [{"id": web, "cancelled": False, "reason": "it has ended already"}]
@@ -188,7 +188,7 @@ async def test_jobs_of_several_repositories_are_retried_by_one_request(ferry: De
     reasons = [job["reason"] for job in answer.document["jobs"]]
     assert reasons[2:] == [
         "its status is success, and only jobs that failed can be retried",
-        "sync job 999 does not exist",
+        'sync job "999" does not exist',
     ]
     repeated = await ended(ferry, token, [job["job"] for job in answer.document["jobs"][:2]])
     assert [(job["repoName"], job["tag"], job["status"]) for job in repeated] == [
@@ -225,7 +225,7 @@ async def test_a_retry_needs_the_permissions_of_a_synchronization_for_each_job(f
     assert [job["retried"] for job in answer.document["jobs"]] == [False, False]
     first, second = (job["reason"] for job in answer.document["jobs"])
     assert first.startswith('user "reader" needs the permission to edit in the organization "release"')
-    assert second == f"sync job {other} does not exist"
+    assert second == f'sync job "{other}" does not exist'
     assert await listed(ferry, reader) == [mine]
 
 

@@ -178,7 +178,7 @@ async def test_a_rule_that_is_not_there_cannot_be_deleted(app: Deployment):
     await create(app)
     status, code, message = await refusal(delete(app, region=NORTH))
     assert (status, code) == (400, "SVCSTG.SWR.4001158")
-    assert "rule from cn-north-4/team/app to cn-north-4/release does not exist" in message
+    assert 'rule from "cn-north-4/team/app" to "cn-north-4/release" does not exist' in message
 
 
 async def test_what_sync_images_refuses_no_rule_may_ask_for(app: Deployment):

@@ -136,7 +136,9 @@ async def test_a_job_that_was_asked_for_before_its_organization_was_deleted_is_n
         return await create(*arguments, **options)
 
     jobs.create = late  # type: ignore[method-assign]
-    with pytest.raises(TagferryError, match="organization shop in cn-north-4 does not exist; it has just been deleted"):
+    with pytest.raises(
+        TagferryError, match='organization "shop" in cn-north-4 does not exist; it has just been deleted'
+    ):
         await synchronize(ferry, first, "v1")
     assert await history(ferry, ferry.admin.key) == []
 

@@ -178,8 +178,8 @@ async def test_an_unscoped_token_is_for_nothing_in_particular_and_has_no_catalog
         ("everything", 400, "auth.scope must be a JSON object"),
         ({"system": {"all": True}}, 400, "auth.scope must be a project"),
         ({"OS-TRUST:trust": {"id": "x"}}, 400, "auth.scope must be a project"),
-        ({"project": {"name": NORTH, "domain": {"name": "elsewhere"}}}, 404, "domain 'elsewhere' does not exist"),
-        ({"project": {"name": NORTH, "domain": {"id": "0"}}}, 404, "domain '0' does not exist"),
+        ({"project": {"name": NORTH, "domain": {"name": "elsewhere"}}}, 404, 'domain "elsewhere" does not exist'),
+        ({"project": {"name": NORTH, "domain": {"id": "0"}}}, 404, 'domain "0" does not exist'),
         (
             {"project": {"name": NORTH, "domain": {"name": "\ud800"}}},
             400,

@@ -195,7 +195,7 @@ async def test_tags_that_take_longer_than_their_request_gave_them_end_as_timeout
         (0, "SVCSTG.SWR.4000014", "timeoutSeconds must be greater than 0: got 0"),
         (-1, "SVCSTG.SWR.4000014", "timeoutSeconds must be greater than 0: got -1"),
         (1e20, "SVCSTG.SWR.4000014", "timeoutSeconds must be less than or equal to 31622400: got 1e+20"),
-        ("5", "SVCSTG.SWR.4001018", "timeoutSeconds must be a number: got '5'"),
+        ("5", "SVCSTG.SWR.4001018", 'timeoutSeconds must be a number: got "5"'),
         (True, "SVCSTG.SWR.4001018", "timeoutSeconds must be a number: got True"),
     ],
 )
@@ -214,7 +214,7 @@ async def test_it_must_be_clear_which_jobs_are_meant(ferry: Deployment, token: s
         ({"jobs": [1], "requestId": "x"}, "4000014", "jobs and requestId cannot be combined"),
         ({"jobs": []}, "4000014", "jobs must not be empty"),
         ({"requestId": ""}, "4000014", "requestId must not be empty"),
-        ({"jobs": ["1"]}, "4001018", "jobs[0] must be a number: got '1'"),
+        ({"jobs": ["1"]}, "4001018", 'jobs[0] must be a number: got "1"'),
         ({"jobs": [5, 0]}, "4000014", "jobs[1] must be the id of a sync job: got 0"),
         ({"jobs": [10**30]}, "4000014", "jobs[0] must be the id of a sync job: got 1000000000000000000000000000000"),
         ({"jobs": list(range(1, 502))}, "4000014", "jobs must name at most 500 jobs: got 501"),

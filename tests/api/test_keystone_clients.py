@@ -175,7 +175,7 @@ async def test_errors_are_read_as_keystones(ferry: Deployment) -> None:
     for method, path, error, message in (
         ("GET", "/nothing/here", exceptions.NotFound, "there is no API GET /v3/nothing/here"),
         ("PUT", "/users", exceptions.MethodNotAllowed, "the path allows"),
-        ("GET", "/users/unknown", exceptions.NotFound, "user unknown does not exist"),
+        ("GET", "/users/unknown", exceptions.NotFound, 'user "unknown" does not exist'),
     ):
         with pytest.raises(error, match=message):
             await calling(call, client, method, path)

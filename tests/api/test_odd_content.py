@@ -117,7 +117,7 @@ async def test_a_repository_whose_only_tag_is_damaged_is_shown_without_it_until_
     headers = {"X-Auth-Token": await ferry.token()}
     assert (await ferry.http("GET", f"{team}/tags/v1", headers=headers)).refused()[
         2
-    ] == "tag team/other:v1 does not exist"
+    ] == 'tag "team/other:v1" does not exist'
 
     assert (await ferry.http("DELETE", f"{team}/tags/v1", headers=headers)).status == 204
     assert (await ferry.http("GET", team, headers=headers)).status == 404

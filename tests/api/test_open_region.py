@@ -141,7 +141,7 @@ async def test_others_are_told_who_lets_them_in(ferry: Deployment, user: AccessK
         status, code, message = await refused_in_south(ferry, method, request, user)
         assert (status, code) == MISSING
         assert message == (
-            f"organization theirs in cn-north-208 does not exist; if the region's registry has it, {TAKE_IN}/theirs"
+            f'organization "theirs" in cn-north-208 does not exist; if the region\'s registry has it, {TAKE_IN}/theirs'
         )
 
 

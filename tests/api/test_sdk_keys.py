@@ -113,7 +113,7 @@ async def test_nobody_else_knows_of_a_key(ferry: Deployment, somebody: tuple[str
     other = ferry.admin.key.access_key
     for request in (show(other), update(other, status="inactive"), delete(other)):
         code, message = await refused_by_iam(ferry, *request, key=key)
-        assert (code, message) == (MISSING, f"access key {other} does not exist")
+        assert (code, message) == (MISSING, f'access key "{other}" does not exist')
     for unknown in ("A" * 20, "no-key"):
         for request in (show(unknown), update(unknown, status="inactive"), delete(unknown)):
             assert (await refused_by_iam(ferry, *request))[0] == MISSING

@@ -98,7 +98,7 @@ async def test_the_version_of_the_api_is_listed_and_shown(ferry: Deployment) -> 
     assert (shown.id, shown.status, shown.links.href) == ("v2", "CURRENT", f"{ferry.urls[NORTH]}/v2/")
 
     answer = await refused(ferry, "show_api_version", ShowApiVersionRequest(api_version="v9"))
-    assert answer == (404, "APIGW.0101", "API version v9 does not exist; the only version is v2")
+    assert answer == (404, "APIGW.0101", 'API version "v9" does not exist; the only version is v2')
 
 
 async def test_probes_and_the_registry_keep_their_paths(ferry: Deployment) -> None:

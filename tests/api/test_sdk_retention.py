@@ -191,7 +191,7 @@ async def test_a_plan_tells_what_would_go(ferry: Deployment) -> None:
     await standing(ferry, "planned", "v1", "v2", "v3")
     assert not (await ask(ferry, *list_all("planned"))).body
     wrong = await ferry.http("POST", path, body={"algorithm": "and", "rules": rules}, headers=headers)
-    assert wrong.refused() == (400, "SVCSTG.SWR.4000014", "algorithm must be or: got 'and'")
+    assert wrong.refused() == (400, "SVCSTG.SWR.4000014", 'algorithm must be or: got "and"')
     missing = await ferry.http(
         "POST", path.replace("planned", "no"), body={"algorithm": "or", "rules": rules}, headers=headers
     )
@@ -239,7 +239,7 @@ async def test_what_does_not_exist_is_told(ferry: Deployment) -> None:
 @pytest.mark.parametrize(
     ("call", "code", "told"),
     [
-        (create("app", algorithm="and"), "4000014", "algorithm must be or: got 'and'"),
+        (create("app", algorithm="and"), "4000014", 'algorithm must be or: got "and"'),
         (create("app"), "4000014", "rules must hold 1 to 10 rules: got 0"),
         (create("app", keeping("size_rule", num="1")), "4000014", "rules[0].template must be date_rule or tag_rule"),
         (create("app", keeping("date_rule", days="366")), "4000014", "rules[0].params.days must be a whole number"),

@@ -292,7 +292,7 @@ async def test_a_trigger_ends_with_its_repository(ferry: Deployment, hook: Recei
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"name": None}, "4001014", "name is mandatory"),
     ({"name": "1st"}, "4000014", "name must be 1 to 64 letters"),
-    ({"action": "delete"}, "4000014", "action must be update: got 'delete'"),
+    ({"action": "delete"}, "4000014", 'action must be update: got "delete"'),
     ({"app_type": "jobs"}, "4000014", "app_type must be deployments or statefulsets"),
     ({"application": "web; rm -rf /"}, "4000014", "application must be 1 to 253 lowercase letters"),
     ({"cluster_ns": ""}, "4000014", "cluster_ns must be 1 to 63 lowercase letters"),
@@ -307,7 +307,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"trigger_type": "regular", "condition": "(a"}, "4000014", "condition must be a regular expression"),
     ({"cluster_id": None, "cluster_name": None}, "4000014", "cluster_id or cluster_name must be given"),
     ({"cluster_id": "unknown"}, "4000014", "cluster_id must be a cluster of a webhook in the server's"),
-    ({"cluster_id": None, "cluster_name": "releases"}, "4000014", "for the organization team: got 'releases'"),
+    ({"cluster_id": None, "cluster_name": "releases"}, "4000014", 'for the organization team: got "releases"'),
 ]
 """Invalid fields, with the error code and the start of the message."""
 

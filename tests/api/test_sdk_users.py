@@ -93,7 +93,7 @@ async def test_a_user_is_created_in_another_domain_disabled_or_without_a_passwor
     assert (made.domain_id, made.enabled) == (other.domain_id, False)
     code, message = await refused_by_iam(ferry, *create(name=fresh(), domain_id="nowhere"))
     assert code == MISSING
-    assert "domain 'nowhere' does not exist" in message
+    assert 'domain "nowhere" does not exist' in message
 
 
 @pytest.mark.parametrize("make", [keystone_create, create])
@@ -179,7 +179,7 @@ async def test_a_user_is_deleted(ferry: Deployment, somebody: tuple[str, AccessK
     user_id, key = somebody
     await ask_iam(ferry, "keystone_delete_user", iam.KeystoneDeleteUserRequest(user_id=user_id))
     code, message = await refused_by_iam(ferry, "keystone_delete_user", iam.KeystoneDeleteUserRequest(user_id=user_id))
-    assert (code, message) == (MISSING, f"user {user_id} does not exist")
+    assert (code, message) == (MISSING, f'user "{user_id}" does not exist')
     assert (await refused_by_iam(ferry, "show_user", iam.ShowUserRequest(user_id=user_id), key=key))[0][0] == 401
 
 
@@ -264,7 +264,7 @@ async def test_the_group_is_shown_and_picked_and_there_is_no_other(
     ):
         code, message = await refused_by_iam(ferry, method, request)
         assert code == MISSING
-        assert message.startswith("group 'other' does not exist")
+        assert message.startswith('group "other" does not exist')
     nobody = iam.KeystoneAddUserToGroupRequest(group_id=group, user_id="nobody")
     assert (await refused_by_iam(ferry, "keystone_add_user_to_group", nobody))[0] == MISSING
 

@@ -300,4 +300,4 @@ async def test_repositories_are_listed_by_what_the_data_sources_filter(world: Wo
         assert {one["name"] for one in v2} == {one["name"] for one in v3} == set(found)
     assert [one["name"] for one in await provider.read("/v2/manage/repos?filter=is_public::true")] == names[:1]
     refused = await provider.request("GET", "/v2/manage/repos?is_public=maybe")
-    assert refused.refused()[2] == "is_public must be true or false: got 'maybe'"
+    assert refused.refused()[2] == 'is_public must be true or false: got "maybe"'

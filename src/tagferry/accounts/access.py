@@ -212,7 +212,7 @@ class AccessControl:
         hint = "create it first, or check its name"
         if self.is_open(region):
             hint = f"if the region's registry has it, {_TAKE_IN.format(region, namespace)}"
-        return NotFound("organization", f"{namespace} in {region}", hint)
+        return NotFound("organization", namespace, hint, where=f"in {region}")
 
     async def readable(self, caller: Caller, region: RegionId) -> ReadableRepositories:
         """Return what the caller may read in a region."""

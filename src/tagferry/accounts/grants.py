@@ -101,7 +101,9 @@ class Grants:
         held = await self._holders(session, resource_id, user_ids)
         for user_id in user_ids:
             if user_id not in held:
-                raise NotFound("permission", f"of the user {user_id}", "create it first, or check the user's id")
+                raise NotFound(
+                    "permission", "", "create it first, or check the user's id", where=f'of the user "{user_id}"'
+                )
 
 
 async def _require_users(session: AsyncSession, grants: Sequence[Grant]) -> None:
@@ -110,4 +112,4 @@ async def _require_users(session: AsyncSession, grants: Sequence[Grant]) -> None
     names = dict(rows.all())
     for grant in grants:
         if grant.user_id not in names or grant.user_name not in ("", names[grant.user_id]):
-            raise NotFound("user", f"{grant.user_name} with the id {grant.user_id}".strip())
+            raise NotFound("user", grant.user_name, where=f'with the id "{grant.user_id}"')

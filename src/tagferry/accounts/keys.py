@@ -182,7 +182,7 @@ def _may_be_key(access_key: str) -> bool:
 
 
 def _missing(access_key: str) -> NotFound:
-    return NotFound("access key", access_key if _may_be_key(access_key) else repr(access_key))
+    return NotFound("access key", access_key)
 
 
 def _record(row: AccessKeyRow) -> KeyRecord:

@@ -184,7 +184,7 @@ async def _row(session: AsyncSession, region: RegionId, name: Namespace, *, lock
     wanted = select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
     row = (await session.scalars(wanted.with_for_update() if lock else wanted)).first()
     if row is None:
-        raise NotFound("organization", f"{name} in {region}")
+        raise NotFound("organization", name, where=f"in {region}")
     return row
 
 

@@ -65,7 +65,7 @@ class OrganizationQuotas:
         mine = (OrganizationRow.region == region, OrganizationRow.name == name)
         async with self._database.write() as session:
             if await session.scalar(select(OrganizationRow.id).where(*mine)) is None:
-                raise NotFound("organization", f"{name} in {region}")
+                raise NotFound("organization", name, where=f"in {region}")
             if values:
                 await session.execute(update(OrganizationRow).where(*mine).values(**values))
         self._known.pop((region, name), None)

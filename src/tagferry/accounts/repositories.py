@@ -117,7 +117,7 @@ class Repositories:
         except IntegrityError:
             found = await self.find(region, name)
         if found is None:
-            raise NotFound("repository", f"{name} in {region}", "it was deleted just now")
+            raise NotFound("repository", name, "it was deleted just now", where=f"in {region}")
         return found
 
     async def update(self, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata) -> RepositoryRecord:
@@ -125,7 +125,7 @@ class Repositories:
         async with self._database.write() as session:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)).with_for_update())
             if row is None:
-                raise NotFound("repository", f"{name} in {region}")
+                raise NotFound("repository", name, where=f"in {region}")
             row.is_public = row.is_public if metadata.is_public is None else metadata.is_public
             row.category = row.category if metadata.category is None else metadata.category
             row.description = row.description if metadata.description is None else metadata.description

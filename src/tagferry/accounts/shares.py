@@ -161,7 +161,7 @@ def _is_over(deadline: datetime | None) -> bool:
 async def _row(session: AsyncSession, repository: int, domain_name: str) -> RepositoryShareRow:
     row = await session.get(RepositoryShareRow, (repository, domain_name))
     if row is None:
-        raise NotFound("share", f"with {domain_name}")
+        raise NotFound("share", "", where=f'with "{domain_name}"')
     return row
 
 

@@ -196,7 +196,7 @@ class Users:
                 domain = await session.get(DomainRow, domain_id)
             if domain is not None:
                 return domain.name
-        raise NotFound("domain", repr(domain_id), "create its first user with: tagferry user create")
+        raise NotFound("domain", domain_id, "create its first user with: tagferry user create")
 
     async def update(
         self,
@@ -377,14 +377,14 @@ async def _domain(session: AsyncSession, name: str) -> DomainRow:
 async def _user_by_id(session: AsyncSession, user_id: str) -> tuple[UserRow, DomainRow]:
     found = await _find(session, UserRow.id, user_id, _ID)
     if found is None:
-        raise NotFound("user", user_id if _ID.fullmatch(user_id) else repr(user_id))
+        raise NotFound("user", user_id)
     return found
 
 
 async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, DomainRow]:
     found = await _find(session, UserRow.name, name, _NAME)
     if found is None:
-        raise NotFound("user", name if _NAME.fullmatch(name) else repr(name))
+        raise NotFound("user", name)
     return found
 
 

@@ -51,5 +51,5 @@ def number(text: str, *, lowest: int, highest: int) -> int:
     except ValueError:
         value = lowest - 1
     if not lowest <= value <= highest:
-        raise argparse.ArgumentTypeError(f"must be a number, {lowest} to {highest}: got {text!r}")
+        raise argparse.ArgumentTypeError(f'must be a number, {lowest} to {highest}: got "{text}"')
     return value

@@ -115,7 +115,9 @@ class MemberInventory:
     ) -> Organization:
         organization = await self._access.require_organization(caller, region.id, name, permission)
         if organization is None:
-            raise NotFound("organization", f"{name} in {region.id}", "create it before you grant permissions in it")
+            raise NotFound(
+                "organization", name, "create it before you grant permissions in it", where=f"in {region.id}"
+            )
         return organization
 
     async def _record(self, caller: Caller, region: Region, name: RepositoryName) -> int:

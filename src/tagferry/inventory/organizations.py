@@ -94,7 +94,10 @@ class OrganizationInventory:
         if organization is not None or name in await self.in_registry(region):
             return organization
         raise NotFound(
-            "organization", f"{name} in {region.id}", "it has no record, and the registry lists no repository in it"
+            "organization",
+            name,
+            "it has no record, and the registry lists no repository in it",
+            where=f"in {region.id}",
         )
 
     async def create(self, caller: Caller, region: Region, name: Namespace) -> None:
@@ -120,7 +123,10 @@ class OrganizationInventory:
         organization = await self._access.require_organization(caller, region.id, name, Permission.MANAGE)
         if organization is None:
             raise NotFound(
-                "organization", f"{name} in {region.id}", "it has no record; organizations are managed in the registry"
+                "organization",
+                name,
+                "it has no record; organizations are managed in the registry",
+                where=f"in {region.id}",
             )
         if not self._access.is_open(region.id):
             await self._require_empty(region, name)

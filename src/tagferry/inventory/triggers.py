@@ -43,7 +43,7 @@ class TriggerInventory:
     ) -> tuple[Trigger, Sequence[Delivery]]:
         """Return a trigger by name, with its newest calls; raises NotFound, also for guests."""
         if await self._is_guest(caller, region, name):
-            raise NotFound("trigger", f"{trigger} of {name} in {region.id}")
+            raise NotFound("trigger", str(trigger), where=f'of "{name}" in {region.id}')
         return await self._triggers.find(RepositoryRef.of(region.id, name), trigger)
 
     async def create(

@@ -239,7 +239,9 @@ class Manifests:
                 if manifest.is_index and manifest.blobs:
                     hint += f"; {BLOBS_HINT}"
                 kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
-                raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
+                raise NotFound(
+                    kind, answer.missing or "", hint, where="" if answer.missing else f'of manifest "{manifest.digest}"'
+                )
             if answer.status not in _STORED:
                 raise await self._refusal(call, manifest, answer)
             self._check(answer, manifest.digest, f"manifest {repository}:{reference}")

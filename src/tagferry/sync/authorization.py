@@ -66,4 +66,4 @@ async def authorize_target(
         return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.EDIT)
     except NotFound as error:
         hint = f"remoteNamespace must be one of the target region's: {error.hint}"
-        raise NotFound("organization", error.name, hint) from None
+        raise NotFound("organization", error.name, hint, where=error.where) from None

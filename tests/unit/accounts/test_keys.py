@@ -31,7 +31,7 @@ async def test_a_deleted_key_leads_nowhere_and_leaves_the_others(users: Users, k
 
     assert await keys.by_key(first.access_key) is None
     assert await keys.by_key(second.access_key) == (carol, second.secret_key)
-    with pytest.raises(NotFound, match=f"access key {first.access_key} does not exist"):
+    with pytest.raises(NotFound, match=f'access key "{first.access_key}" does not exist'):
         await keys.delete(first.access_key)
 
 

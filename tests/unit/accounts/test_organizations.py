@@ -48,7 +48,7 @@ async def test_a_name_can_be_had_once_in_each_region(organizations: Organization
 
 
 async def test_a_name_that_the_api_uses_itself_is_refused(organizations: Organizations, admin: Caller):
-    with pytest.raises(InvalidName, match="namespace must not be a name that the API uses itself: got 'manage'"):
+    with pytest.raises(InvalidName, match='namespace must not be a name that the API uses itself: got "manage"'):
         await organizations.create(admin, NORTH, Namespace("manage"))
 
 
@@ -110,9 +110,9 @@ async def test_permissions_are_granted_to_users_in_organizations_only(
 ):
     await organizations.create(admin, NORTH, TEAM)
 
-    with pytest.raises(NotFound, match="user nobody does not exist"):
+    with pytest.raises(NotFound, match='user "nobody" does not exist'):
         await organizations.grant(NORTH, TEAM, "nobody", Permission.READ)
-    with pytest.raises(NotFound, match="organization team in cn-south-1 does not exist"):
+    with pytest.raises(NotFound, match='organization "team" in cn-south-1 does not exist'):
         await organizations.grant(SOUTH, TEAM, "carol", Permission.READ)
 
 
@@ -126,7 +126,7 @@ async def test_permissions_are_granted_to_users_in_organizations_only(
 async def test_an_organization_that_nobody_created_does_not_exist_for_users(
     access: AccessControl, carol: Caller, region: RegionId, hint: str
 ):
-    told = f"organization team in {region} does not exist; {hint}"
+    told = f'organization "team" in {region} does not exist; {hint}'
     with pytest.raises(NotFound) as missing:
         await access.require_organization(carol, region, TEAM, Permission.READ)
     assert (missing.value.kind, missing.value.message) == ("organization", told)

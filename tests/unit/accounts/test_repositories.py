@@ -81,7 +81,7 @@ async def test_what_is_not_said_anew_stays(repositories: Repositories, alice: Ca
     assert updated.updated_at > created.updated_at
     assert updated.created_at == created.created_at
     assert await repositories.find(NORTH, WEB) == updated
-    with pytest.raises(NotFound, match="repository team/shop/app in cn-north-4 does not exist"):
+    with pytest.raises(NotFound, match='repository "team/shop/app" in cn-north-4 does not exist'):
         await repositories.update(NORTH, SHOP, RepositoryMetadata())
 
 
@@ -110,7 +110,7 @@ async def test_a_record_ends_by_itself_or_with_its_organization(
 
 
 def test_a_category_is_one_of_those_that_there_are():
-    with pytest.raises(Invalid, match=r"category must be one of app_server, linux, .*: got 'games'"):
+    with pytest.raises(Invalid, match=r'category must be one of app_server, linux, .*: got "games"'):
         RepositoryMetadata(category="games")
 
 

@@ -85,7 +85,7 @@ async def test_a_new_password_replaces_the_old_one(users: Users):
 
     assert await users.by_password("carol", PASSWORD) is None
     assert await users.by_password("carol", "battery staple") is not None
-    with pytest.raises(NotFound, match="user nobody does not exist"):
+    with pytest.raises(NotFound, match='user "nobody" does not exist'):
         await users.update("nobody", password="battery staple")
 
 

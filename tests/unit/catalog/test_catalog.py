@@ -249,20 +249,20 @@ async def test_a_repository_was_created_with_its_oldest_image_and_updated_with_i
 async def test_a_repository_without_tags_is_not_found(store: MemoryStore):
     await push(store, APP, image())
 
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await describe_repository(store, APP)
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await find_tag(store, APP, V1)
 
 
 async def test_what_does_not_exist_is_not_found(store: MemoryStore):
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await describe_repository(store, APP)
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await describe_tag(store, APP, V1)
 
     await push(store, APP, image(), V1)
-    with pytest.raises(NotFound, match="tag team/app:v2 does not exist"):
+    with pytest.raises(NotFound, match='tag "team/app:v2" does not exist'):
         await describe_tag(store, APP, V2)
 
 
@@ -286,7 +286,7 @@ async def test_a_tag_deleted_meanwhile_is_left_out():
     store.lost = V2
 
     assert (await describe_repository(store, APP)).size == bytes_of(kept)
-    with pytest.raises(NotFound, match="tag team/app:v2 does not exist"):
+    with pytest.raises(NotFound, match='tag "team/app:v2" does not exist'):
         await describe_tag(store, APP, V2)
 
     await push(store, APP, image(seed="lost"), V2)
@@ -343,7 +343,7 @@ async def test_without_tag_deletion_an_otherwise_unreferenced_manifest_is_delete
 
     assert await store.head_manifest(APP, sample.digest) is None
     assert [tag async for tag in store.list_tags(APP)] == [V2]
-    with pytest.raises(NotFound, match="tag team/app:v1"):
+    with pytest.raises(NotFound, match='tag "team/app:v1"'):
         await delete_tag(store, APP, V1)
 
 

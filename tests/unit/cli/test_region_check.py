@@ -194,7 +194,7 @@ async def test_a_missing_repository_fails_with_a_hint(tmp_path: Path, registry: 
     result = await check(settings(tmp_path, registry, **USER), "team/gone")
 
     assert not result.is_ok
-    assert result.summary.startswith("repository team/gone does not exist; name an existing repository")
+    assert result.summary.startswith('repository "team/gone" does not exist; name an existing repository')
 
 
 async def test_a_registry_that_requires_a_user_fails_without_one(tmp_path: Path, registry: TokenRegistry) -> None:

@@ -213,7 +213,7 @@ async def test_foreign_layers_are_copied_if_configured_and_the_manifest_is_uncha
 async def test_an_unavailable_foreign_layer_is_reported_with_its_urls(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, with_foreign_layer(), V1)
 
-    with pytest.raises(NotFound, match=rf"{Digest.of(b'foreign')} does not exist; .*https://example\.org/layer$"):
+    with pytest.raises(NotFound, match=rf'{Digest.of(b"foreign")}" does not exist; .*https://example\.org/layer$'):
         await copy(source, target, WITH_FOREIGN)
 
     assert target.log == []

@@ -153,7 +153,7 @@ async def test_a_tag_that_the_source_lacks_is_not_found(source: ScriptedStore, t
         await copy(source, target)
 
     await push(target, COPY, OLD, V1)
-    with pytest.raises(NotFound, match="tag team/app:v1 does not exist"):
+    with pytest.raises(NotFound, match='tag "team/app:v1" does not exist'):
         await copy(source, target)
     assert await target.tag(COPY, V1) == OLD.digest
 

@@ -158,7 +158,7 @@ async def test_a_child_that_the_source_lacks_is_not_found(source: ScriptedStore,
 async def test_a_tag_that_the_source_lacks_is_not_found(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, image(), None)
 
-    with pytest.raises(NotFound, match="tag team/app:v1 does not exist"):
+    with pytest.raises(NotFound, match='tag "team/app:v1" does not exist'):
         await plan_tag(route(source, target), V1)
 
 

@@ -124,7 +124,7 @@ def test_a_configuration_of_regsync_means_the_same_here():
         (('"3\\\\.0"', '"("'), "sync[1].tags.deny[0] must be a regular expression"),
         (("busybox:latest", '"{{env `X`}}"'), "sync[0].source must not be a template"),
         (("platform: linux/amd64", "platform: amd64/v2/3/4"), "sync[0].platforms must have the form"),
-        (("platform: linux/amd64", "platforms: linux/amd64"), "sync[0].platforms must be a list: got 'linux/amd64'"),
+        (("platform: linux/amd64", "platforms: linux/amd64"), 'sync[0].platforms must be a list: got "linux/amd64"'),
         (("referrers: false", "referrers: maybe"), "sync[1].referrers must be true or false"),
         (("user: robot", "user:"), "creds[1].user must be a string"),
         (("sync:", "sync: 1\nx-other:"), "sync must be a list"),

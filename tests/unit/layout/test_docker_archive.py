@@ -125,11 +125,11 @@ async def test_a_layer_with_other_content_than_its_config_says_is_not_copied(tmp
         ({}, r"manifest\.json of .*image\.tar must be an array of objects"),
         ([7], r"manifest\.json of .*image\.tar must be an array of objects"),
         ([{}], r"manifest\.json of .*: \[0\]\.Config must be a string"),
-        ([IMAGE | {"Config": "none.json"}], r"\[0\]\.Config must name files of the archive: got 'none\.json'"),
+        ([IMAGE | {"Config": "none.json"}], r'\[0\]\.Config must name files of the archive: got "none\.json"'),
         ([IMAGE, IMAGE | {"Layers": []}], r"\[1\]\.Layers must have a layer for each of rootfs\.diff_ids"),
         (
             [IMAGE | {"Layers": ["1/layer.tar", "3/layer.tar"]}],
-            r"Layers must name files of the archive: got '3/layer\.tar'",
+            r'Layers must name files of the archive: got "3/layer\.tar"',
         ),
         ([IMAGE | {"Layers": ["1/layer.tar", 2]}], r"\[0\]\.Layers must be strings"),
     ],

@@ -162,7 +162,7 @@ async def test_a_tag_that_head_misses_is_not_reported_as_missing(shelf: Shelf, s
         await store.delete_manifest(APP, V1)
 
     del shelf.held[V1]
-    with pytest.raises(NotFound, match="tag team/app:v1 does not exist"):
+    with pytest.raises(NotFound, match='tag "team/app:v1" does not exist'):
         await store.delete_manifest(APP, V1)
 
 
@@ -195,7 +195,7 @@ async def test_a_tag_that_was_missing_before_a_pause_was_asked_for_is_missing(
     shelf: Shelf, store: RemoteStore, script: ScriptedRegistry
 ):
     script.on("DELETE", f"/v2/{APP}/manifests/v9", Reply(status=429, headers={"Retry-After": "1"}))
-    with pytest.raises(NotFound, match="tag team/app:v9"):
+    with pytest.raises(NotFound, match='tag "team/app:v9"'):
         await store.delete_manifest(APP, Tag("v9"))
 
 
@@ -204,7 +204,7 @@ async def test_a_repository_without_tags_is_none_to_delete(
     store: RemoteStore, script: ScriptedRegistry, tags: list[str] | None
 ):
     script.always("GET", f"/v2/{APP}/tags/list", Reply(body=json.dumps({"name": APP, "tags": tags}).encode()))
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await store.delete_repository(APP)
     assert [asked.method for asked in script.asked] == ["GET"]
 

@@ -160,7 +160,7 @@ async def test_referrers_that_the_source_has_lost_are_named_in_the_jobs_reason(w
 
     told = (
         f"; 1 referrer could not be copied and stayed behind: {LOST.digest} "
-        f"(manifest {APP}@{LOST.digest} does not exist"
+        f'(manifest "{APP}@{LOST.digest}" does not exist'
     )
     assert (first.status, first.reason[:180]) == (JobStatus.SUCCESS, f"copied and verified{told}"[:180])
     assert (second.status, second.reason[:180]) == (

@@ -98,7 +98,7 @@ async def test_an_existing_repository_that_lacks_every_tag_fails_them_all(world:
 
 
 async def test_a_repository_that_does_not_exist_is_not_found_and_nothing_is_recorded(world: World):
-    with pytest.raises(NotFound, match="repository team/app does not exist"):
+    with pytest.raises(NotFound, match='repository "team/app" does not exist'):
         await world.sync(V1, V2)
 
     assert await world.recorded() == []

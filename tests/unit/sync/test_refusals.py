@@ -40,25 +40,25 @@ async def test_too_many_tags(world: World):
 async def test_an_unknown_target_region(world: World):
     told = await refused(world, V1, kind=Invalid, target_region=RegionId("mars-1"))
 
-    assert told == "remoteRegionId must be one of the known regions (cn-north-4, cn-south-1): got 'mars-1'"
+    assert told == 'remoteRegionId must be one of the known regions (cn-north-4, cn-south-1): got "mars-1"'
 
 
 async def test_a_target_that_is_the_source(world: World):
     told = await refused(world, V1, kind=Invalid, target_region=NORTH, target_namespace=TEAM)
 
-    assert told == "remoteRegionId and remoteNamespace must not both be those of the source: got 'cn-north-4/team'"
+    assert told == 'remoteRegionId and remoteNamespace must not both be those of the source: got "cn-north-4/team"'
 
 
 async def test_a_source_organization_that_does_not_exist(world: World):
     told = await refused(world, V1, kind=NotFound, namespace=GHOST)
 
-    assert told == "organization ghost in cn-north-4 does not exist; create it first, or check its name"
+    assert told == 'organization "ghost" in cn-north-4 does not exist; create it first, or check its name'
 
 
 async def test_a_target_organization_that_does_not_exist(world: World):
     told = await refused(world, V1, kind=NotFound, target_namespace=GHOST)
 
-    assert told.startswith("organization ghost in cn-south-1 does not exist")
+    assert told.startswith('organization "ghost" in cn-south-1 does not exist')
     assert "remoteNamespace" in told
 
 

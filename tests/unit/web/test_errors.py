@@ -121,7 +121,7 @@ def test_an_error_of_iam_is_also_told_in_keystones_form(path: str, is_told: bool
         ),
         (
             {"type": "value_error", "loc": ("query", "limit"), "msg": "Value error, must be less", "input": "9"},
-            "limit must be less: got '9'",
+            'limit must be less: got "9"',
         ),
         ({"type": "unheard_of", "loc": (), "msg": "", "input": None}, "body is not valid"),
     ],

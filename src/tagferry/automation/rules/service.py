@@ -160,7 +160,7 @@ class RuleService:
         access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
         rule = await self._rules.find(source, region, namespace)
         if rule is None or (access.is_guest and rule.domain_id != caller.domain_id):
-            raise NotFound("rule", f"from {source} to {region}/{namespace}")
+            raise NotFound("rule", "", where=f'from "{source}" to "{region}/{namespace}"')
         if rule.creator_id != caller.user_id:
             await authorize_target(self._access, caller, (region, namespace), source.repository)
         await self._rules.delete(rule.id)

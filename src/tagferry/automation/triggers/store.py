@@ -173,7 +173,7 @@ class Triggers:
         for trigger in await self.of_repository(source):
             if trigger.spec.name == name:
                 return trigger
-        raise NotFound("trigger", f"{name} of {source.name} in {source.region}")
+        raise NotFound("trigger", str(name), where=f'of "{source.name}" in {source.region}')
 
     async def switch(self, trigger_id: int, *, enabled: bool, baseline: Mapping[Tag, Digest]) -> None:
         """Enable or disable a trigger; does nothing if it is in that state already.

@@ -313,7 +313,7 @@ class ManifestFiles:
         if not self._layout.holds_images(repository):
             return NotFound("repository", repository)
         kind = "tag" if isinstance(reference, Tag) else "manifest"
-        return NotFound(kind, f"{reference} of {repository}")
+        return NotFound(kind, str(reference), where=f'of "{repository}"')
 
 
 def _is_own(kind: str, path: Path) -> bool:

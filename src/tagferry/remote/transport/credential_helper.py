@@ -49,7 +49,7 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
         Refused: the helper is not installed, or returns no credentials.
     """
     if not _NAME.fullmatch(helper):
-        raise Refused(f"credential helper {helper!r} must be named by letters, digits, '-', '_' and '.'")
+        raise Refused(f'credential helper "{helper}" must be named by letters, digits, "-", "_" and "."')
     name = f"docker-credential-{helper}"
     program = await asyncio.to_thread(shutil.which, name)
     if program is None:

@@ -145,7 +145,9 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 403:
             return Refused(sentence)
         case 404:
-            return NotFound("resource", f"at registry {registry}", f"it answered {message} when asked to {task}")
+            return NotFound(
+                "resource", "", f"it answered {message} when asked to {task}", where=f"at registry {registry}"
+            )
         case 405 | 501:
             return Unsupported(sentence)
         case 413:

@@ -55,7 +55,7 @@ def require_organizations(connection: Connection, request: SyncRequest) -> None:
         open_jobs = set(connection.scalars(_EXISTING_ORGANIZATIONS, {"organizations": list(ends)}))
         for organization_id, (name, region) in ends.items():
             if organization_id not in open_jobs:
-                raise NotFound("organization", f"{name} in {region}", "it has just been deleted")
+                raise NotFound("organization", name, "it has just been deleted", where=f"in {region}")
 
 
 def insert_jobs(

@@ -115,5 +115,5 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     asset = assets_as_served().get(name)
     if asset is None:
-        raise NotFound("file", repr(name))
+        raise NotFound("file", name)
     return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": _FOREVER})

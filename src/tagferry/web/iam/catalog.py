@@ -199,7 +199,7 @@ def _find(kind: str, wanted: str, known: Sequence[_Item]) -> _Item:
     for one in known:
         if one.id == wanted:
             return one
-    raise NotFound(f"IAM {kind}", repr(wanted), f"list them by GET /v3/{kind}s")
+    raise NotFound(f"IAM {kind}", wanted, f"list them by GET /v3/{kind}s")
 
 
 def _id(*names: str) -> str:

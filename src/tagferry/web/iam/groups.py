@@ -118,9 +118,9 @@ async def _user_to_change(group_id: str, user_id: str, context: IamContext) -> U
 
 def _require_group(group_id: str) -> None:
     if group_id != _ID:
-        raise NotFound("group", repr(group_id), f"the only group is {_NAME}, with the id {_ID}")
+        raise NotFound("group", group_id, f"the only group is {_NAME}, with the id {_ID}")
 
 
 def _require_member(user: UserRecord) -> None:
     if not user.is_admin:
-        raise NotFound("user", f"{user.name} in the group {_NAME}")
+        raise NotFound("user", user.name, where=f"in the group {_NAME}")

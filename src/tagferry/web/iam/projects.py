@@ -129,7 +129,7 @@ async def show_domain(domain_id: str, context: RequestContext) -> ShownIamDomain
     for one in await _visible_domains(context):
         if one.id == domain_id:
             return ShownIamDomain(domain=one)
-    raise NotFound("domain", repr(domain_id), "list them by GET /v3/domains")
+    raise NotFound("domain", domain_id, "list them by GET /v3/domains")
 
 
 async def _visible_domains(context: IamContext) -> list[Domain]:
@@ -146,7 +146,7 @@ def find_project(
     for region in _regions(context):
         if name in (None, "", region) and project_id in (None, "", id_of_project(region, caller)):
             return region
-    raise NotFound("project", repr(name or project_id), "its name is a region's id")
+    raise NotFound("project", name or project_id or "", "its name is a region's id")
 
 
 def id_of_project(region: RegionId, caller: Caller) -> str:

@@ -180,7 +180,7 @@ async def _find(value: str, context: IamContext, *, even_disabled: bool = False)
         raise MissingField("X-Subject-Token")
     found = await context.services.tokens.find(value, even_disabled=even_disabled)
     if found is None:
-        raise NotFound("token", "in X-Subject-Token", "it is unknown, expired or revoked")
+        raise NotFound("token", "", "it is unknown, expired or revoked", where="in X-Subject-Token")
     audit.bind_subject(user=found.owner.name)
     require_own(found.owner.user_id, context.caller)
     return found
@@ -208,4 +208,4 @@ def _scope(scope: Scope | None, caller: Caller, context: IamContext) -> tuple[bo
 
 def _require_domain(domain: NameOrId | None, caller: Caller) -> None:
     if domain is not None and not is_domain(domain, caller):
-        raise NotFound("domain", repr(domain.name or domain.id), f"the user's is {caller.domain_name}")
+        raise NotFound("domain", domain.name or domain.id or "", f'the user\'s is "{caller.domain_name}"')

@@ -117,7 +117,7 @@ async def show(namespace: str, repository: str, access_domain: StoredText, conte
     for share in await context.services.sharing.visible(context.caller, context.region, name):
         if share.domain_name == access_domain:
             return ShownDomain.of(name, share, exist=True)
-    raise NotFound("share", f"of {name} with {access_domain}")
+    raise NotFound("share", "", where=f'of "{name}" with "{access_domain}"')
 
 
 @router.patch(_DOMAIN, operation_id="UpdateRepoDomains", status_code=201, dependencies=[Depends(require_json)])

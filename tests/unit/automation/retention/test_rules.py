@@ -110,8 +110,8 @@ def test_a_rule_is_kept_in_one_form_however_it_was_sent():
     [
         ([], "rules must hold 1 to 10 rules: got 0"),
         ([rule("tag_rule", "1")] * 11, "rules must hold 1 to 10 rules: got 11"),
-        ([rule("size_rule", "1")], "rules[0].template must be date_rule or tag_rule: got 'size_rule'"),
-        ([rule("date_rule", "0")], "rules[0].params.days must be a whole number from 1 to 365: got '0'"),
+        ([rule("size_rule", "1")], 'rules[0].template must be date_rule or tag_rule: got "size_rule"'),
+        ([rule("date_rule", "0")], 'rules[0].params.days must be a whole number from 1 to 365: got "0"'),
         ([rule("date_rule", "366")], "rules[0].params.days must be a whole number from 1 to 365"),
         ([rule("tag_rule", "1"), rule("tag_rule", 1001)], "rules[1].params.num must be a whole number from 1 to 1000"),
         *(([rule("tag_rule", number)], "rules[0].params.num must be a whole number") for number in NO_NUMBERS),
@@ -119,7 +119,7 @@ def test_a_rule_is_kept_in_one_form_however_it_was_sent():
         ([{**rule("tag_rule", "1"), "params": {"days": "3"}}], "rules[0].params.num is mandatory"),
         (
             [rule("tag_rule", "1", ("glob", "v*"))],
-            "rules[0].tag_selectors[0].kind must be label or regexp: got 'glob'",
+            'rules[0].tag_selectors[0].kind must be label or regexp: got "glob"',
         ),
         ([rule("tag_rule", "1", ("label", "a b"))], "rules[0].tag_selectors[0].pattern must start with a letter"),
         (

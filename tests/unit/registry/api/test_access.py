@@ -63,7 +63,7 @@ async def test_a_push_to_a_missing_organization_names_it(registry: Registry) -> 
         (error,) = (await response.json())["errors"]
     assert error == {
         "code": "NAME_UNKNOWN",
-        "message": "organization ghost does not exist",
+        "message": 'organization "ghost" does not exist',
         "detail": {"organization": "ghost"},
     }
 

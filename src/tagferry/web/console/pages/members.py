@@ -128,7 +128,7 @@ async def ask_to_remove(context: PageContext) -> Response:
     user_id = context.path_parameters["user"]
     member = next((one for one in opened.grants if one.user_id == user_id), None)
     if member is None:
-        raise NotFound("permission", f"of the user {user_id}")
+        raise NotFound("permission", "", where=f'of the user "{user_id}"')
     commands = (Command.api("DELETE", opened.api, [user_id]),)
     view = RemovalPage(opened, member, user_id == context.caller.user_id, commands)
     return context.render("members/remove.html", view)

@@ -147,7 +147,7 @@ def _find(at: OpenedRepository, shares: Sequence[Share], domain: str) -> Share:
     for share in shares:
         if share.domain_name == domain:
             return share
-    raise NotFound("share", f"of {at.name} with {domain}")
+    raise NotFound("share", "", where=f'of "{at.name}" with "{domain}"')
 
 
 def _api(context: PageContext, at: OpenedRepository) -> str:

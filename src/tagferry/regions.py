@@ -30,7 +30,7 @@ class Region:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its registry has no TLS."""
+        """True if its registry has no TLS."""
         return self.url.startswith("http://")
 
 

@@ -12,18 +12,18 @@ COMMANDS = {
     "copy": "Copy images between registries, OCI layouts and archives, without a server.",
     "init": "Write a configuration file, and create the first administrator.",
     "serve": "Serve the regions of the configuration.",
-    "worker": "Run sync jobs without serving any region.",
+    "worker": "Run sync jobs without serving any region, or list the processes that do.",
     "sync": "Synchronize images to another region and follow the progress.",
-    "job": "List, cancel and retry sync jobs.",
+    "job": "List, show, cancel and retry sync jobs.",
     "tags": "List the tags of a repository, and compare them with its copies in other regions.",
     "locate": "Find the regions and repositories that hold an image, by its digest.",
     "demo": "Serve two regions with a sample image, and show what to try.",
     "user": "Manage users.",
     "key": "Manage access keys.",
-    "org": "Manage organizations and their permissions.",
+    "org": "Manage organizations, their permissions and quotas.",
     "region": "List and check regions.",
-    "registry": "Inspect the content of embedded registries.",
-    "audit": "List who did what.",
+    "registry": "Verify and repair the content of embedded registries.",
+    "audit": "List who did what, for administrators.",
 }
 """The commands, each with what it does."""
 

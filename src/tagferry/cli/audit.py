@@ -1,7 +1,5 @@
 """`tagferry audit`: list who did what."""
 
-from datetime import UTC, datetime, timedelta
-from re import fullmatch
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +10,11 @@ from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
-from tagferry.errors import Invalid
+from tagferry.cli.times import parse_time
 from tagferry.printable import printable
 
-app = typer.Typer(help="List who did what. Only administrators may.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List who did what. Only administrators may.", no_args_is_help=True)
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _REFUSED = frozenset({401, 403})
 
 
@@ -31,14 +28,18 @@ def list_records(
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
-    user: Annotated[str, typer.Option(metavar="NAME", help="Filter by the caller.")] = "",
+    user: Annotated[str, typer.Option(metavar="USER", help="Filter by the user who sent the request.")] = "",
     organization: Annotated[str, typer.Option(metavar="ORG", help="Filter by organization.")] = "",
     repository: Annotated[str, typer.Option(metavar="ORG/REPO", help="Filter by repository.")] = "",
-    method: Annotated[str, typer.Option(help="Filter by method, e.g. DELETE.")] = "",
-    operation: Annotated[str, typer.Option(metavar="WORDS", help='E.g. "synchronize images".')] = "",
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Filter by method, e.g. DELETE.")] = "",
+    operation: Annotated[
+        str, typer.Option(metavar="WORDS", help='Filter by operation, e.g. "synchronize images".')
+    ] = "",
     refused: Annotated[bool, typer.Option("--refused", help="Only requests that were refused (401, 403).")] = False,
-    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on: 2h, 7d, or 2024-05-06T07:08.")] = "",
-    until: Annotated[str, typer.Option(metavar="TIME", help="Before this time.")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Only requests from this time on, e.g. 2h, 7d or 2024-05-06T07:08.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only requests before this time.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of records.")] = 50,
     ca_file: CaFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
@@ -51,8 +52,8 @@ def list_records(
         "method": method,
         "operation": operation,
         "refused": "true" if refused else "",
-        "since": _time("--since", since),
-        "until": _time("--until", until),
+        "since": parse_time("--since", since),
+        "until": parse_time("--until", until),
     }
 
     async def work() -> list[dict[str, Any]]:
@@ -91,17 +92,3 @@ def _object(record: dict[str, Any]) -> str:
 
 def _text(value: str) -> Text:
     return Text(printable(value))
-
-
-def _time(option: str, given: str) -> str:
-    """Return a time in ISO 8601, given as such or as an age; raises Invalid."""
-    if not given:
-        return ""
-    if match := fullmatch(r"(\d{1,6})([smhdw])", given):
-        return (datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})).isoformat()
-    try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
-        raise Invalid(option, "must be an age such as 2h or 7d, or a time such as 2024-05-06T07:08", given) from None
-    # A time without a zone is the local one, as in other programs of the command line.
-    return moment.astimezone(UTC).isoformat()

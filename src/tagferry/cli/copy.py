@@ -14,7 +14,7 @@ _TEXT = (
 _CODES = (
     "Exit codes: 0 the target has all images, 2 wrong usage, 3 an image was not copied, 4 --no-override kept another "
     "image, or SOURCE has several and needs a tag, 6 a registry cannot be reached, 7 a registry denied access, 130 "
-    "interrupted."
+    "interrupted. Example: tagferry copy alpine:3.20 registry.example.com/base/alpine"
 )
 
 

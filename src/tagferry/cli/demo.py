@@ -35,7 +35,7 @@ from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.settings import Settings
 from tagferry.web.server.serve import listening, until_signalled
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SOURCE, TARGET = RegionId("cn-north-4"), RegionId("cn-north-208")
 SOURCE_ORG, TARGET_ORG = Namespace("team"), Namespace("release")

@@ -15,7 +15,7 @@ from tagferry.errors import Conflict, Invalid
 from tagferry.names import RegionId
 from tagferry.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 DEFAULT_REGIONS = ["cn-north-4=127.0.0.1:5004", "cn-north-208=127.0.0.1:5208"]
 

@@ -1,7 +1,6 @@
 """`tagferry job`: list, show, cancel and retry sync jobs."""
 
 import json
-import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -17,20 +16,24 @@ from tagferry.cli.follow import COLOURS, Followed, display_on, follow, waiting_f
 from tagferry.cli.job_details import write_job
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
+from tagferry.cli.references import parse_repository, parse_target
+from tagferry.cli.times import parse_time
 from tagferry.cli.watch import report_outcome, run_interruptible
 from tagferry.errors import Invalid
-from tagferry.names import Namespace, Repository
 
-app = typer.Typer(help="List, show, cancel and retry sync jobs. Each job copies one tag.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="List, show, cancel and retry sync jobs. Each job copies one tag.", no_args_is_help=True
+)
 
 Selected = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ORG/REPO] [ID...]", help="The source repository, and ids of jobs; ids alone need none."),
+    typer.Argument(
+        metavar="[ORG/REPO] [ID...]", help="Jobs by id, of any repositories, or of this source repository only."
+    ),
 ]
 Request = Annotated[str, typer.Option("--request", metavar="ID", help="Select the jobs of this request.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the job records as JSON.")]
 _ID_DIGITS = 18
-_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @app.command("list")
@@ -42,38 +45,48 @@ def list_jobs(
         str, typer.Argument(metavar="[ORG/REPO]", help="The source repository; without it, all that you may read.")
     ] = "",
     request: Request = "",
-    status: Annotated[str, typer.Option("--status", "--state", help="Filter by status, e.g. failed,timeout.")] = "",
-    organization: Annotated[str, typer.Option("--org", help="Filter by source organization.")] = "",
+    status: Annotated[
+        str, typer.Option("--status", "--state", metavar="STATUS,…", help="Filter by status, e.g. failed,timeout.")
+    ] = "",
+    organization: Annotated[str, typer.Option("--org", metavar="ORG", help="Filter by source organization.")] = "",
     to: Annotated[str, typer.Option(metavar="REGION[/ORG]", help="Filter by target.")] = "",
     by: Annotated[str, typer.Option(metavar="USER", help="Filter by the user who requested the jobs.")] = "",
-    since: Annotated[str, typer.Option(metavar="TIME", help="Created since a time, or within 30m, 12h or 7d.")] = "",
+    since: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Only jobs requested from this time on, e.g. 30m, 7d or 2024-05-06T07:08."),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of jobs.")] = 50,
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest sync jobs of a repository, or of all repositories that you may read."""
+    """List the newest sync jobs of a repository, or of all repositories that you may read.
+
+    Example: tagferry job list --status failed,timeout --since 24h
+    """
     if request and not repository:
         raise Invalid("--request", "needs ORG/REPO, the source repository of the request")
     if repository and organization:
         raise Invalid("--org", "and ORG/REPO cannot be combined")
     if request and (to or by or since):
         raise Invalid("--request", "cannot be combined with --to, --by and --since")
-    region, _, target = to.partition("/")
+    region, target = parse_target(to, field="--to") if to else ("", "")
     terms = {
         "status": status,
         "remote_region": region,
         "remote_namespace": target,
         "operator": by,
-        "since": _since(since),
+        "since": parse_time("--since", since),
         "namespace": organization,
     }
 
     async def work() -> list[dict[str, Any]]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
             if repository and not (to or by or since):
-                return await client.list_jobs(*_parse(repository), limit=limit, status=status, request=request)
+                return await client.list_jobs(
+                    *parse_repository(repository), limit=limit, status=status, request=request
+                )
             if repository:
-                terms["namespace"], terms["repository"] = _parse(repository)
+                terms["namespace"], terms["repository"] = parse_repository(repository)
             return await client.list_all_jobs(limit=limit, **terms)
 
     jobs = run(work())
@@ -85,14 +98,14 @@ def list_jobs(
 
 @app.command()
 def show(
-    job_id: Annotated[int, typer.Argument(metavar="ID", min=1)],
+    job_id: Annotated[int, typer.Argument(metavar="ID", min=1, help="The id of the job.")],
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a sync job of any repository that you may read."""
+    """Show a sync job of any repository that you may read, with its timeline."""
 
     async def work() -> dict[str, Any]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
@@ -117,11 +130,13 @@ def cancel(
     """Cancel sync jobs that have not ended, also for other requests that wait for them.
 
     With ids alone, the jobs may be of any repositories, and the exit code is 1 if one was not cancelled.
+
+    Examples: tagferry job cancel 17 18; tagferry job cancel team/web --request ID
     """
     repository, ids = _split(selected)
 
     async def of_repository(client: ManagementClient) -> bool:
-        cancelled = await client.cancel_jobs(*_parse(repository), _selection(ids, request))
+        cancelled = await client.cancel_jobs(*parse_repository(repository), _selection(ids, request))
         for job_id in cancelled:
             out.print(f"{job_id} cancelled")
         for job_id in sorted(set(ids) - set(cancelled)):
@@ -162,6 +177,8 @@ def retry(
 
     With ORG/REPO, follow them, and exit with code 1 if a tag is not copied. With ids alone, the jobs may be of any
     repositories; the command does not wait for them, and exits with code 1 if one could not be retried.
+
+    Examples: tagferry job retry 17 18; tagferry job retry team/web --request ID
     """
     repository, ids = _split(selected)
     if not repository:
@@ -177,9 +194,9 @@ def retry(
 
     async def work() -> list[dict[str, Any]]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            started = await client.retry_jobs(*_parse(repository), wanted)
+            started = await client.retry_jobs(*parse_repository(repository), wanted)
             if started.tags:
-                followed.append(Followed(*_parse(repository), started.tags, started.request_id))
+                followed.append(Followed(*parse_repository(repository), started.tags, started.request_id))
             return await follow(client, followed, on=display_on(sys.stderr))
 
     return report_outcome(run_interruptible(work(), followed), as_json=as_json)
@@ -200,11 +217,6 @@ def _retry_any(client: ManagementClient, body: dict[str, Any], *, as_json: bool)
         raise SystemExit(1)
 
 
-def _parse(text: str) -> tuple[Namespace, Repository]:
-    namespace, _, repository = text.partition("/")
-    return Namespace(namespace, field="ORG"), Repository(repository, field="REPO")
-
-
 def _split(selected: list[str] | None) -> tuple[str, list[int]]:
     """Return the repository, "" without one, and the ids."""
     words = list(selected or ())
@@ -212,6 +224,8 @@ def _split(selected: list[str] | None) -> tuple[str, list[int]]:
     for word in words:
         if not (word.isascii() and word.isdigit() and len(word) <= _ID_DIGITS):
             raise Invalid("ID", "must be the number of a job", word)
+    if repository:
+        parse_repository(repository)
     return repository, [int(word) for word in words]
 
 
@@ -219,13 +233,6 @@ def _ids_alone(ids: list[int], request: str) -> dict[str, Any]:
     if request:
         raise Invalid("--request", "needs ORG/REPO, the source repository of the request")
     return _selection(ids, "")
-
-
-def _since(text: str) -> str:
-    """Return the time from which jobs are listed, from a time or from a span before now."""
-    if span := re.fullmatch(r"(\d{1,4})([mhdw])", text):
-        return (datetime.now(UTC) - int(span[1]) * _SPANS[span[2]]).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return text
 
 
 def _selection(ids: list[int], request: str) -> dict[str, Any]:

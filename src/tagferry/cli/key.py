@@ -13,7 +13,7 @@ from tagferry.cli.accounts import accounts_of
 from tagferry.cli.event_loop import run
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 
-app = typer.Typer(help="Manage access keys (AK/SK).", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Manage access keys (AK/SK).", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The name of the key's user.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="ACCESS_KEY", help="The access key's id (AK).")]
 Description = Annotated[str, typer.Option("--for", help="Describe the key's purpose.")]

@@ -10,7 +10,7 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out
 from tagferry.names import Digest
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

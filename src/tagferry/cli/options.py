@@ -10,7 +10,7 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True)
 ]
 Endpoint = Annotated[
-    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, e.g. http://127.0.0.1:5004.")
+    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The address of a region's API, e.g. http://127.0.0.1:5004.")
 ]
 AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
 SecretKey = Annotated[

@@ -11,12 +11,15 @@ from tagferry.accounts.model import Permission
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.event_loop import run
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
+from tagferry.cli.references import parse_organization
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId
 from tagferry.quotas import UNLIMITED, human_size
 from tagferry.settings import Settings
 
-app = typer.Typer(help="Manage organizations, their permissions and quotas.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Manage organizations, their permissions and quotas.", no_args_is_help=True
+)
 
 OrganizationArgument = Annotated[str, typer.Argument(metavar="REGION/ORG", help="The region and the organization.")]
 
@@ -66,10 +69,15 @@ def list_all(
 def grant(
     organization: OrganizationArgument,
     user: Annotated[str, typer.Argument(metavar="USER", help="The name of the user.")],
-    permission: Annotated[PermissionName, typer.Argument(help="read: pull; edit: also push; manage: everything.")],
+    permission: Annotated[
+        PermissionName, typer.Argument(metavar="PERMISSION", help="read: pull; edit: also push; manage: everything.")
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Set a user's permission in an organization. Higher permissions include the lower ones."""
+    """Set a user's permission in an organization. Higher permissions include the lower ones.
+
+    Example: tagferry org grant cn-north-4/team ci edit
+    """
 
     async def work() -> None:
         region, name = _parse(organization, Settings.load(config))
@@ -123,8 +131,8 @@ def delete(organization: OrganizationArgument, config: ConfigFile = DEFAULT_CONF
 
 
 def _parse(text: str, settings: Settings) -> tuple[RegionId, Namespace]:
-    region, _, name = text.partition("/")
-    return _configured(RegionId(region), settings), Namespace(name, field="ORG")
+    region, name = parse_organization(text)
+    return _configured(region, settings), name
 
 
 def _limit(kind: str, text: str) -> int | None:

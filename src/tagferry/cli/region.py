@@ -34,7 +34,9 @@ from tagferry.names import RegionId
 from tagferry.remote import LearnedCapabilities
 from tagferry.settings import Settings
 
-app = typer.Typer(help="Show the configured regions, and check their registries.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Show the configured regions, and check their registries.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FACTS = {

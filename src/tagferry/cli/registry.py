@@ -16,7 +16,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, verify
 from tagferry.settings import Settings
 
-app = typer.Typer(help="Verify and repair embedded registries.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Verify and repair embedded registries.", no_args_is_help=True)
 
 _RATE = 64 * 1024 * 1024
 

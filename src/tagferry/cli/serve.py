@@ -19,7 +19,7 @@ from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 log = structlog.get_logger("tagferry")
 

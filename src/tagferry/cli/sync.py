@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tagferry.cli.arguments import Parser
 
 _TEXT = "Synchronize images to another region and follow the progress. Exits with code 1 if a tag is not copied."
+_EXAMPLE = "Example: tagferry sync team/web:v1 team/web:v2 --to cn-north-208/release"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = Parser("sync", description=_TEXT, usage="ORG/REPO:TAG...")
+    parser = Parser("sync", description=_TEXT, usage="ORG/REPO:TAG...", epilog=_EXAMPLE)
     add = parser.add_argument
     add("images", nargs="+", metavar="ORG/REPO:TAG", help="The images to synchronize.")
     add("--to", required=True, metavar="REGION/ORG", help="The target region and organization.")
@@ -29,7 +30,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     parser.add_from_environment("--ak", variable="CLOUD_SDK_AK", help="The access key.")
     parser.add_from_environment(
-        "--sk", variable="CLOUD_SDK_SK", help="The secret key; prefer the environment variable."
+        "--sk", variable="CLOUD_SDK_SK", help="The secret key; prefer the variable, since others can see options."
     )
     add("--override", action="store_true", help="Replace different images with the same tag.")
     add("--timeout", type=float, metavar="SECONDS", help="Give up after this many seconds, including queue time.")

@@ -10,9 +10,10 @@ from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
 from tagferry.cli.follow import Followed, display_on, follow
 from tagferry.cli.lines import write_json
+from tagferry.cli.references import parse_organization
 from tagferry.cli.watch import report_outcome, run_interruptible
 from tagferry.errors import Invalid
-from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.names import Namespace, Repository, Tag
 
 Wanted = dict[tuple[Namespace, Repository], list[Tag]]
 Plans = dict[tuple[Namespace, Repository], dict[str, Any]]
@@ -21,10 +22,10 @@ Plans = dict[tuple[Namespace, Repository], dict[str, Any]]
 def sync(options: argparse.Namespace) -> int:
     """Synchronize the images that the options of the command name; return the exit code."""
     wanted = _by_repository(options.images)
-    region, _, organization = options.to.partition("/")
+    region, organization = parse_organization(options.to, field="--to")
     target = {
-        "remoteRegionId": RegionId(region, field="--to"),
-        "remoteNamespace": Namespace(organization, field="--to"),
+        "remoteRegionId": region,
+        "remoteNamespace": organization,
         "override": options.override,
     }
     if options.timeout is not None:

@@ -12,10 +12,11 @@ from rich.text import Text
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out
+from tagferry.cli.references import parse_repository, parse_target
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, Repository
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _BEHIND = 3
 """The exit code for a target that lacks a tag, or has another image."""
@@ -54,11 +55,14 @@ def tags(
     Exit codes of a comparison: 0 all copies are in sync, 3 one is behind: it lacks a tag or has another image under it,
     1 an error, or a copy could not be read completely and none of the others is behind. Tags that only a copy has do
     not count.
+
+    Example: tagferry tags team/web --compare --to cn-north-208/release
     """
-    namespace, _, rest = repository.partition("/")
-    name = Namespace(namespace, field="ORG"), Repository(rest, field="REPO")
+    name = parse_repository(repository)
     if not compare and (to or differences):
         raise Invalid("--to", "and --differences are for comparisons; add --compare")
+    for target in to or ():
+        parse_target(target, field="--to")
 
     async def work() -> list[Page]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:

@@ -13,7 +13,7 @@ from tagferry.cli.accounts import accounts_of
 from tagferry.cli.event_loop import run
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 
-app = typer.Typer(help="Manage users.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Manage users.", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the user.")]
 
 

@@ -21,7 +21,7 @@ from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 log = structlog.get_logger("tagferry")
 
@@ -51,7 +51,7 @@ def list_workers(
     access_key: AccessKey,
     secret_key: SecretKey,
     ca_file: CaFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the processes as JSON.")] = False,
 ) -> None:
     """List the processes that work on a server's database. Only administrators may."""
 

@@ -27,7 +27,7 @@ class SingleProcess:
 
     @property
     def lost(self) -> asyncio.Event:
-        """Set once the locked file is gone, so that another process could lock one with its name."""
+        """Set once the locked file was deleted, so that another process could lock one with its name."""
         return self._lost
 
     async def join(self) -> int:

@@ -1,4 +1,4 @@
-"""What a copy did, in the order of time, and how much it really transferred."""
+"""The steps of a copy in the order of time, and the bytes that it transferred."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
     Attributes:
         at: when, in seconds since the epoch.
-        digest: that of the image at the target, of the blob, or of what the tag points to now; empty if unknown.
+        digest: the digest of the target's image, the blob or the new image; empty if unknown.
         size: bytes of the blob, or of all blobs of the plan.
         blobs: blobs of the plan.
         outcome: how the target obtained the blob.

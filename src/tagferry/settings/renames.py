@@ -52,5 +52,5 @@ RENAMED_SETTINGS: Mapping[tuple[str, ...], Mapping[str, str]] = MappingProxyType
 )
 """For each section, the former names of its settings and the names that replace them.
 
-`*` stands for a region's id or the index of a webhook.
+`*` matches a region's id or the index of a webhook.
 """

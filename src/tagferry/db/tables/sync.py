@@ -134,7 +134,7 @@ class SyncJobRow(Base):
 
 
 class SyncJobAttemptRow(Base):
-    """What an attempt of a job did, apart from the job, so that lists of jobs stay fast.
+    """The steps of a job's attempt, apart from the job, so that lists of jobs stay fast.
 
     `events` is a list of steps in the order of time. Bytes are those that were really moved for uploaded blobs, and the
     sizes of the others.

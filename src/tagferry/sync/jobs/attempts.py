@@ -1,4 +1,4 @@
-"""The records of what the attempts of jobs did: written with the progress and the ends of jobs, read for one job."""
+"""The steps of jobs' attempts: written with the progress and the ends of jobs, read for one job."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -208,7 +208,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """What an attempt of a job did.
+    """The steps of a job's attempt.
 
     Attributes:
         number: the number of the attempt, from 1.

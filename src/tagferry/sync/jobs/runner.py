@@ -28,7 +28,7 @@ from tagferry.sync.jobs.store import JobStore
 
 _RETRY_SECONDS = 1.0
 _TIMELINE_SECONDS = 2.0
-"""Seconds between records of what a running attempt has done."""
+"""Seconds between records of a running attempt's steps."""
 _UNTOUCHED = Progress().state
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from tagferry.sync.jobs.model import AttemptRecord, JobStatus, SyncJob
 
 
 class EventKind(StrEnum):
-    """What happened to a job."""
+    """The kinds of events of a job."""
 
     QUEUED = "queued"
     ATTEMPTS_OMITTED = "attempts_omitted"

@@ -23,7 +23,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The jobs of one hour; the parts stand on each other."""
+    """The jobs of one hour; its parts are stacked."""
 
     hour: HourSummary
     x: float

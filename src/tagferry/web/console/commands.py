@@ -47,7 +47,7 @@ def pushing(image: str, *, is_plain: bool = False) -> tuple[Command, ...]:
 
     Args:
         image: the name, `HOST/REPOSITORY:TAG`.
-        is_plain: whether the registry has no TLS, which skopeo must be told.
+        is_plain: whether the registry has no TLS, so that skopeo needs an option.
     """
     without_tls = ("--dest-tls-verify=false",) if is_plain else ()
     return (

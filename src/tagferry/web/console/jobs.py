@@ -1,4 +1,4 @@
-"""What several pages show of jobs: their filter in an address, and one job with what can be done about it."""
+"""Jobs on several pages: their filter in an address, and one job with the advice about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ NEXT_STEPS = {
     JobStatus.FAILED: translatable("Correct the cause, then retry it. Each part that was copied is not copied again."),
     JobStatus.CANCEL: translatable("Retry it if the tag is needed at the target after all."),
 }
-"""What to do about a job that did not succeed."""
+"""The advice about a job that did not succeed, by status."""
 WAITS = translatable("It is retried by itself. Check the region if that takes too long.")
 
 

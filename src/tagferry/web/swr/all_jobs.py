@@ -62,7 +62,7 @@ class TimelineEvent(CamelCaseModel):
     behind: int | None
     digest: str
     bytes: int = Field(validation_alias="size", description="Bytes of the blob, or of all blobs of the plan.")
-    count: int = Field(description="Blobs of the plan, or the number of what is omitted.")
+    count: int = Field(description="The number of blobs of the plan, or of omitted entries.")
     method: str
     mounted_from: str = Field(validation_alias="source")
     status: str | None
@@ -79,9 +79,9 @@ class JobDetailsItem(JobItem):
     """A sync job with its timeline."""
 
     blocked_by: int | None = Field(description="The earlier job with the same tag and target that it waits for.")
-    uploaded: JobAmount = Field(description="What was really transferred, with the bytes read for it.")
-    mounted: JobAmount = Field(description="What the target mounted from other repositories.")
-    present: JobAmount = Field(description="What the target held already at the last attempt.")
+    uploaded: JobAmount = Field(description="Blobs that were transferred, with the bytes read for them.")
+    mounted: JobAmount = Field(description="Blobs that the target mounted from other repositories.")
+    present: JobAmount = Field(description="Blobs that the target already held at the last attempt.")
     timeline: list[TimelineEvent]
 
     @classmethod

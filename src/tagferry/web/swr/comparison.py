@@ -22,7 +22,7 @@ class ComparedRepositoryItem(CamelCaseModel):
     region: str = Field(validation_alias=AliasPath("reference", "region"))
     namespace: str = Field(validation_alias=AliasPath("reference", "namespace"))
     repository: str = Field(validation_alias=AliasPath("reference", "repository"))
-    exists: bool = Field(description="Whether its registry has the repository; true if that is unknown.")
+    exists: bool = Field(description="False if its registry has no such repository; true if that is unknown.")
     reason: str = Field(description="Why its tags cannot be listed; empty if they can.")
 
 
@@ -82,7 +82,7 @@ class RegionCoverageItem(CamelCaseModel):
 
     region: str
     asked: int = Field(description="The number of repositories that were asked and answered.")
-    is_complete: bool = Field(description="Whether these are all repositories that the caller may read.")
+    is_complete: bool = Field(description="True if these are all repositories that the caller may read.")
     reason: str = Field(description="Why not all were asked; otherwise empty.")
 
 

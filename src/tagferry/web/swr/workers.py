@@ -20,11 +20,11 @@ class WorkerItem(CamelCaseModel):
     running: int = Field(description="How many jobs it was running when it was last seen.")
     is_leader: bool = Field(
         serialization_alias="leader",
-        description="Whether it does the work that only one process does.",
+        description="True for the process that does the work that only one may do.",
     )
     started_at: Time
     seen_at: Time = Field(serialization_alias="lastSeenAt", description="Updated every ten seconds.")
-    is_lost: bool = Field(serialization_alias="lost", description="Whether it has not been seen for 45 seconds.")
+    is_lost: bool = Field(serialization_alias="lost", description="True once it has not been seen for 45 seconds.")
 
 
 @router.get("/v2/manage/workers", operation_id="ListWorkers", response_model=list[WorkerItem])

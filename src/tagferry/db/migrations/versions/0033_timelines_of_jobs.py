@@ -1,4 +1,4 @@
-"""What each attempt of a job did, and the job that it was queued behind."""
+"""The steps of each attempt of a job, and the job that it was queued behind."""
 
 import sqlalchemy as sa
 from alembic import op

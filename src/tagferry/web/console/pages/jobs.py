@@ -50,7 +50,7 @@ class JobsPage:
 
 @dataclass(frozen=True, slots=True)
 class ResultsPage:
-    """The view of what became of selected jobs.
+    """The view of the results of selected jobs.
 
     Attributes:
         is_retry: whether they were to be retried; otherwise cancelled.

@@ -38,7 +38,7 @@ _NOT_DONE = frozenset({JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.EXISTED})
 _SEARCH_SECONDS = 3.0
 """The time in which the first image is looked for, since a registry may not answer."""
 _WAIT_SECONDS = 10.0
-"""How long the first synchronization is waited for."""
+"""The time to wait for the first synchronization."""
 _EXAMPLE = "alpine:3"
 """The image that the commands push."""
 

@@ -64,7 +64,7 @@ class RegionsPage:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What a registry supports: its meaning, which templates translate, and a value.
+    """A capability of a registry: its meaning, which templates translate, and a value.
 
     Attributes:
         is_supported: the value of those that are a question; None for others.

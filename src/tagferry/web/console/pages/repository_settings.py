@@ -1,4 +1,4 @@
-"""What is recorded about a repository: description, category, visibility."""
+"""The record of a repository: description, category, visibility."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ _ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen so far.
+    """The choices so far.
 
     Attributes:
         region: the source region.
@@ -49,7 +49,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """What would be done with a tag.
+    """The plan for a tag.
 
     Attributes:
         action: `copy`, `up_to_date`, `existed` or `failed`.

@@ -1,0 +1,27 @@
+"""Times, as options of commands: absolute, or an age."""
+
+from datetime import UTC, datetime, timedelta
+from re import fullmatch
+
+from tagferry.errors import Invalid
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_time(option: str, given: str) -> str:
+    """Return a time in ISO 8601 with its zone, given as such or as an age; empty if none is given.
+
+    A time without a zone is the local one, as in other programs of the command line.
+    """
+    if not given:
+        return ""
+    if match := fullmatch(r"([0-9]{1,6})([smhdw])", given):
+        try:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            raise Invalid(option, "must be an age of fewer years", given) from None
+        return moment.isoformat()
+    try:
+        return datetime.fromisoformat(given).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise Invalid(option, "must be an age such as 2h or 7d, or a time such as 2024-05-06T07:08", given) from None

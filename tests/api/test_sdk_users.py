@@ -109,7 +109,7 @@ async def test_a_user_is_created_in_another_domain_disabled_or_without_a_passwor
         ({"name": "number", "description": 1}, WRONG_TYPE, "user.description must be a string"),
         ({"name": "maybe", "enabled": "perhaps"}, WRONG_TYPE, "user.enabled must be true or false"),
         ({"name": "secret", "password": 12345678}, WRONG_TYPE, "user.password must be a string"),
-        ({"name": "admin", "password": PASSWORD}, CONFLICT, "the user admin already exists"),
+        ({"name": "admin", "password": PASSWORD}, CONFLICT, 'the user "admin" already exists'),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -100,7 +100,9 @@ class Shares:
                 )
                 await session.flush()
         except IntegrityError:
-            raise Conflict("share", f"the repository is already shared with {domain_name}; update that share") from None
+            raise Conflict(
+                "share", f'the repository is already shared with "{domain_name}"; update that share'
+            ) from None
 
     async def update(
         self, repository: int, domain_name: str, *, deadline: datetime | None, description: str | None

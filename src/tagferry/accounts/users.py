@@ -114,7 +114,7 @@ class Users:
                 return caller_of(row, domain_row)
         except IntegrityError:
             if not await self.list_users(name=name):
-                raise Conflict("user", f"the domain {domain} was created concurrently; try again") from None
+                raise Conflict("user", f'the domain "{domain}" was created concurrently; try again') from None
             raise _taken(name) from None
 
     async def list_users(
@@ -351,7 +351,7 @@ def _check_name(field: str, name: str) -> None:
 
 
 def _taken(name: str) -> Conflict:
-    return Conflict("user", f"the user {name} already exists")
+    return Conflict("user", f'the user "{name}" already exists')
 
 
 async def _lock_administrators(session: AsyncSession) -> Collection[str]:

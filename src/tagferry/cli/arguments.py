@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     def add_from_environment(self, *names: str, variable: str, help: str) -> None:  # noqa: A002 - as in argparse
         """Add a mandatory option that may be in an environment variable instead."""
         value = os.environ.get(variable)
-        text = f"{help.rstrip('.')} (or {variable})."
+        text = f"{help} [env var: {variable}]"
         self.add_argument(*names, default=value or None, required=not value, help=text)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:

@@ -30,7 +30,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     parser.add_from_environment("--ak", variable="CLOUD_SDK_AK", help="The access key.")
     parser.add_from_environment(
-        "--sk", variable="CLOUD_SDK_SK", help="The secret key; prefer the variable, since others can see options."
+        "--sk", variable="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable."
     )
     add("--override", action="store_true", help="Replace different images with the same tag.")
     add("--timeout", type=float, metavar="SECONDS", help="Give up after this many seconds, including queue time.")

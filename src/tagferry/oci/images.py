@@ -292,4 +292,4 @@ def may_be_replaced(current: Digest | None, manifest: Manifest, seen: Digest | N
 
 def tag_changed(repository: RepositoryName, tag: Tag) -> Conflict:
     """Return the error for a tag that was written since it was read."""
-    return Conflict("tag", f"the tag {repository}:{tag} was changed by another client")
+    return Conflict("tag", f'the tag "{repository}:{tag}" was changed by another client')

@@ -50,7 +50,7 @@ async def test_other_names_are_refused_and_belong_to_nobody(users: Users, name: 
 async def test_a_name_can_be_had_once(users: Users):
     await users.create("carol", PASSWORD, domain="acme")
 
-    with pytest.raises(Conflict, match="the user carol already exists"):
+    with pytest.raises(Conflict, match='the user "carol" already exists'):
         await users.create("carol", PASSWORD, domain="other")
     results = await asyncio.gather(
         *(users.create("dave", PASSWORD, domain="third") for _ in range(3)), return_exceptions=True

@@ -367,7 +367,7 @@ async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted_in_either
         (seen,) = await store.describe_tags(APP)
         await push(store, APP, image(seed="new"), V1)
 
-        with pytest.raises(Conflict, match="team/app:v1 was changed by another client"):
+        with pytest.raises(Conflict, match='team/app:v1" was changed by another client'):
             await delete_tag(store, APP, V1, seen=seen)
 
         (seen,) = await store.describe_tags(APP)

@@ -14,13 +14,13 @@ def test_references_are_split_at_the_first_slash() -> None:
 
 
 def test_a_reference_without_its_second_part_is_refused() -> None:
-    with pytest.raises(Invalid, match='^ORG/REPO must name an organization and a repository: got "web"$'):
+    with pytest.raises(Invalid, match=r'^ORG/REPO must name an organization and a repository: got "web"$'):
         parse_repository("web")
-    with pytest.raises(Invalid, match='^--to must have the form REGION/ORG: got "cn-north-4"$'):
+    with pytest.raises(Invalid, match=r'^--to must have the form REGION/ORG: got "cn-north-4"$'):
         parse_organization("cn-north-4", field="--to")
 
 
 @pytest.mark.parametrize("given", ["BAD!", "cn-north-4/", "/team", "cn-north-4/A"])
 def test_an_invalid_target_is_refused_with_the_name_of_the_option(given: str) -> None:
-    with pytest.raises(Invalid, match="^--to must"):
+    with pytest.raises(Invalid, match=r"^--to must"):
         parse_target(given, field="--to")

@@ -93,7 +93,7 @@ class ManifestFiles:
         """
         digest = self._resolve(repository, reference)
         if digest is None and isinstance(reference, Tag) and os.path.lexists(self._layout.tag(repository, reference)):
-            raise Corrupt(f"tag {reference} of {repository} is damaged on the registry's disk")
+            raise Corrupt(f'tag "{reference}" of "{repository}" is damaged on the registry\'s disk')
         stored = self._load(repository, digest) if digest is not None else None
         if digest is None or stored is None:
             raise self._not_found(repository, reference)
@@ -275,7 +275,7 @@ class ManifestFiles:
                 return _Stored(found, media_type, len(raw), raw)
             if not self._integrity.check(path, digest, kind="manifest", repository=repository):
                 break
-        raise Corrupt(f"manifest {digest} of {repository} is damaged on the registry's disk")
+        raise Corrupt(f'manifest "{digest}" of "{repository}" is damaged on the registry\'s disk')
 
     def _resolve(self, repository: RepositoryName, reference: Reference) -> Digest | None:
         if isinstance(reference, Digest):

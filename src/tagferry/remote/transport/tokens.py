@@ -206,7 +206,7 @@ class Tokens:
             # A registry behind a proxy that terminates TLS may name itself with http, and Nexus has named itself null.
             return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
         if parts.scheme not in ("http", "https") or not parts.hostname or len(parts.hostname) > LONGEST_HOST:
-            raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
+            raise Refused(f'the realm of registry {name} must be an http or https URL: got "{key.realm[:120]}"')
         if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
             raise Refused(
                 f"registry {name} names the token server {redacted(key.realm)}, which may not receive the credentials "

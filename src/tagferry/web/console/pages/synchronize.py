@@ -200,7 +200,7 @@ async def _tags(context: PageContext, choice: Choice, name: RepositoryName) -> t
     if found.has_more:
         raise Invalid("tag", f"must be chosen: the repository has more than the {limit} tags of one request")
     if not found.records:
-        raise NotFound("tag", f"of {name}", "push one first")
+        raise NotFound("tag", "", "push one first", where=f'of "{name}"')
     return tuple(record.tag for record in found.records)
 
 

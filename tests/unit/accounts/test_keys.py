@@ -36,7 +36,7 @@ async def test_a_deleted_key_leads_nowhere_and_leaves_the_others(users: Users, k
 
 
 async def test_keys_are_made_for_users_only(keys: AccessKeys):
-    with pytest.raises(NotFound, match="user nobody"):
+    with pytest.raises(NotFound, match='user "nobody"'):
         await keys.create("nobody")
 
 

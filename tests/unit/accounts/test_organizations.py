@@ -171,7 +171,7 @@ async def test_a_deleted_organization_is_gone_with_its_permissions(
 
     with pytest.raises(NotFound):
         await access.require_organization(carol, NORTH, TEAM, Permission.READ)
-    with pytest.raises(NotFound, match="organization team in cn-north-4"):
+    with pytest.raises(NotFound, match='organization "team" in cn-north-4'):
         await organizations.delete(NORTH, TEAM)
     assert [found.name for found in await organizations.list_for(carol, SOUTH)] == [TEAM]
     await organizations.create(admin, NORTH, TEAM)

@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from tagferry import bounds
 from tagferry.accounts.model import Permission
 from tagferry.db.tables import OrganizationPermissionRow
+from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository, Tag
 from tagferry.web.console.pages import events
 from tests.api.console.test_images import signed_in
@@ -322,6 +323,40 @@ async def test_a_stream_ends_when_the_caller_may_no_longer_see_a_job(
     held.released.set()
 
 
+async def test_a_stream_ends_when_the_caller_is_no_administrator_any_more(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.1)
+    await pushed(ferry, "v1")
+    held = ferry.hold(SOUTH)
+    (job,) = await started(ferry, "v1")
+    browser = await signed_in(ferry, "carol")
+    users = ferry.app.accounts.users
+    carol = await users.find("carol")
+    await users.update(carol.user_id, is_admin=True)
+
+    async with streaming(browser, f"/console/events?jobs={job}") as answer:
+        await until(answer, ": alive")
+        await users.update(carol.user_id, is_admin=False)
+        await until(answer, "event: reload")
+    held.released.set()
+
+
+async def test_a_stream_ends_without_an_error_when_the_database_is_lost(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.1)
+    async with streaming(administrator, "/console/events?after=0") as answer:
+        await until(answer, ": alive")
+
+        async def lost(*_: Any, **__: Any) -> None:
+            raise Unavailable("the database does not answer")
+
+        monkeypatch.setattr(type(ferry.app.services.console.tokens), "session", lost)
+        async with asyncio.timeout(30):
+            await answer.content.read()
+
+
 async def test_open_streams_do_not_count_as_requests_in_progress_and_end_with_the_server(
     ferry: Deployment, administrator: Browser
 ):
@@ -359,6 +394,17 @@ async def test_a_stream_ends_after_its_time(ferry: Deployment, administrator: Br
 @pytest.mark.parametrize("jobs", ["x", "1,,x", "1;2", ",".join(map(str, range(1, 202)))])
 async def test_a_stream_of_invalid_ids_is_refused(administrator: Browser, jobs: str):
     assert (await administrator.get(f"/console/events?jobs={jobs}")).status == 400
+
+
+@pytest.mark.parametrize("terms", ["state=none", "repository=.", "to=%00", "since=1y", "by=%00"])
+async def test_so_is_one_with_an_invalid_filter(administrator: Browser, terms: str):
+    assert (await administrator.get(f"/console/events?after=0&{terms}")).status == 400
+
+
+async def test_the_head_of_a_stream_is_no_stream(administrator: Browser):
+    async with asyncio.timeout(30):
+        answer = await administrator.send("HEAD", "/console/events?after=0")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
 # Synchronize.

@@ -158,3 +158,9 @@ async def test_a_planted_notice_stays_text(administrator: Browser):
 
     assert "<script>alert" not in page.html
     assert "tagferry-notice" not in administrator.cookies
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 19, "9" * 5000, "-1", "1e3", "%D9%A3"])
+async def test_a_number_that_no_row_can_have_is_no_page(administrator: Browser, number: str):
+    for page in ("jobs", "policies"):
+        assert (await administrator.get(f"/console/{page}/{number}")).status == 404

@@ -193,3 +193,25 @@ async def test_sign_in_and_changes_are_audited_with_the_caller(ferry: Deployment
         ("/console/sign-out", 303, ferry.admin.name),
     ]
     assert ferry.admin.password not in str(lines)
+
+
+async def test_a_session_is_found_among_a_few_cookies_of_its_name_but_no_request_causes_many_queries(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    looked_up: list[str] = []
+    tokens = type(ferry.app.services.console.tokens)
+    find = tokens.session
+
+    async def counted(self: Any, value: str) -> Any:
+        looked_up.append(value)
+        return await find(self, value)
+
+    monkeypatch.setattr(tokens, "session", counted)
+    own = f"{COOKIE}={administrator.cookies[COOKIE]}"
+    planted = [f"{COOKIE}={number:064}" for number in range(500)]
+
+    beside = await administrator.get("/console/", headers={"Cookie": "; ".join([*planted[:5], f"{COOKIE}=x", own])})
+    assert (beside.status, len(looked_up)) == (200, 6)
+    looked_up.clear()
+    await administrator.get("/console/", headers={"Cookie": "; ".join(planted)})
+    assert len(looked_up) == 16

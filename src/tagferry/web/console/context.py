@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -108,6 +109,20 @@ class PageContext(Context[ConsoleServices]):
         return renderer.redirect(self.request, path, notice=notice, **values)
 
 
+class _Id(Convertor[int]):
+    """The id of a row in a path, `{job:id}`. A longer number, which no database has, is no page."""
+
+    regex = "[1-9][0-9]{0,17}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("id", _Id())
+
 View: TypeAlias = Callable[[PageContext], Awaitable[Response]]
 
 
@@ -115,7 +130,7 @@ def page(path: str, view: View, *, methods: Sequence[str] = ("GET",)) -> Route:
     """Return the route of a page.
 
     Args:
-        path: its path, with parameters as in `/console/jobs/{job}` or `/console/images/{repository:path}`.
+        path: its path, with parameters as in `/console/jobs/{job:id}` or `/console/images/{repository:path}`.
         view: answers a request; errors of use cases that it raises become error pages.
         methods: `GET`, or `POST` for forms.
     """

@@ -4,7 +4,9 @@ A session authenticates pages only. The APIs and the registry refuse it, and its
 sign-out, its lifetime, and everything that ends the tokens of its user: a new password, disabling, deletion.
 """
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -21,6 +23,10 @@ from tagferry.web.console.paths import HOME, ROOT, SIGN_IN, STATIC, own_path
 
 _WITHOUT_SESSION = frozenset({ROOT, SIGN_IN, "/console/preferences"})
 _READING = frozenset({"GET", "HEAD"})
+_VALUE = re.compile(r"[A-Za-z0-9_-]{64}")
+"""The form of a session's value, as `Tokens.issue_session` makes it."""
+_MAX_VALUES = 16
+"""Values that are looked up for one request: each costs a query, and anyone can send thousands of them."""
 
 
 class SignedIn:
@@ -54,7 +60,7 @@ class SignedIn:
         await self._sign_in_first(Request(scope))(scope, receive, send)
 
     async def _find(self, scope: Scope) -> None:
-        for value in _values(scope):
+        for value in islice(dict.fromkeys(_values(scope)), _MAX_VALUES):
             session = await self._tokens.session(value)
             if session is not None:
                 scope["state"]["session"] = session
@@ -89,12 +95,13 @@ def _name(scope: Scope) -> str:
 
 
 def _values(scope: Scope) -> Iterator[str]:
-    """Yield the values of the session's cookie; an attacker on a neighboring host may have added one."""
+    """Yield the well-formed values of the session's cookie; an attacker on a neighboring host may have added some."""
     name = _name(scope)
     for header, value in scope["headers"]:
         if header == b"cookie":
             pairs = (pair.partition("=") for pair in value.decode("latin-1").split(";"))
-            yield from (content.strip() for found, _, content in pairs if found.strip() == name)
+            values = (content.strip() for found, _, content in pairs if found.strip() == name)
+            yield from filter(_VALUE.fullmatch, values)
 
 
 def _next_page(request: Request) -> str:

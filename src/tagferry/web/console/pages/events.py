@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from starlette.responses import Response, StreamingResponse
 
 from tagferry import bounds
-from tagferry.errors import Invalid, Overloaded, Throttled
+from tagferry.errors import Invalid, Overloaded, TagferryError, Throttled
 from tagferry.metrics import BOUND_REACHED
 from tagferry.sync.jobs.live import Watch
 from tagferry.sync.jobs.model import JobStatus, SyncJob
@@ -33,7 +34,10 @@ _RETRY_MILLISECONDS = 2000
 _RENDERED = 2000
 _NEW = 99
 _ID_DIGITS = 18
+_TYPE = "text/event-stream"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +101,14 @@ _streams = Streams()
 async def show(context: PageContext) -> Response:
     """Send the changes of jobs until the stream's time is over, the session ends, or the server stops."""
     jobs = await context.services.jobs.some(context.caller, _ids(context.query("jobs")))
+    # Refuse an invalid filter here: after the answer has begun, nothing can be refused.
+    JobQuery.of(context).filter()
     if context.services.live.closed.is_set():
         raise Overloaded("the server is shutting down", retry_after=5.0)
     _streams.require_room(context.caller.user_id)
-    content = _Stream(context, jobs).events()
-    return StreamingResponse(content, media_type="text/event-stream", headers=_HEADERS)
+    if context.request.method == "HEAD":
+        return Response(media_type=_TYPE, headers=_HEADERS)
+    return StreamingResponse(_Stream(context, jobs).events(), media_type=_TYPE, headers=_HEADERS)
 
 
 class _Stream:
@@ -132,6 +139,9 @@ class _Stream:
             try:
                 async for event in self._until_over(watch, closing):
                     yield event
+            except TagferryError as error:
+                # Such as a lost database. The browser opens another stream, whose answer can say so.
+                log.info("a stream of changes ended early", reason=error.message)
             finally:
                 closing.cancel()
 
@@ -198,9 +208,12 @@ class _Stream:
 
     async def _is_over(self) -> str | None:
         """Return the last event of the stream if the session has ended, or the caller may not see all jobs any more."""
-        value = self._context.request.scope["state"].get("session_value", "")
-        if await self._context.services.tokens.session(value) is None:
+        state = self._context.request.scope["state"]
+        session = await self._context.services.tokens.session(state.get("session_value", ""))
+        if session is None:
             return "ended"
+        # The caller may be no administrator any more.
+        state["caller"] = session.owner
         seen = await self._context.services.jobs.some(self._context.caller, [job.id for job in self._jobs])
         return None if len(seen) == len(self._jobs) else "reload"
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.jobs import JOBS, job_page
 
-_JOB = f"{JOBS}/{{job:int}}"
+_JOB = f"{JOBS}/{{job:id}}"
 
 
 async def show(context: PageContext) -> Response:

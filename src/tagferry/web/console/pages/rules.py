@@ -29,7 +29,7 @@ _LISTED_JOBS = 100
 _PREVIEWED = 20
 """Tags whose copies a preview estimates."""
 _RULES = "/console/policies"
-_RULE = f"{_RULES}/{{rule:int}}"
+_RULE = f"{_RULES}/{{rule:id}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ async def delete(context: PageContext) -> Response:
 
 
 async def _rule(context: PageContext) -> Rule:
-    rule = await context.services.rules.find(context.caller, int(context.path_parameters["rule"]))
+    rule = await context.services.rules.find(context.caller, context.request.path_params["rule"])
     audit.bind_record(organization=rule.source.namespace, repository=rule.source.name)
     return rule
 

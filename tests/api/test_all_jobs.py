@@ -143,6 +143,23 @@ async def test_a_job_shows_its_timeline_and_what_it_really_moved(ferry: Deployme
     assert shown["timeline"][-1]["status"] == "success"
 
 
+async def test_a_timeline_names_the_repository_that_blobs_were_mounted_from_only_to_those_who_may_read_it(
+    ferry: Deployment, token: str
+):
+    await images.push(ferry.store(SOUTH), name_in(RELEASE, "secret"), SAMPLE, Tag("v1"))
+    await ended(ferry, token, await synced(ferry, RELEASE, WEB, "v1", to=TEAM))
+    (job,) = await synced(ferry, TEAM, WEB, "v1")
+    await ended(ferry, token, [job])
+    carol, _ = await outsider(ferry)
+
+    def sources(answer: Answer) -> set[str]:
+        return {event["mountedFrom"] for event in answer.document["timeline"] if "mountedFrom" in event}
+
+    assert sources(await call(ferry, "GET", f"{JOBS}/{job}", token)) == {"team/web"}
+    hidden = await call(ferry, "GET", f"{JOBS}/{job}", carol)
+    assert (sources(hidden), hidden.document["mounted"]["blobs"]) == (set(), 2)
+
+
 async def test_each_of_the_selected_jobs_is_cancelled_if_the_caller_may_write_its_target(ferry: Deployment, token: str):
     await ferry.organization(SOUTH, Namespace("other"))
     held = ferry.hold(SOUTH)

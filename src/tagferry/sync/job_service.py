@@ -8,7 +8,7 @@ from tagferry import bounds
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.errors import Denied, Invalid, NotFound, TagferryError, TooLarge
-from tagferry.names import Namespace, RegionId, Repository
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_target
 from tagferry.sync.jobs.listing import JobFilter, JobListing, JobPage
@@ -87,8 +87,19 @@ class JobService:
         return found[0]
 
     async def details(self, caller: Caller, job_id: int) -> JobDetails:
-        """Return a job with its timeline; raises NotFound, also if the caller may not see it."""
-        return JobDetails.of(await self.one(caller, job_id), await self._listing.attempts(job_id))
+        """Return a job with its timeline; raises NotFound, also if the caller may not see it.
+
+        Repositories that blobs were mounted from are named only if the caller may read them.
+        """
+        details = JobDetails.of(await self.one(caller, job_id), await self._listing.attempts(job_id))
+        if caller.is_admin or not any(event.source for event in details.events):
+            return details
+        readable = await self._access.readable(caller, details.job.target_region)
+        shown = (
+            event if not event.source or RepositoryName(event.source) in readable else replace(event, source="")
+            for event in details.events
+        )
+        return replace(details, events=tuple(shown))
 
     async def some(self, caller: Caller, job_ids: Collection[int]) -> list[SyncJob]:
         """Return those of these jobs that exist and that the caller may see, oldest first; raises TooLarge."""

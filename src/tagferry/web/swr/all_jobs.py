@@ -64,7 +64,10 @@ class TimelineEvent(CamelCaseModel):
     bytes: int = Field(validation_alias="size", description="Bytes of the blob, or of all blobs of the plan.")
     count: int = Field(description="The number of blobs of the plan, or of omitted entries.")
     method: str
-    mounted_from: str = Field(validation_alias="source")
+    mounted_from: str = Field(
+        validation_alias="source",
+        description="The repository that the blob was mounted from, if the caller may read it.",
+    )
     status: str | None
     reason: str
     next_attempt_at: OptionalTime = Field(validation_alias="next_at")

@@ -1,4 +1,4 @@
-"""The permissions of users in organizations and repositories, on behalf of users."""
+"""The members of organizations and repositories: users and their permissions, on behalf of users."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

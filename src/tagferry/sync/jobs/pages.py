@@ -1,4 +1,4 @@
-"""Lists of sync jobs, page by page."""
+"""Lists of the sync jobs of one repository, page by page."""
 
 from collections.abc import Collection, Sequence
 

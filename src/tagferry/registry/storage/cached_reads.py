@@ -91,6 +91,14 @@ class CachedReads:
             raise NotCached
         return names
 
+    def has_referrers(self, repository: RepositoryName, subject: Digest) -> bool:
+        """Return whether there is a directory for the referrers of a manifest; it may be empty."""
+        try:
+            self._page_cache.status(self._layout.referrers_directory(repository, subject))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _pointed_to(self, repository: RepositoryName, tag: Tag) -> Digest:
         descriptor = self._page_cache.open(self._layout.tag_file(repository, tag))
         try:

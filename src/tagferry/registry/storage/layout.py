@@ -114,7 +114,11 @@ class Layout:
 
     def referrers(self, repository: RepositoryName, subject: Digest) -> Path:
         """Return the directory of the entries of a subject's referrers."""
-        return self.repositories / repository / "_referrers" / subject.algorithm / subject.encoded
+        return Path(self.referrers_directory(repository, subject))
+
+    def referrers_directory(self, repository: RepositoryName, subject: Digest) -> str:
+        """Return the same path as text."""
+        return f"{self.root}/repositories/{repository}/_referrers/{subject.algorithm}/{subject.encoded}"
 
     def referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Path:
         """Return the path of a referrer's entry, which contains its descriptor."""

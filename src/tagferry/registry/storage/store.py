@@ -292,6 +292,9 @@ class DiskStore:
         limit: int,
     ) -> tuple[list[Descriptor], bool]:
         """Return the referrers after one of them, up to a number of bytes, and whether there are more."""
+        with suppress(NotCached):
+            if not self._cached.has_referrers(repository, digest):
+                return [], False
         return await self._threads.run_short(
             self._manifests.referrers.page, repository, digest, artifact_type, after=after, limit=limit
         )

@@ -75,13 +75,16 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     if not PageCache().is_usable:
         pytest.skip("this system cannot be asked for what is cached")
     given: list[str] = []
-    submit = DiskThreads.submit
 
-    def counted(self: DiskThreads, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        given.append(getattr(work, "__name__", str(work)))
-        return submit(self, work, *args, **kwargs)
+    def counted(start: Callable[..., Any]) -> Callable[..., Any]:
+        def count(self: DiskThreads, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            given.append(getattr(work, "__name__", str(work)))
+            return start(self, work, *args, **kwargs)
 
-    monkeypatch.setattr(DiskThreads, "submit", counted)
+        return count
+
+    for name in ("submit", "run_short"):
+        monkeypatch.setattr(DiskThreads, name, counted(getattr(DiskThreads, name)))
     return given
 
 
@@ -119,6 +122,7 @@ async def test_reads_that_hit_memory_take_no_thread(store: DiskStore, tmp_path: 
         assert await blob_of(store, small) == sample.blobs[small.digest]
         assert await store.tag_names(APP) == [V1]
         assert await store.stat_blob(OTHER, small.digest) is None
+        assert await store.list_referrers(APP, sample.digest) == []
 
     await read_all()
     hops.clear()

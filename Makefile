@@ -2,7 +2,7 @@
 #
 #   make demo           two registries, an image and one sync, on this machine
 #   make test           the tests            ARGS='-k signing -x' is passed to pytest
-#   make coverage       branch coverage of the tests within the process, with a floor
+#   make coverage       the tests, with branch coverage of what runs in their processes, and its floor
 #   make test-console   pages of the console in Chromium, with pictures in build/screenshots
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
@@ -60,9 +60,10 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(IN_PARALLEL) $(ARGS)
 
-# Only tests within the process count. The floor is fail_under in pyproject.toml.
+# The floor is fail_under in pyproject.toml.
 coverage: $(VENV)/.dev
-	$(IN_PARALLEL) --cov --cov-report=term tests/unit tests/contract tests/api $(ARGS)
+	$(IN_PARALLEL) --cov --cov-report=term $(ARGS)
+
 test-console: $(VENV)/.console
 	$(BIN)/pytest tests/browser -m browser $(ARGS)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from tagferry import bounds
 from tagferry.accounts.model import Permission
-from tagferry.db.tables import OrganizationPermissionRow
+from tagferry.db.tables import OrganizationPermissionRow, SyncJobRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository, Tag
 from tagferry.web.console.pages import events
@@ -292,6 +292,20 @@ async def test_new_jobs_are_announced_not_inserted(ferry: Deployment, administra
         await started(ferry, "v2")
         assert "repository=team" in await until(answer, "1 new job")
     held.released.set()
+
+
+@pytest.mark.parametrize(("done", "shown"), [(0, "0 %"), (999, "99 %"), (1000, "99 %"), (1100, "99 %")])
+async def test_a_job_that_runs_is_never_shown_as_done(ferry: Deployment, administrator: Browser, done: int, shown: str):
+    await pushed(ferry, "v1")
+    (job,) = await started(ferry, "v1")
+    await ended(ferry, [job])
+    values = {"status": "running", "bytes_total": 1000, "bytes_done": done}
+    async with ferry.app.accounts.database.write() as session:
+        await session.execute(update(SyncJobRow).values(values))
+
+    figures = [text_of(one) for one in (await administrator.get(f"{JOBS}/{job}")).all("div[@class='figure']")]
+
+    assert f"Done{shown}" in figures
 
 
 async def test_a_stream_ends_with_its_session(

@@ -5,13 +5,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 
-from tagferry.accounts.model import Permission
+from tagferry.accounts.model import Caller, Permission
 from tagferry.app import DEFAULT_DOMAIN, ensure_admin, open_app
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RepositoryName, Tag
 from tagferry.settings import Settings
+from tagferry.sync.job_service import JobService
+from tagferry.sync.jobs.listing import JobFilter, JobPage
+from tagferry.sync.jobs.model import JobStatus
 from tagferry.web.server.serve import listening
 from tests.support.browser import Browser, Page, text_of
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment
@@ -197,3 +201,19 @@ async def test_the_regions_show_their_state(ferry: Deployment, administrator: Br
     regions = (await administrator.get("/console/")).one("section[@aria-labelledby='regions']")
 
     assert "reachable" in text_of(regions)
+
+
+async def test_failures_that_were_not_looked_for_are_not_said_to_be_none(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    await record(ferry, {"status": "failed"}, *({"status": "success"} for _ in range(9)))
+
+    async def ends_early(self: JobService, caller: Caller, wanted: JobFilter, **_: Any) -> JobPage:
+        return JobPage([], marker=2) if JobStatus.FAILED in wanted.statuses else await page(self, caller, wanted, **_)
+
+    page = JobService.page
+    monkeypatch.setattr(JobService, "page", ends_early)
+    shown = await administrator.get("/console/")
+
+    assert "None among the newest jobs." in shown.text
+    assert "There are no failures" not in shown.text

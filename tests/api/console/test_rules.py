@@ -75,6 +75,10 @@ async def test_a_rule_shows_its_executions_and_whether_it_is_behind(ferry: Deplo
     assert page.rows()[0][:2] == ["v1", "success"]
     (row,) = (await administrator.get("/console/policies")).rows()
     assert row[:3] == ["team/appcn-north-4", "releasecn-north-208", "in sync"]
+    assert "older ones were not looked at" not in page.text
+    (rule,) = await ferry.app.services.swr.rules._rules.page(after=0, limit=10)
+    state = await ferry.app.services.console.rule_states.of(rule, newest=1)
+    assert (state.status, state.is_partial) == ("in sync", True)
     # The target got another image: the next push is a conflict.
     await images.push(ferry.store(SOUTH), name_in("release"), images.image(seed="other"), Tag("v2"))
     await images.push(ferry.store(NORTH), APP, sample, Tag("v2"))

@@ -80,6 +80,7 @@ class RuleState:
         reason: why the rule is blocked, or why the newest of these syncs has not succeeded; "" if that is not known.
         jobs: the rule's newest jobs, newest first.
         creator: the name of the user on whose behalf the rule acts; "" if that user was deleted or disabled.
+        is_partial: whether the repository has more jobs than were looked at, so that older syncs may have failed.
     """
 
     status: RuleStatus
@@ -88,6 +89,7 @@ class RuleState:
     reason: str = ""
     jobs: tuple[RuleJob, ...] = ()
     creator: str = ""
+    is_partial: bool = False
 
 
 class RuleStates:
@@ -108,6 +110,7 @@ class RuleStates:
         """Return the state of a rule, by the newest jobs of its source repository."""
         source = rule.source
         where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
+        rows = await self._database.rows(_JOBS, where | {"newest": newest})
         jobs = tuple(
             RuleJob(
                 id=row.id,
@@ -117,7 +120,7 @@ class RuleStates:
                 reason=row.last_error if row.status == JobStatus.WAITING.value and row.last_error else row.reason,
                 bytes_total=row.bytes_total,
             )
-            for row in await self._database.rows(_JOBS, where | {"newest": newest})
+            for row in rows
             if row.rule_id == rule.id and row.created_at is not None
         )
         latest: dict[str, RuleJob] = {}
@@ -136,4 +139,12 @@ class RuleStates:
             status = RuleStatus.BEHIND
         else:
             status = RuleStatus.IN_SYNC if jobs else RuleStatus.IDLE
-        return RuleState(status, len(behind), since, reason, jobs, creator.name if creator is not None else "")
+        return RuleState(
+            status=status,
+            behind=len(behind),
+            since=since,
+            reason=reason,
+            jobs=jobs,
+            creator=creator.name if creator is not None else "",
+            is_partial=len(rows) >= newest,
+        )

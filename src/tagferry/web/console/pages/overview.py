@@ -99,6 +99,7 @@ class OverviewPage:
         has_more_rules: whether there are more rules than are shown.
         running: some of the jobs that run.
         problems: the newest jobs that did not succeed.
+        has_all_problems: whether all jobs were looked at for them; otherwise there may be older ones.
     """
 
     regions: tuple[RegionLine, ...]
@@ -110,6 +111,7 @@ class OverviewPage:
     has_more_rules: bool = False
     running: tuple[SyncJob, ...] = ()
     problems: tuple[SyncJob, ...] = ()
+    has_all_problems: bool = True
 
 
 async def show(context: PageContext) -> Response:
@@ -183,6 +185,7 @@ async def _answer(context: PageContext, *, failure: Failure | None = None, enter
         has_more_rules=has_more_rules,
         running=tuple(running.jobs),
         problems=tuple(problems.jobs),
+        has_all_problems=problems.marker is None,
     )
     return context.render("overview.html", view, status=failure.status if failure is not None else 200)
 

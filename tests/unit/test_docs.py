@@ -8,7 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCE = ROOT / "src/tagferry"
-PACKAGES = {path.stem for path in SOURCE.iterdir() if path.suffix in ("", ".py")} - {"__init__", "__pycache__"}
+# A former package may have left its compiled modules behind.
+PACKAGES = {path.parent.name for path in SOURCE.glob("*/*.py")} | {path.stem for path in SOURCE.glob("*.py")} - {
+    "__init__"
+}
 _NAME = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)

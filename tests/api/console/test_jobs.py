@@ -398,6 +398,26 @@ async def test_streams_are_limited_for_each_user(
         assert (await administrator.get("/console/events")).status == 503
 
 
+async def test_streams_that_are_opened_at_the_same_time_do_not_exceed_the_limit(
+    administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bounds, "CONSOLE_STREAMS_OF_USER", 1)
+    require_room = events.Streams.require_room
+    asked: list[str] = []
+
+    def admits_two(self: events.Streams, user_id: str) -> None:
+        asked.append(user_id)
+        # The second one is admitted before the first one has begun.
+        if len(asked) != 3:
+            require_room(self, user_id)
+
+    monkeypatch.setattr(events.Streams, "require_room", admits_two)
+    async with streaming(administrator, "/console/events?after=0") as first:
+        await until(first, "retry: 2000")
+        async with streaming(administrator, "/console/events?after=0") as second, asyncio.timeout(30):
+            assert (second.status, await second.content.read()) == (200, b"retry: 30000\n\n")
+
+
 async def test_a_stream_ends_after_its_time(ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(events, "_STREAM_SECONDS", 0.2)
     monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.1)

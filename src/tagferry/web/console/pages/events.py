@@ -31,6 +31,7 @@ _STREAM_SECONDS = 300.0
 _DETAILS_SECONDS = 2.0
 """Seconds between updates of the timeline of a running job."""
 _RETRY_MILLISECONDS = 2000
+_FULL_RETRY_MILLISECONDS = 30_000
 _RENDERED = 2000
 _NEW = 99
 _ID_DIGITS = 18
@@ -133,6 +134,12 @@ class _Stream:
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events."""
         live = self._context.services.live
+        try:
+            # Others may have begun since this one was admitted.
+            _streams.require_room(self._context.caller.user_id)
+        except (Throttled, Overloaded):
+            yield f"retry: {_FULL_RETRY_MILLISECONDS}\n\n"
+            return
         with _streams.open(self._context.caller.user_id), self._context.waiting, live.watch(self._jobs) as watch:
             yield f"retry: {_RETRY_MILLISECONDS}\n\n"
             closing: asyncio.Task[Any] = asyncio.create_task(live.closed.wait())

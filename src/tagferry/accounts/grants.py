@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tagferry.accounts.model import Permission
+from tagferry.accounts.users import is_user_id
 from tagferry.db.engine import Database
 from tagferry.db.tables import UserRow
 from tagferry.errors import Conflict, NotFound
@@ -93,7 +94,7 @@ class Grants:
         rows = await session.execute(
             select(UserRow.id, UserRow.name)
             .join(self._row, self._row.user_id == UserRow.id)
-            .where(self._on == resource_id, UserRow.id.in_(user_ids))
+            .where(self._on == resource_id, UserRow.id.in_(list(filter(is_user_id, user_ids))))
         )
         return dict(rows.all())
 
@@ -107,7 +108,7 @@ class Grants:
 
 
 async def _require_users(session: AsyncSession, grants: Sequence[Grant]) -> None:
-    wanted = [grant.user_id for grant in grants]
+    wanted = [grant.user_id for grant in grants if is_user_id(grant.user_id)]
     rows = await session.execute(select(UserRow.id, UserRow.name).where(UserRow.id.in_(wanted)))
     names = dict(rows.all())
     for grant in grants:

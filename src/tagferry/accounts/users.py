@@ -23,6 +23,7 @@ from tagferry.errors import Conflict, Invalid, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9]{1,64}")
+
 PASSWORD_MINIMUM = 8
 DESCRIPTION_LIMIT = 255
 
@@ -396,3 +397,8 @@ async def _find(
         return None
     found = (await session.execute(_USERS.where(column == value))).first()
     return (found[0], found[1]) if found is not None else None
+
+
+def is_user_id(text: str) -> bool:
+    """Return whether a text can be the id of a user; others, such as those with NUL, cannot be looked up."""
+    return _ID.fullmatch(text) is not None

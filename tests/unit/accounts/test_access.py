@@ -104,3 +104,16 @@ async def test_refusals_are_not_remembered_so_that_invented_names_evict_nothing(
             await access.require(carol, NORTH, RepositoryName("unknown/app"), Permission.READ)
 
     assert len(statements) == 6
+
+
+@pytest.mark.parametrize("user_id", ["\0", "a\0b", "\ud800", "", "x" * 65], ids=ascii)
+async def test_a_text_that_is_no_id_is_a_user_that_does_not_exist(either: Database, vault: Vault, user_id: str):
+    owner = await Users(either, vault).create("owner", PASSWORD, domain="owners")
+    team = await Organizations(either).create(owner, NORTH, Namespace("team"))
+    grants = Grants(either, on=OrganizationPermissionRow.organization_id)
+
+    for change in (grants.add, grants.change):
+        with pytest.raises(NotFound):
+            await change(team.id, [Grant(user_id, "", Permission.READ)])
+    with pytest.raises(NotFound):
+        await grants.remove(team.id, [user_id])

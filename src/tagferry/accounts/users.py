@@ -144,6 +144,9 @@ class Users:
                 if not pattern.fullmatch(value):
                     return []
                 wanted = wanted.where(column == value)
+        if any(text and not _NAME.fullmatch(text) for text in (prefix, after)):
+            # Such as NUL, which PostgreSQL refuses.
+            return []
         if enabled is not None:
             wanted = wanted.where(UserRow.enabled.is_(enabled))
         if prefix:

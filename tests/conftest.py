@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 import structlog
@@ -14,6 +15,9 @@ from tagferry import events
 from tagferry.db.engine import Database
 from tests.support import debian_image, programs
 from tests.support.postgres import PostgresServer, postgres_server
+
+# The tests of the console in a browser need what only `make test-console` installs.
+collect_ignore = [] if find_spec("playwright") else ["browser"]
 
 # The command line's tables are as wide as this says when the first of its modules is loaded, in whichever test that is.
 os.environ["COLUMNS"] = "200"

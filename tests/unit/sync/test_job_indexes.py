@@ -231,7 +231,7 @@ async def test_jobs_of_the_last_day_and_open_ones_are_counted_in_indexes_alone(j
         ),
         (JobFilter(statuses=frozenset(JobStatus), namespace=TEAM, target_region=SOUTH, operator="carol"), "id>?"),
     ],
-    ids=str,
+    ids=["all", "prefix", "status", "namespace", "target", "operator", "request", "repository", "several"],
 )
 async def test_a_page_of_jobs_of_all_repositories_reads_an_index_in_the_order_of_ids(
     jobs: JobStore, database: Database, wanted: JobFilter, index: str

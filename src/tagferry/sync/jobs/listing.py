@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, or_, select, true, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
@@ -118,12 +119,24 @@ class _Range:
         if not self.is_postgres:
             equal = (column == value for column, value in zip(term.columns, values, strict=True))
             return self.ids(limit, *equal)
-        # With an equality, PostgreSQL would rather filter all jobs by their ids, as if each value were as frequent
-        # among the new jobs as among the old ones. With a lower bound of the ids, it would read all jobs of the value.
-        key = tuple_(*term.columns, SyncJobRow.id)
-        inside = (tuple_(*term.columns) >= tuple_(*values), key <= tuple_(*values, self.highest))
-        newest = (*(column.desc() for column in term.columns), SyncJobRow.id.desc())
-        return select(SyncJobRow.id).where(*inside).order_by(*newest).limit(limit)
+        # With an equality of all columns, PostgreSQL would rather filter all jobs by their ids, as if each value were
+        # as frequent among the new jobs as among the old ones. With a lower bound of the ids, it would read all jobs
+        # of the value; with a lower bound of several columns together, all that have the first value.
+        *first, last = zip(term.columns, values, strict=True)
+        column, value = last
+        equal = (one == wanted for one, wanted in first)
+        inside = (column >= value, tuple_(column, SyncJobRow.id) <= tuple_(value, self.highest))
+        return select(SyncJobRow.id).where(*equal, *inside).order_by(column.desc(), SyncJobRow.id.desc()).limit(limit)
+
+    def matching(self, seen: Subquery, conditions: Sequence[ColumnElement[bool]]) -> Select[SyncJobRow]:
+        """Select those of the seen jobs that match, newest first."""
+        if not self.is_postgres:
+            found = select(SyncJobRow).where(SyncJobRow.id.in_(select(seen.c.id)), *conditions)
+            return found.order_by(SyncJobRow.id.desc())
+        # Without the limit, PostgreSQL could read all newer jobs and leave out those that are not among the seen ones.
+        # It does so when it plans a prepared statement for any values.
+        each = select(SyncJobRow).where(SyncJobRow.id == seen.c.id, *conditions).limit(1).lateral()
+        return select(aliased(SyncJobRow, each)).select_from(seen.join(each, true())).order_by(seen.c.id.desc())
 
 
 class JobListing:
@@ -161,6 +174,7 @@ class JobListing:
             marker: only jobs with a lower id; None begins with the newest.
             after: only jobs with a higher id.
         """
+        until = self._clock() + self._seconds
         async with self._database.read() as session:
             conditions, terms = _plain_conditions(wanted), _terms(wanted)
             if (term := await _of_repository(session, wanted)) is not None:
@@ -178,7 +192,7 @@ class JobListing:
             whole = await self._range(session, wanted, marker, after)
             chosen = await _choose(session, terms, whole)
             conditions += [term.condition for term in terms if term is not chosen]
-            return await self._search(session, chosen, conditions, whole, limit)
+            return await self._search(session, chosen, conditions, whole, limit, until)
 
     async def _search(
         self,
@@ -187,23 +201,27 @@ class JobListing:
         conditions: Sequence[ColumnElement[bool]],
         whole: _Range,
         limit: int,
+        until: float,
     ) -> JobPage:
-        """Look at the jobs of a term, newest first and some at a time, until the page is full or the time is over."""
+        """Look at the jobs of a term, newest first and some at a time, until the page is full or the time is over.
+
+        A step begins only if there is time for another one like the last.
+        """
         rows: list[SyncJobRow] = []
-        highest, until = whole.highest, self._clock() + self._seconds
+        highest, begun = whole.highest, self._clock()
         conditions = (*conditions, SyncJobRow.id > whole.lowest)
         size, further = (max(step, limit + 1) for step in self._steps)
         while highest > whole.lowest:
             seen = _seen(replace(whole, highest=highest), term, size)
-            matching = select(SyncJobRow).where(SyncJobRow.id.in_(select(seen.c.id)), *conditions)
-            rows += await session.scalars(matching.order_by(SyncJobRow.id.desc()).limit(limit + 1 - len(rows)))
+            rows += await session.scalars(whole.matching(seen, conditions).limit(limit + 1 - len(rows)))
             if len(rows) > limit:
                 return JobPage(parse_rows(rows[:limit])[0], marker=rows[limit - 1].id)
             lowest, count = (await session.execute(select(func.min(seen.c.id), func.count()))).one()
             highest = lowest - 1 if count == size else whole.lowest
-            if self._clock() >= until:
+            now = self._clock()
+            if now + (now - begun) >= until:
                 break
-            size = further
+            begun, size = now, further
         return JobPage(parse_rows(rows)[0], marker=highest + 1 if highest > whole.lowest else None)
 
     async def some(self, caller: Caller, ids: Collection[int]) -> list[SyncJob]:

@@ -221,7 +221,7 @@ async def test_a_missing_target_organization_is_named_with_its_field(ferry: Depl
 async def test_a_missing_source_organization_is_told(ferry: Deployment) -> None:
     status, code, message = (await sync(ferry, path="/v2/manage/namespaces/nobody/repos/app/sync_images")).refused()
     assert (status, code) == (404, NO_ORGANIZATION)
-    assert "nobody in cn-north-4" in message
+    assert 'organization "nobody" in cn-north-4' in message
 
 
 async def test_a_missing_repository_is_told_and_leaves_no_job(ferry: Deployment) -> None:

@@ -51,7 +51,7 @@ def test_users_are_created_listed_and_deleted(home: Path) -> None:
     assert re.search(r"^ *alice +sales *$", succeed("user", "list"), re.MULTILINE)
     assert re.search(r"^ *admin +tagferry +yes", succeed("user", "list"), re.MULTILINE)
     assert re.search(r"^password +\S{16,}$", succeed("user", "password", "alice"), re.MULTILINE)
-    assert "alice already exists" in fail(Conflict, "user", "create", "alice")
+    assert 'the user "alice" already exists' in fail(Conflict, "user", "create", "alice")
     succeed("user", "delete", "alice")
     assert "alice" not in succeed("user", "list")
     assert "alice" in fail(NotFound, "user", "delete", "alice")

@@ -59,7 +59,7 @@ async def test_another_image_under_the_new_tag_is_kept_without_override(source: 
 
 @pytest.mark.parametrize("is_at_target", [True, False])
 @pytest.mark.parametrize(
-    ("reference", "name"), [(V2, "tag team/app:v2"), (Digest.of(b"?"), f"manifest team/app[:@]{Digest.of(b'?')}")]
+    ("reference", "name"), [(V2, 'tag "team/app:v2"'), (Digest.of(b"?"), f'manifest "team/app[:@]{Digest.of(b"?")}"')]
 )
 async def test_a_missing_image_is_reported_by_its_name_at_the_source(
     source: ScriptedStore, target: ScriptedStore, reference: Reference, name: str, is_at_target: bool

@@ -219,7 +219,7 @@ def test_a_setting_that_breaks_a_rule_is_named(document: dict[str, Any], told: s
 
 @pytest.mark.parametrize("address", ["8080", ":8080", "localhost", "localhost:", "localhost:http", "localhost:65536"])
 def test_an_address_has_a_host_and_a_port(address: str):
-    assert refusal(region(listen=address)) == f"regions.north.listen must have the form HOST:PORT: got {address!r}"
+    assert refusal(region(listen=address)) == f'regions.north.listen must have the form HOST:PORT: got "{address}"'
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::1]:65535", "localhost:0"])
@@ -232,7 +232,7 @@ def test_addresses_of_every_kind_are_taken(address: str):
 def test_a_url_is_one_of_http(field: str, url: str):
     told = refusal(region(**EMBEDDED | {field: url}))
 
-    assert told == f"regions.north.{field} must be a URL that starts with http:// or https://: got {url!r}"
+    assert told == f'regions.north.{field} must be a URL that starts with http:// or https://: got "{url}"'
 
 
 @pytest.mark.parametrize("name", ["app", "Team/app", "team/", "1team/app", "team//app"])

@@ -290,9 +290,9 @@ async def test_a_repository_whose_only_tag_is_damaged_exists_and_reports_it(regi
     assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": [APP]}
     assert json.loads((await registry.get("/v2/org/app/tags/list"))[1])["tags"] == ["v1"]
     assert await registry.store.describe_tags(APP) == []
-    with pytest.raises(Corrupt, match="tag v1 of org/app is damaged"):
+    with pytest.raises(Corrupt, match='tag "v1" of "org/app" is damaged'):
         await registry.store.get_manifest(APP, Tag("v1"))
-    with pytest.raises(NotFound, match="tag v2"):
+    with pytest.raises(NotFound, match='tag "v2"'):
         await registry.store.get_manifest(APP, Tag("v2"))
 
 

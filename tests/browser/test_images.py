@@ -44,7 +44,7 @@ async def test_a_repository_is_found_compared_and_its_tags_are_deleted(
         await expect(page.get_by_role("row", name="v0")).to_have_count(0)
         await expect(page.get_by_role("row", name="v1")).to_contain_text("missing")
 
-        await page.get_by_role("link", name="Tags").click()
+        await page.get_by_role("link", name="Tags", exact=True).click()
         for tag in ("v1", "v2"):
             await page.get_by_label(f"Select {tag}").check()
         await page.get_by_role("button", name="Delete the selected tags").click()

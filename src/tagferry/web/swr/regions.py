@@ -25,21 +25,21 @@ class RegionHealthItem(CamelCaseModel):
         description="`ok`; `refused`: it answers, but refuses tagferry's credentials, or is no registry; "
         "`unreachable`; `unwritable`: an embedded registry cannot write to its disk."
     )
-    reason: str | None = Field(description="Why the state is not `ok`. For administrators.")
+    reason: str | None = Field(None, description="Why the state is not `ok`. For administrators.")
     since: Time = Field(description="Since when it has this state.")
     checked_at: Time
     latency: float | None = Field(
-        serialization_alias="latencySeconds", description="Time to the first byte of the last response."
+        None, serialization_alias="latencySeconds", description="Time to the first byte of the last response."
     )
     smoothed_latency: float | None = Field(
-        serialization_alias="averageLatencySeconds", description="An average in which newer latencies count more."
+        None, serialization_alias="averageLatencySeconds", description="An average in which newer latencies count more."
     )
-    certificate_expires_at: OptionalTime
-    throttled_until: OptionalTime = Field(description="Until when the registry has asked tagferry to wait.")
+    certificate_expires_at: OptionalTime = None
+    throttled_until: OptionalTime = Field(None, description="Until when the registry has asked tagferry to wait.")
     disk_free: int | None = Field(
-        serialization_alias="diskFreeBytes", description="Free space of an embedded registry. For administrators."
+        None, serialization_alias="diskFreeBytes", description="Free space of an embedded registry. For administrators."
     )
-    disk_total: int | None = Field(serialization_alias="diskTotalBytes", description="For administrators.")
+    disk_total: int | None = Field(None, serialization_alias="diskTotalBytes", description="For administrators.")
 
     @classmethod
     def of(cls, health: RegionHealth | None, context: SwrContext) -> Self | None:
@@ -73,7 +73,9 @@ class RegionLoad(CamelCaseModel):
     requests: int = Field(description="Requests in progress.")
     max_requests: int = Field(description="The maximum at present: `max_connections`, or fewer after refusals.")
     requests_a_second: float | None = Field(
-        serialization_alias="requestsPerSecond", description="The rate limit, if the registry has refused requests."
+        None,
+        serialization_alias="requestsPerSecond",
+        description="The rate limit, if the registry has refused requests.",
     )
 
 

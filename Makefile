@@ -2,7 +2,7 @@
 #
 #   make demo           two registries, an image and one sync, on this machine
 #   make test           the tests            ARGS='-k signing -x' is passed to pytest
-#   make coverage       the tests, with branch coverage of what runs in their processes, and its floor
+#   make coverage       the tests, with their branch coverage and its floor
 #   make test-console   pages of the console in Chromium, with pictures in build/screenshots
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed

@@ -13,14 +13,9 @@ from starlette.routing import Route
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.organizations import Organizations
-from tagferry.accounts.quotas import OrganizationQuotas
-from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.service import AccountService
 from tagferry.accounts.tokens import Tokens
 from tagferry.audit.log import AuditLog
-from tagferry.automation.retention.history import DeletionHistory
-from tagferry.automation.retention.runner import RetentionRunner
-from tagferry.automation.retention.store import Policies
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.state import RuleStates
 from tagferry.comparison.locations import LocationService
@@ -50,13 +45,11 @@ class ConsoleServices:
     regions: Regions
     access: AccessControl
     organizations: Organizations
-    repositories: Repositories
     organization_inventory: OrganizationInventory
     repository_inventory: RepositoryInventory
     retention_inventory: RetentionInventory
     comparison: ComparisonService
     locations: LocationService
-    quotas: OrganizationQuotas
     sync: SyncService
     jobs: JobService
     live: LiveJobs
@@ -65,9 +58,6 @@ class ConsoleServices:
     triggers: TriggerInventory
     members: MemberInventory
     sharing: ShareInventory
-    retention: RetentionRunner
-    retention_policies: Policies
-    retention_history: DeletionHistory
     accounts: AccountService
     tokens: Tokens
     authenticator: Authenticator

@@ -20,6 +20,7 @@ from tagferry.web.server.serve import listening
 from tests.support.browser import Browser, Page, text_of
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment
 from tests.support.images import image, push
+from tests.support.job_rows import job_row
 from tests.support.processes import free_port
 from tests.support.schemas import sqlite_in
 
@@ -37,29 +38,9 @@ def commands(page: Page) -> str:
 
 async def record(ferry: Deployment, *jobs: dict[str, Any]) -> None:
     now = datetime.now(UTC)
-    rows = [
-        {
-            "request_id": "request",
-            "created_at": now - timedelta(hours=1),
-            "updated_at": now,
-            "domain_id": "d" * 32,
-            "domain_name": DEFAULT_DOMAIN,
-            "operator_id": "u" * 32,
-            "operator_name": "carol",
-            "source_region": NORTH,
-            "namespace": TEAM,
-            "repository": "web",
-            "tag": f"v{index}",
-            "target_region": SOUTH,
-            "target_namespace": RELEASE,
-            "override": False,
-            "reason": "",
-            "ended_at": now,
-            "rule_id": None,
-            **job,
-        }
-        for index, job in enumerate(jobs)
-    ]
+    own = {"created_at": now - timedelta(hours=1), "updated_at": now, "domain_name": DEFAULT_DOMAIN, "ended_at": now}
+    own["rule_id"] = None
+    rows = [job_row(**own | {"tag": f"v{index}"} | job) for index, job in enumerate(jobs)]
     async with ferry.app.accounts.database.write() as session:
         await session.execute(insert(SyncJobRow), rows)
 

@@ -16,6 +16,7 @@ from tagferry.errors import Denied
 from tagferry.names import Namespace, Repository
 from tagferry.sync.jobs.listing import JobFilter, JobListing
 from tagferry.sync.jobs.model import JobStatus
+from tests.support.job_rows import job_row
 from tests.unit.sync.conftest import NORTH, RELEASE, SOUTH, TEAM, World
 
 ADMIN = Caller(user_id="a" * 32, name="admin", domain_id="d" * 32, domain_name="acme", is_admin=True)
@@ -27,25 +28,9 @@ async def record(database: Database, *jobs: dict[str, Any]) -> list[int]:
     """Record jobs with these columns, an hour apart; returns their ids."""
     async with database.write() as session:
         before = len((await session.scalars(_IDS)).all())
+        own = {"target_region": SOUTH, "status": "success"}
         rows = [
-            {
-                "request_id": "request",
-                "created_at": BEGIN + timedelta(hours=before + index),
-                "updated_at": BEGIN,
-                "domain_id": "d" * 32,
-                "domain_name": "acme",
-                "operator_id": "u" * 32,
-                "operator_name": "carol",
-                "source_region": NORTH,
-                "namespace": TEAM,
-                "repository": WEB,
-                "tag": f"v{index}",
-                "target_region": SOUTH,
-                "target_namespace": RELEASE,
-                "override": False,
-                "status": "success",
-                **job,
-            }
+            job_row(**own | {"created_at": BEGIN + timedelta(hours=before + index), "tag": f"v{index}"} | job)
             for index, job in enumerate(jobs)
         ]
         for row in rows:

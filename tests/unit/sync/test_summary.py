@@ -9,37 +9,18 @@ from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.sync.jobs.summary import HOURS, JobSummaries, JobSummary
-from tests.unit.sync.conftest import NORTH, RELEASE, SOUTH, TEAM, World
+from tests.support.job_rows import job_row
+from tests.unit.sync.conftest import NORTH, SOUTH, World
 
 ADMIN = Caller(user_id="a" * 32, name="admin", domain_id="d" * 32, domain_name="acme", is_admin=True)
 NOW = datetime(2026, 11, 28, 19, 24, tzinfo=UTC)
 
 
 async def record(database: Database, *jobs: dict[str, Any]) -> None:
-    rows = [
-        {
-            "request_id": "request",
-            "created_at": NOW - timedelta(days=2),
-            "updated_at": NOW,
-            "domain_id": "d" * 32,
-            "domain_name": "acme",
-            "operator_id": "u" * 32,
-            "operator_name": "carol",
-            "source_region": NORTH,
-            "namespace": TEAM,
-            "repository": "web",
-            "tag": f"v{index}",
-            "target_region": SOUTH,
-            "target_namespace": RELEASE,
-            "override": False,
-            "reason": "",
-            "ended_at": None,
-            "next_attempt_at": None,
-            "source_organization_id": None,
-            **job,
-        }
-        for index, job in enumerate(jobs)
-    ]
+    begun = NOW - timedelta(days=2)
+    own = {"created_at": begun, "updated_at": NOW, "target_region": SOUTH, "ended_at": None, "next_attempt_at": None}
+    own["source_organization_id"] = None
+    rows = [job_row(**own | {"tag": f"v{index}"} | job) for index, job in enumerate(jobs)]
     async with database.write() as session:
         await session.execute(insert(SyncJobRow), rows)
 

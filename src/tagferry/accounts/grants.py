@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tagferry.accounts.model import Permission
-from tagferry.accounts.users import is_user_id
+from tagferry.accounts.user_rules import is_user_id
 from tagferry.db.engine import Database
 from tagferry.db.tables import UserRow
 from tagferry.errors import Conflict, NotFound

@@ -11,7 +11,8 @@ from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.accounts.model import AccessKey, Caller, Credential, KeyRecord
-from tagferry.accounts.users import CALLER, caller_of_row, check_description
+from tagferry.accounts.user_rules import check_description
+from tagferry.accounts.users import CALLER, caller_of_row
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import secrets
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -13,19 +12,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from tagferry import bounds
 from tagferry.accounts.model import Caller, Credential, Domain, UserRecord
+from tagferry.accounts.user_rules import ID, NAME, check_description, check_name, check_password, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
-from tagferry.errors import Conflict, Invalid, NotFound
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ID = re.compile(r"[A-Za-z0-9]{1,64}")
-
-PASSWORD_MINIMUM = 8
-DESCRIPTION_LIMIT = 255
+from tagferry.errors import Conflict, NotFound
 
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
 _BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
@@ -92,10 +85,12 @@ class Users:
             Invalid: a name, the password or the description breaks a rule.
             Conflict: the user already exists.
         """
-        _check_name("user name", name)
-        _check_name("domain", domain)
+        check_name("user name", name)
+        check_name("domain", domain)
         check_description(description)
-        hashed = await self._hash(password if password is not None else random_password())
+        hashed = await self._vault.hash_password(
+            check_password(password if password is not None else random_password())
+        )
         try:
             async with self._database.write() as session:
                 domain_row = await _domain(session, domain)
@@ -139,12 +134,12 @@ class Users:
             limit: the maximum number of users.
         """
         wanted = _USERS.order_by(UserRow.name)
-        for column, value, pattern in ((UserRow.domain_id, domain_id, _ID), (UserRow.name, name, _NAME)):
+        for column, value, pattern in ((UserRow.domain_id, domain_id, ID), (UserRow.name, name, NAME)):
             if value is not None:
                 if not pattern.fullmatch(value):
                     return []
                 wanted = wanted.where(column == value)
-        if any(text and not _NAME.fullmatch(text) for text in (prefix, after)):
+        if any(text and not NAME.fullmatch(text) for text in (prefix, after)):
             # Such as NUL, which PostgreSQL refuses.
             return []
         if enabled is not None:
@@ -178,7 +173,7 @@ class Users:
     async def name_of(self, user_id: str) -> str | None:
         """Return the name of a user, enabled or not; None if the user does not exist."""
         async with self._database.read() as session:
-            found = await _find(session, UserRow.id, user_id, _ID)
+            found = await _find(session, UserRow.id, user_id, ID)
         return found[0].name if found is not None else None
 
     async def by_id(self, user_id: str) -> Caller | None:
@@ -195,7 +190,7 @@ class Users:
 
     async def domain_name(self, domain_id: str) -> str:
         """Return the name of a domain; raises NotFound."""
-        if _ID.fullmatch(domain_id):
+        if ID.fullmatch(domain_id):
             async with self._database.read() as session:
                 domain = await session.get(DomainRow, domain_id)
             if domain is not None:
@@ -221,10 +216,10 @@ class Users:
             Conflict: another user has the name, or this is the last administrator.
         """
         if name is not None:
-            _check_name("user name", name)
+            check_name("user name", name)
         if description is not None:
             check_description(description)
-        hashed = await self._hash(password) if password is not None else None
+        hashed = await self._vault.hash_password(check_password(password)) if password is not None else None
         changes = {
             "name": name,
             "description": description,
@@ -262,7 +257,7 @@ class Users:
     async def by_password(self, name: str, password: str) -> Caller | None:
         """Return the user if it is enabled and the password is right; takes equally long if it does not exist."""
         async with self._database.read() as session:
-            found = await _find(session, UserRow.name, name, _NAME)
+            found = await _find(session, UserRow.name, name, NAME)
         if found is None:
             await self._vault.hash_password(password)
             return None
@@ -278,24 +273,6 @@ class Users:
         hash of a token, that token must not have been revoked either.
         """
         return await self._by_credential.get({"user": user_id, "key": access_key, "token": token})
-
-    async def _hash(self, password: str) -> str:
-        if len(password) < PASSWORD_MINIMUM:
-            raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
-        if len(password) > bounds.PASSWORD_CHARACTERS:
-            raise Invalid("password", f"must be at most {bounds.PASSWORD_CHARACTERS} characters long")
-        return await self._vault.hash_password(password)
-
-
-def random_password() -> str:
-    """Return a random password."""
-    return secrets.token_urlsafe(18)
-
-
-def check_description(description: str) -> None:
-    """Raise Invalid if a description of a user or a key breaks a rule."""
-    if len(description) > DESCRIPTION_LIMIT or "\0" in description:
-        raise Invalid("description", f"must be at most {DESCRIPTION_LIMIT} characters, none of them NUL")
 
 
 def caller_of(user: UserRow, domain: DomainRow, credential: Credential | None = None) -> Caller:
@@ -349,11 +326,6 @@ def _record(user: UserRow, domain: DomainRow) -> UserRecord:
     )
 
 
-def _check_name(field: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Invalid(field, "must be 1 to 64 letters, digits, '.', '_' and '-'", name)
-
-
 def _taken(name: str) -> Conflict:
     return Conflict("user", f'the user "{name}" already exists')
 
@@ -379,14 +351,14 @@ async def _domain(session: AsyncSession, name: str) -> DomainRow:
 
 
 async def _user_by_id(session: AsyncSession, user_id: str) -> tuple[UserRow, DomainRow]:
-    found = await _find(session, UserRow.id, user_id, _ID)
+    found = await _find(session, UserRow.id, user_id, ID)
     if found is None:
         raise NotFound("user", user_id)
     return found
 
 
 async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, DomainRow]:
-    found = await _find(session, UserRow.name, name, _NAME)
+    found = await _find(session, UserRow.name, name, NAME)
     if found is None:
         raise NotFound("user", name)
     return found
@@ -400,8 +372,3 @@ async def _find(
         return None
     found = (await session.execute(_USERS.where(column == value))).first()
     return (found[0], found[1]) if found is not None else None
-
-
-def is_user_id(text: str) -> bool:
-    """Return whether a text can be the id of a user; others, such as those with NUL, cannot be looked up."""
-    return _ID.fullmatch(text) is not None

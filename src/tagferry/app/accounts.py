@@ -10,7 +10,8 @@ from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.temporary import TemporaryCredentials
-from tagferry.accounts.users import Users, random_password
+from tagferry.accounts.user_rules import random_password
+from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
 from tagferry.coordination.pubsub import MessageBus, message_bus_of

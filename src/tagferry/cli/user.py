@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tagferry.accounts.users import random_password
+from tagferry.accounts.user_rules import random_password
 from tagferry.app import DEFAULT_DOMAIN
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.event_loop import run

@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.organizations import Organizations
-from tagferry.accounts.users import Users, random_password
+from tagferry.accounts.user_rules import random_password
+from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, OrganizationPermissionRow, UserRow

@@ -34,8 +34,8 @@ from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.messages import JOBS_ENDED
 from tagferry.sync.jobs.model import SyncRequest
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
@@ -169,7 +169,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             regions=regions,
             access=AccessControl(database, open_regions=frozenset({_NORTH, _SOUTH})),
             jobs=jobs,
-            pages=JobPages(database),
+            pages=RepositoryJobs(database),
             engine=engine,
             worker=worker,
             waiter=waiter,

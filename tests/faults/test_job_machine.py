@@ -24,8 +24,8 @@ from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, NewJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.support.schemas import sqlite_in
 
@@ -168,7 +168,7 @@ class JobMachine(RuleBasedStateMachine):
         assert self._statuses() == {number: job.status for number, job in self.known.items()}
 
     def _statuses(self) -> dict[int, JobStatus]:
-        found, _ = self.run(JobPages(self.database).of_repository(_NORTH, _TEAM, _APP, limit=None))
+        found, _ = self.run(RepositoryJobs(self.database).of_repository(_NORTH, _TEAM, _APP, limit=None))
         return {job.id: job.status for job in found}
 
     def _bring_everything_to_its_end(self) -> None:

@@ -20,12 +20,12 @@ from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.settings import Settings
 from tagferry.sync.job_service import JobService
+from tagferry.sync.jobs.all_jobs import AllJobs
 from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tagferry.sync.jobs.completion import JobWaiter
-from tagferry.sync.jobs.listing import JobListing
 from tagferry.sync.jobs.live import LiveJobs
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
@@ -91,7 +91,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             regions=regions,
             access=accounts.access,
             jobs=jobs,
-            pages=JobPages(database),
+            pages=RepositoryJobs(database),
             engine=engine,
             worker=worker,
             waiter=waiter,
@@ -106,7 +106,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             regions=regions,
             access=accounts.access,
             jobs=jobs,
-            listing=JobListing(database),
+            listing=AllJobs(database),
             summaries=JobSummaries(database),
         )
         yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, job_service, live, locations)

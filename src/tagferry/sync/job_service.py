@@ -11,7 +11,7 @@ from tagferry.errors import Denied, Invalid, NotFound, TagferryError, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_target
-from tagferry.sync.jobs.listing import JobFilter, JobListing, JobPage
+from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter, JobPage
 from tagferry.sync.jobs.model import JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import JobSummaries, JobSummary
@@ -56,7 +56,7 @@ class JobService:
         regions: Regions,
         access: AccessControl,
         jobs: JobStore,
-        listing: JobListing,
+        listing: AllJobs,
         summaries: JobSummaries,
     ) -> None:
         self._sync = sync
@@ -69,7 +69,7 @@ class JobService:
     async def page(
         self, caller: Caller, wanted: JobFilter, *, limit: int, marker: int | None = None, after: int = 0
     ) -> JobPage:
-        """Return a page of the jobs that the caller may see, newest first (see `JobListing.page`)."""
+        """Return a page of the jobs that the caller may see, newest first (see `AllJobs.page`)."""
         if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
             raise Invalid("until", "must be later than since", wanted.until.isoformat())
         page = await self._listing.page(caller, wanted, limit=limit, marker=marker, after=after)

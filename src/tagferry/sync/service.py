@@ -21,9 +21,9 @@ from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
 from tagferry.sync.jobs.reasons import waiting_reason
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.routes import route_of
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
@@ -71,7 +71,7 @@ class SyncService:
         regions: Regions,
         access: AccessControl,
         jobs: JobStore,
-        pages: JobPages,
+        pages: RepositoryJobs,
         engine: CopyEngine,
         worker: Worker,
         waiter: JobWaiter,

@@ -14,7 +14,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import RepositoryName, Tag
 from tagferry.settings import Settings
 from tagferry.sync.job_service import JobService
-from tagferry.sync.jobs.listing import JobFilter, JobPage
+from tagferry.sync.jobs.all_jobs import JobFilter, JobPage
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.web.server.serve import listening
 from tests.support.browser import Browser, Page, text_of

@@ -19,8 +19,8 @@ from tagferry.db.tables import AccessKeyRow, Base, DomainRow, SyncJobRow, UserRo
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.support.schemas import (
     ACCOUNTS,
@@ -74,7 +74,7 @@ def accounts(connection: Connection) -> dict[str, int]:
 
 
 async def recorded(database: Database) -> list[SyncJob]:
-    jobs, _ = await JobPages(database).of_repository(
+    jobs, _ = await RepositoryJobs(database).of_repository(
         NORTH, Namespace("team"), Repository("app"), limit=100, descending=False
     )
     return jobs

@@ -25,8 +25,8 @@ from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.model import SyncJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
@@ -136,7 +136,7 @@ class World:
             regions=regions,
             access=AccessControl(self.database),
             jobs=jobs,
-            pages=JobPages(self.database),
+            pages=RepositoryJobs(self.database),
             engine=engine,
             worker=worker,
             waiter=JobWaiter(jobs, bus),
@@ -172,7 +172,7 @@ class World:
 
     async def recorded(self) -> list[SyncJob]:
         """The source repository's jobs, oldest first."""
-        jobs, _ = await JobPages(self.database).of_repository(NORTH, TEAM, REPO, limit=1000, descending=False)
+        jobs, _ = await RepositoryJobs(self.database).of_repository(NORTH, TEAM, REPO, limit=1000, descending=False)
         return jobs
 
     async def statuses(self) -> list[tuple[str, str]]:

@@ -15,10 +15,10 @@ from tagferry.comparison.records import CopyRecords, SourceScope
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.names import Digest, Repository, RepositoryRef, Tag
+from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter
 from tagferry.sync.jobs.history import SyncHistory
-from tagferry.sync.jobs.listing import JobFilter, JobListing
 from tagferry.sync.jobs.model import JobStatus, NewJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import HOURS, JobSummaries
@@ -110,7 +110,7 @@ async def test_a_page_of_jobs_reads_only_as_many_as_it_shows(
     jobs: JobStore, database: Database, terms: dict[str, Any], index: str, descending: bool
 ):
     with executed() as statements:
-        await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=descending, **terms)
+        await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=descending, **terms)
 
     (plan,) = plans(database, statements)
     assert f"USING INDEX {index} (" in plan or f"USING COVERING INDEX {index} (" in plan
@@ -126,8 +126,8 @@ async def test_jobs_are_counted_in_an_index_alone(jobs: JobStore, database: Data
 
     with executed() as statements:
         terms: dict[str, Any] = {"limit": 1, "statuses": statuses}
-        first, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, **terms)
-        await JobPages(database).of_repository(NORTH, TEAM, REPO, organization_id=7, offset=1, **terms)
+        first, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, **terms)
+        await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, organization_id=7, offset=1, **terms)
 
     assert len(first) == 1
     counted = [one for one in statements if "count(" in one[0]]
@@ -139,7 +139,7 @@ async def test_a_page_that_ends_the_list_needs_no_count(jobs: JobStore, database
     await record(jobs, "v1", "v2", "v3")
 
     with executed() as statements:
-        _, total = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
+        _, total = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
 
     assert (total, len(statements)) == (3, 1)
 
@@ -238,7 +238,7 @@ async def test_a_page_of_jobs_of_all_repositories_reads_an_index_in_the_order_of
 ):
     await record(jobs, "v1", "v2")
     with executed() as statements:
-        await JobListing(database).page(replace(CALLER, is_admin=True), wanted, limit=10)
+        await AllJobs(database).page(replace(CALLER, is_admin=True), wanted, limit=10)
 
     found = plans(database, statements)
     assert any(index in plan for plan in found), found

@@ -12,7 +12,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.messages import JOBS_CANCELLED
 from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
@@ -61,12 +61,12 @@ def request(*tags: str, repository: str = REPO) -> SyncRequest:
 
 
 async def page(database: Database, **terms) -> tuple[list[str], int]:
-    found, total = await JobPages(database).of_repository(NORTH, TEAM, REPO, **({"limit": 100} | terms))
+    found, total = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, **({"limit": 100} | terms))
     return [job.tag for job in found], total
 
 
 async def only_job(database: Database) -> SyncJob:
-    (found,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=2)
+    (found,), _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=2)
     return found
 
 
@@ -89,7 +89,7 @@ async def test_only_an_allowed_transition_is_recorded(jobs: JobStore, database: 
         async with database.write() as session:
             await session.execute(update(SyncJobRow).values(status=current.value, worker_id=WORKER))
         await jobs.end(JobUpdate(job_id, end, reason="new"), worker_id=WORKER)
-        (job,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+        (job,), _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
 
         expected = (end, "new") if end in FOLLOWING[current] else (current, "")
         assert (job.status, job.reason) == expected
@@ -187,7 +187,7 @@ async def test_old_records_are_pruned_but_never_open_ones(jobs: JobStore, databa
 
     assert await jobs.prune(ended_before=border) == 1
 
-    left, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=False)
+    left, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=10, descending=False)
     assert [job.id for job in left] == [fresh, waiting]
 
 
@@ -217,7 +217,7 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         (NORTH, Namespace("other"), REPO),
         (NORTH, TEAM, Repository("app2")),
     ):
-        assert await JobPages(database).of_repository(*place, limit=10) == ([], 0)
+        assert await RepositoryJobs(database).of_repository(*place, limit=10) == ([], 0)
 
 
 async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, database: Database):
@@ -229,6 +229,6 @@ async def test_a_rewrite_is_recorded_at_the_start_or_at_the_end(jobs: JobStore, 
     await jobs.end(JobUpdate(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
     await jobs.end(JobUpdate(same, JobStatus.SUCCESS), worker_id=WORKER)
 
-    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
+    found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
 
     assert [job.rewritten for job in found] == [rewritten, rewritten, None]

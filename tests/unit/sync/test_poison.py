@@ -16,7 +16,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.regions import Region
 from tagferry.sync.jobs.model import JobStatus, JobUpdate
-from tagferry.sync.jobs.pages import JobPages
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.support.images import image, push
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, V1, V2, V3, World
@@ -33,7 +33,7 @@ def jobs(database: Database) -> JobStore:
 
 
 async def recorded(database: Database) -> dict[str, tuple[str, str]]:
-    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100)
+    found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100)
     return {job.tag: (job.status.value, job.reason) for job in found}
 
 
@@ -50,7 +50,7 @@ async def test_a_number_of_bytes_that_no_database_accepts_is_clamped(jobs: JobSt
 
     await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, bytes_total=2**63, bytes_done=2**80), worker_id=WORKER)
 
-    (job,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100)
+    (job,), _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100)
     assert (job.status, job.bytes_total, job.bytes_done) == (JobStatus.SUCCESS, 2**63 - 1, 2**63 - 1)
 
 
@@ -82,7 +82,7 @@ async def test_progress_that_is_refused_does_not_block_other_progress(jobs: JobS
     for done in (5, 6):
         lost = await jobs.report([unwritable, JobUpdate(second, JobStatus.RUNNING, bytes_done=done)], worker_id=WORKER)
         assert lost == []
-        found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100, only=[second])
+        found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100, only=[second])
         assert found[0].bytes_done == done
 
 
@@ -124,7 +124,7 @@ async def test_an_unreadable_record_is_omitted_from_lists(
             update(SyncJobRow).where(SyncJobRow.id == first).values(status=status, worker_id=None, **damage)
         )
 
-    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100)
+    found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100)
 
     assert [job.tag for job in found] == ["v2"]
 
@@ -135,7 +135,7 @@ async def test_a_job_in_an_unknown_state_counts_as_failed_for_waiting_callers(jo
         await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="strange"))
 
     assert await jobs.ends([first, second]) == {first: JobStatus.FAILED}
-    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100)
+    found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100)
     assert [job.tag for job in found] == ["v2"]
 
 
@@ -147,7 +147,7 @@ async def test_a_column_that_was_damaged_on_disk_spoils_no_list(jobs: JobStore, 
     async with database.write() as session:
         await session.execute(text(f"UPDATE sync_jobs SET {column} = '{{damaged' WHERE id = {first}"))  # noqa: S608
 
-    found, _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=100)
+    found, _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=100)
 
     # Optional fields are read as if they were empty.
     assert [job.tag for job in found] == (["v2"] if column == "created_at" else ["v2", "v1"])

@@ -14,8 +14,8 @@ from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Tag
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue, QueueLimits
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, record_worker
 
@@ -267,7 +267,7 @@ async def test_a_job_whose_workers_are_lost_repeatedly_fails(line: Line):
     await lose_the_worker(line)
 
     assert await line.jobs.ends([killer.id]) == {killer.id: JobStatus.FAILED}
-    (job,), _ = await JobPages(line.database).of_repository(NORTH, TEAM, REPO, limit=1)
+    (job,), _ = await RepositoryJobs(line.database).of_repository(NORTH, TEAM, REPO, limit=1)
     assert job.reason.startswith("its worker was lost 5 times")
 
 

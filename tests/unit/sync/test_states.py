@@ -16,8 +16,8 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob
-from tagferry.sync.jobs.pages import JobPages
 from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, record_worker
@@ -61,7 +61,7 @@ async def test_every_event_leads_to_an_allowed_state(database: Database, act: st
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**state))
         await record_worker(database, WORKER)
         await do(jobs, queue, job_id)
-        (job,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+        (job,), _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
         seen[standing] = job.status
         await jobs.cancel([job_id], reason="the next one is looked at alone")
 
@@ -127,5 +127,5 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(datab
             await eventually(is_held_up)
 
     assert await claiming == []
-    (job,), _ = await JobPages(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+    (job,), _ = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
     assert (job.status, job.attempts) == (JobStatus.CANCEL, 0)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.jobs.listing import JobFilter
+from tagferry.sync.jobs.all_jobs import JobFilter
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.web.console.commands import Command

@@ -12,7 +12,7 @@ from tagferry import bounds
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.job_service import JobResult
-from tagferry.sync.jobs.listing import JobFilter
+from tagferry.sync.jobs.all_jobs import JobFilter
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.web.bodies import require_json

@@ -17,7 +17,7 @@ from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, Tagfer
 from tagferry.health.model import RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.regions import Region
-from tagferry.sync.jobs.listing import JobFilter
+from tagferry.sync.jobs.all_jobs import JobFilter
 from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.summary import JobSummary
 from tagferry.web.console.charts import HourChart

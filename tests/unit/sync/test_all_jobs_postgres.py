@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.jobs.listing import JobFilter, JobListing
+from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter
 from tagferry.sync.jobs.model import JobStatus
 from tests.support.postgres import PostgresServer
 
@@ -103,7 +103,7 @@ FILTERS: dict[str, tuple[JobFilter, int]] = {
 @pytest.mark.parametrize(("wanted", "found"), FILTERS.values(), ids=FILTERS)
 async def test_a_page_reads_few_blocks(history: Database, history_url: str, wanted: JobFilter, found: int, mode: str):
     with executed() as statements:
-        page = await JobListing(history, seconds=60).page(ADMIN, wanted, limit=10)
+        page = await AllJobs(history, seconds=60).page(ADMIN, wanted, limit=10)
 
     assert len(page.jobs) == found
     with psycopg.connect(history_url.replace("+psycopg", ""), autocommit=True) as connection:

@@ -11,8 +11,8 @@ from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.rows import parse_rows
 
 
-class JobPages:
-    """Pages of the recorded sync jobs."""
+class RepositoryJobs:
+    """Lists the jobs of one repository."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

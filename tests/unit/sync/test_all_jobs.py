@@ -14,7 +14,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryPermissionRow, RepositoryRow, SyncJobRow
 from tagferry.errors import Denied
 from tagferry.names import Namespace, Repository
-from tagferry.sync.jobs.listing import JobFilter, JobListing
+from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter
 from tagferry.sync.jobs.model import JobStatus
 from tests.support.job_rows import job_row
 from tests.unit.sync.conftest import NORTH, RELEASE, SOUTH, TEAM, World
@@ -42,13 +42,13 @@ _IDS = SyncJobRow.__table__.select().with_only_columns(SyncJobRow.id).order_by(S
 
 
 async def ids(database: Database, wanted: JobFilter | None = None, caller: Caller = ADMIN, **terms: Any) -> list[int]:
-    page = await JobListing(database).page(caller, wanted or JobFilter(), **{"limit": 100} | terms)
+    page = await AllJobs(database).page(caller, wanted or JobFilter(), **{"limit": 100} | terms)
     return [job.id for job in page.jobs]
 
 
 async def test_pages_follow_each_other_without_gaps_while_jobs_are_added(database: Database):
     recorded = await record(database, *({} for _ in range(7)))
-    listing, seen, marker = JobListing(database), [], None
+    listing, seen, marker = AllJobs(database), [], None
     while True:
         page = await listing.page(ADMIN, JobFilter(), limit=3, marker=marker)
         seen += [job.id for job in page.jobs]
@@ -62,7 +62,7 @@ async def test_pages_follow_each_other_without_gaps_while_jobs_are_added(databas
 async def test_a_full_last_page_has_no_marker(database: Database):
     recorded = await record(database, {}, {})
 
-    page = await JobListing(database).page(ADMIN, JobFilter(), limit=2)
+    page = await AllJobs(database).page(ADMIN, JobFilter(), limit=2)
 
     assert ([job.id for job in page.jobs], page.marker) == (recorded[::-1], None)
 
@@ -126,7 +126,7 @@ async def test_every_combination_of_filters_finds_exactly_the_jobs_that_match(da
             )
         ),
     )
-    listing = JobListing(database)
+    listing = AllJobs(database)
     everything = (await listing.page(ADMIN, JobFilter(), limit=1000)).jobs
     assert len(everything) == 64
 
@@ -149,7 +149,7 @@ async def test_every_combination_of_filters_finds_exactly_the_jobs_that_match(da
 async def test_a_prefix_has_no_wildcards(database: Database):
     await record(database, {"repository": "app_core"}, {"repository": "appxcore"})
 
-    (job,) = (await JobListing(database).page(ADMIN, JobFilter(prefix="app_"), limit=10)).jobs
+    (job,) = (await AllJobs(database).page(ADMIN, JobFilter(prefix="app_"), limit=10)).jobs
 
     assert job.repository == "app_core"
 
@@ -164,7 +164,7 @@ async def test_times_of_processes_whose_clocks_differ_a_little_are_compared_exac
 async def test_a_search_that_takes_too_long_ends_early_and_its_marker_continues_it(database: Database):
     recorded = await record(database, {"repository": APP}, *({} for _ in range(5)))
     # Every look at this clock is a second later than the one before.
-    listing = JobListing(database, clock=count().__next__, seconds=0.0, steps=(2, 2))
+    listing = AllJobs(database, clock=count().__next__, seconds=0.0, steps=(2, 2))
     wanted, found, markers = JobFilter(prefix="app/"), [], [10**9]
     while True:
         page = await listing.page(ADMIN, wanted, limit=1, marker=markers[-1])
@@ -258,7 +258,7 @@ async def test_the_list_shows_the_same_jobs_as_the_list_of_each_repository(
         allowed = {job for job, letter in zip(recorded[name], "RD", strict=True) if letter in seen}
         assert set(recorded[name]) & jobs == allowed, name
         assert (former in jobs) == caller.is_admin
-        some = await JobListing(world.database).some(caller, [*recorded[name], former])
+        some = await AllJobs(world.database).some(caller, [*recorded[name], former])
         assert {job.id for job in some} == {*recorded[name], former} & jobs
         try:
             listed, _ = await service.jobs_of(caller, NORTH, TEAM, WEB, limit=1000, offset=0, descending=True)

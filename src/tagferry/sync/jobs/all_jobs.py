@@ -139,7 +139,7 @@ class _Range:
         return select(aliased(SyncJobRow, each)).select_from(seen.join(each, true())).order_by(seen.c.id.desc())
 
 
-class JobListing:
+class AllJobs:
     """Lists jobs over all repositories.
 
     Args:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -282,7 +283,7 @@ async def _require_version(connection: AsyncConnection) -> None:
 
 
 def _is_newest(connection: Connection) -> bool:
-    scripts = ScriptDirectory.from_config(_config())
+    scripts = _scripts()
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
         _reject_foreign_tables(connection)
@@ -301,6 +302,12 @@ def _reject_foreign_tables(connection: Connection) -> None:
         tables &= set(Base.metadata.tables)
     if tables:
         raise foreign_tables(connection.engine.url, min(tables))
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """Return the migrations, which take long to load."""
+    return ScriptDirectory.from_config(_config())
 
 
 def _upgrade(connection: Connection) -> None:

@@ -85,12 +85,13 @@ def _measure(
 
 
 def _write(out: Path, results: dict[str, figures.Figures], says: dict[str, str], about: dict[str, Any]) -> None:
-    table = report.markdown(results, says, about)
     out.mkdir(parents=True, exist_ok=True)
+    # First, so that nothing that was measured is lost.
+    (out / "results.json").write_text(json.dumps({**results, "about": about}, indent=2) + "\n")
+    table = report.markdown(results, says, about)
     (out / "results.md").write_text(table)
     peers = [name for name in about["programs"] if name != "tagferry" and not name.endswith(TUNED)]
     (out / "results.svg").write_text(chart.svg(results, peers))
-    (out / "results.json").write_text(json.dumps({**results, "about": about}, indent=2) + "\n")
     if speed.WORKS.keys() <= results.keys():
         # The README shows these of the run in full.
         images = _IMAGES if out == _HERE else out

@@ -101,14 +101,14 @@ def _embedded_table(figures: Figures) -> Iterator[str]:
     for name in figures["runs"]:
         ours = name == "tagferry"
         at, prefix = name.replace("-", "_"), "" if ours else f"{name.replace('-', '_')}_"
-        times = (
+        durations = (
             _seconds(figures[f"{prefix}{work}_s"]) + ("" if ours else f", {times(figures[f'{work}_ratio_to_{at}'])}")
             for work in ("push", "pull", "manifests")
         )
         cpu = (_seconds(figures[f"{prefix}{key}"]) for key in ("cpu_s_per_gib", "pull_cpu_s_per_gib"))
         sizes = (f"{figures[f'{prefix}{key}']:.0f} MiB" for key in ("peak_rss_mib", "disk_mib"))
         says = "**tagferry's embedded registry**" if ours else name
-        yield f"| {' | '.join((says, *times, *cpu, *sizes))} |"
+        yield f"| {' | '.join((says, *durations, *cpu, *sizes))} |"
 
 
 def times(ratio: float) -> str:

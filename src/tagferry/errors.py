@@ -8,6 +8,7 @@ TagferryError
 │   ├── WrongType        a field has another type than documented
 │   ├── InvalidFilter    a query filter with invalid syntax
 │   ├── Misused          an argument of a command, or the file that it names, cannot be used
+│   ├── Misconfigured    settings are invalid; has an error for each
 │   └── TooLarge         a configured limit is exceeded
 │       └── AnswerTooLarge    a registry's response exceeds a limit
 ├── Unauthenticated      missing or invalid credentials
@@ -106,6 +107,19 @@ class InvalidFilter(Invalid):
 
 class Misused(Invalid):
     """An argument of a command, or the file that it names, cannot be used."""
+
+
+class Misconfigured(Invalid):
+    """One or more settings are invalid. The message is that of the first one.
+
+    Attributes:
+        errors: one error for each invalid setting.
+    """
+
+    def __init__(self, errors: Iterable[Invalid]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__(first.field, first.rule, first.value)
 
 
 class TooLarge(Invalid):

@@ -1,7 +1,8 @@
 """The whole configuration: its top-level settings, its file and its environment variables."""
 
+import difflib
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -14,10 +15,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from tagferry.errors import Invalid, NotFound
+from tagferry.errors import Invalid, Misconfigured, NotFound
+from tagferry.file_faults import file_fault
 from tagferry.names import RegionId
 from tagferry.settings import rules
 from tagferry.settings.audit import AuditSettings
+from tagferry.settings.explanation import NO_REGION, explain, explain_syntax
 from tagferry.settings.health import HealthSettings
 from tagferry.settings.limits import LimitSettings
 from tagferry.settings.quotas import QuotaSettings
@@ -27,46 +30,11 @@ from tagferry.settings.section import expand_home
 from tagferry.settings.sources import (
     ENVIRONMENT_DELIMITER,
     ENVIRONMENT_PREFIX,
-    Key,
     MergedSettings,
     RenamedSetting,
 )
 from tagferry.settings.sync import SyncSettings
 from tagferry.settings.webhooks import WebhookSettings
-
-
-def _to_invalid(error: Mapping[str, Any], name_of: Callable[[Key], str]) -> Invalid:
-    """Return an error that names the setting and the rule, and the value unless it may contain a secret."""
-    key = tuple(str(part) for part in error["loc"] if part != "[key]")
-    value = error["input"]
-    is_public = isinstance(value, str | int | float) and "@" not in str(value)
-    path = ".".join(key)
-    if any(secret in path for secret in ("password", "secret", "token", "database_url", "webhooks")):
-        is_public = False
-    field = name_of(key) or "settings"
-    if error["type"] == "extra_forbidden":
-        return Invalid(field, f"is an unknown setting{_suggestion(key)}")
-    return Invalid(field, error["msg"].removeprefix("Value error, "), value if is_public else None)
-
-
-def _suggestion(key: Key) -> str:
-    """Return a hint with the setting of the same section whose name is similar to an unknown one; empty if none is."""
-    import difflib
-
-    section: type[BaseModel] = Settings
-    for part in key[:-1]:
-        # Other parts are ids of regions and indexes of lists.
-        if (field := section.model_fields.get(part)) is not None:
-            section = next(_sections(field.annotation), section)
-    similar = difflib.get_close_matches(key[-1], section.model_fields, n=1)
-    return f'; did you mean "{similar[0]}"?' if similar else ""
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _sections(argument)
 
 
 def _resolve_paths(model: type[BaseModel], section: Any, folder: Path) -> Any:
@@ -79,6 +47,40 @@ def _resolve_paths(model: type[BaseModel], section: Any, folder: Path) -> Any:
         if is_path and isinstance(value := resolved.get(name), str) and value and not value.startswith("~"):
             resolved[name] = folder / value
     return resolved
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the file; raises as `Settings.load`."""
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise NotFound("configuration", str(path), _advice(path)) from None
+    except OSError as error:
+        raise Misconfigured([Invalid(str(path), file_fault(error))]) from None
+    except UnicodeDecodeError:
+        raise Misconfigured([Invalid(str(path), "is not text in UTF-8")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured([explain_syntax(str(error), str(path))]) from None
+    except RecursionError:
+        raise Misconfigured([Invalid(str(path), "is nested too deeply")]) from None
+
+
+def _advice(path: Path) -> str:
+    """Return what to do about a missing file: use the file of a similar name, or write one."""
+    similar = difflib.get_close_matches(path.name, (file.name for file in path.parent.glob("*.toml")), n=1)
+    if similar:
+        return f'did you mean "{path.with_name(similar[0])}"?'
+    return f"check its path, or write one with: tagferry init --config {path}"
+
+
+def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    """Return the settings of the environment; raises Invalid."""
+    try:
+        return EnvSettingsSource(settings)()
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        variable = f"{ENVIRONMENT_PREFIX}{found[1].upper()}" if found else "environment variables"
+        raise Invalid(variable, "must be JSON, since it sets several settings") from None
 
 
 class Settings(BaseSettings):
@@ -139,16 +141,9 @@ class Settings(BaseSettings):
 
         Raises:
             NotFound: the file does not exist.
-            Invalid: a setting is invalid; names it and the rule.
+            Misconfigured: the file cannot be read, or settings are invalid; names each and its rule.
         """
-        try:
-            document = tomllib.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            raise NotFound("configuration", str(path), "write one with: tagferry init") from None
-        except OSError as error:
-            raise Invalid(str(path), f"must be a file that can be read ({error.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Invalid(str(path), f"must be TOML ({error})") from None
+        document = _read(path)
         document.setdefault("data_dir", "tagferry-data")
         folder = path.absolute().parent
         document = _resolve_paths(cls, document, folder)
@@ -158,26 +153,33 @@ class Settings(BaseSettings):
             }
         if isinstance(webhooks := document.get("webhooks"), list):
             document["webhooks"] = [_resolve_paths(WebhookSettings, webhook, folder) for webhook in webhooks]
-        return cls.parse(document)
+        return cls.parse(document, path=str(path))
 
     @classmethod
-    def parse(cls, document: dict[str, Any]) -> Self:
-        """Validate a document of settings; raises Invalid with the setting and the rule."""
+    def parse(cls, document: dict[str, Any], *, path: str = "") -> Self:
+        """Validate a document of settings.
+
+        Args:
+            document: the content of the file.
+            path: the path of the file, for messages.
+
+        Raises:
+            Misconfigured: settings are invalid; names each and its rule.
+        """
         try:
-            environment = EnvSettingsSource(cls)()
-        except SettingsError as error:
-            raise Invalid("environment", f"must have JSON in variables of settings with parts ({error})") from None
-        merged = MergedSettings(document, environment)
+            merged = MergedSettings(document, _environment(cls), path=path)
+        except Invalid as error:
+            raise Misconfigured([error]) from None
         try:
             settings = cls(**merged.values)
         except ValidationError as errors:
             found = errors.errors(include_url=False)
             # A misspelled key says more than the mandatory one that is missing because of it.
-            first = next((error for error in found if error["type"] == "extra_forbidden"), found[0])
-            raise _to_invalid(first, merged.name_of) from None
+            found.sort(key=lambda error: error["type"] != "extra_forbidden")
+            raise Misconfigured([explain(error, cls, merged.name_of) for error in found]) from None
         settings._renamed = merged.renamed
         if not settings.regions:
-            raise Invalid("regions", "must name at least one region")
+            raise Misconfigured([Invalid(merged.name_of(("regions",)), NO_REGION)])
         return settings
 
     @property

@@ -26,7 +26,7 @@ def address(value: str) -> str:
     """Validate a listen address, HOST:PORT."""
     host, colon, port = value.rpartition(":")
     number = whole_number(port)
-    if not colon or not host or number is None or number > 65535:
+    if not colon or not host or number is None or number > 65535 or re.search(r"[\s/@]", host):
         raise ValueError("must have the form HOST:PORT")
     return value
 
@@ -35,8 +35,9 @@ def network(value: str) -> str:
     """Validate an IP address or a network in CIDR notation."""
     try:
         return str(ip_network(value))
-    except ValueError as error:
-        raise ValueError(f"must be an IP address or a network such as 10.0.0.0/8 ({error})") from None
+    except ValueError:
+        rule = "must be an IP address, or a network such as 10.0.0.0/8 without bits set after its prefix"
+        raise ValueError(rule) from None
 
 
 def http_url(value: str) -> str:
@@ -45,6 +46,13 @@ def http_url(value: str) -> str:
         raise ValueError("must be a URL that starts with http:// or https://")
     if "@" in value:
         raise ValueError("must not contain credentials; set username and password instead")
+    try:
+        parts = urlsplit(value)
+        is_valid = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", parts.netloc)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("must have a host, and a port from 1 to 65535 if it has one")
     return value.rstrip("/")
 
 
@@ -100,7 +108,13 @@ def repository_name(value: str) -> str:
 
 def registry(value: str) -> str:
     """Validate a registry's URL or "embedded", and normalize Docker Hub's aliases."""
-    return value if value == EMBEDDED else http_url(registry_url(value))
+    if value == EMBEDDED:
+        return value
+    url = http_url(registry_url(value))
+    parts = urlsplit(url)
+    if parts.path or parts.query or parts.fragment:
+        raise ValueError(f"must have no path; use {parts.scheme}://{parts.netloc}")
+    return url
 
 
 def platform(value: str) -> str:

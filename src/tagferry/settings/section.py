@@ -12,8 +12,8 @@ def expand_home(value: Any) -> Any:
         return value
     try:
         return value.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"must not start with the home directory of an unknown user ({error})") from None
+    except RuntimeError:
+        raise ValueError("must not begin with the home directory of an unknown user") from None
 
 
 def check_authorities(ca_file: Path | None, *, only: bool) -> None:

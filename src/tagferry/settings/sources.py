@@ -33,6 +33,11 @@ class RenamedSetting:
 class MergedSettings:
     """The settings of the file and the environment, which takes precedence.
 
+    Args:
+        file: the content of the file.
+        environment: the settings of the environment.
+        path: the path of the file, for messages.
+
     Attributes:
         values: the settings by their current keys.
         renamed: the former keys that are used.
@@ -41,11 +46,17 @@ class MergedSettings:
         Invalid: a former key and the key that replaces it are both set in the file, or both in the environment.
     """
 
-    def __init__(self, file: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        file, in_file = _replace_former(file, _file_key)
+    def __init__(self, file: Mapping[str, Any], environment: Mapping[str, Any], *, path: str = "") -> None:
+        self._path = path
+        try:
+            file, in_file = _replace_former(file, _file_key)
+        except Invalid as error:
+            raise Invalid(": ".join(filter(None, [path, error.field])), error.rule) from None
         self._environment, in_environment = _replace_former(environment, _environment_key)
         self._names = {
-            setting.key: setting.old for setting in in_file if not _has_value(self._environment, setting.key)
+            setting.key: self._in_file((*setting.key[:-1], setting.old.rpartition(".")[2]))
+            for setting in in_file
+            if not _has_value(self._environment, setting.key)
         }
         self._names |= {setting.key: setting.old for setting in in_environment}
         self.values = _merge(file, self._environment)
@@ -56,7 +67,22 @@ class MergedSettings:
         for length in range(len(key), 0, -1):
             if (name := self._names.get(key[:length])) is not None:
                 return ".".join([name, *key[length:]])
-        return _environment_key(key) if _has_value(self._environment, key) else _file_key(key)
+        return _environment_key(key) if _has_value(self._environment, key) else self._in_file(key)
+
+    def _in_file(self, key: Key) -> str:
+        return ": ".join(filter(None, [self._path, setting_label(key)]))
+
+
+def setting_label(key: Key) -> str:
+    """Return a key of the file in words, such as `region cn-north-4: listen`."""
+    match key:
+        case ("regions", region, *rest):
+            place = f"region {region}"
+        case ("webhooks", index, *rest) if index.isdecimal():
+            place = f"webhook {int(index) + 1}"
+        case _:
+            return _file_key(key)
+    return f"{place}: {'.'.join(rest)}" if rest else place
 
 
 def _file_key(key: Key) -> str:

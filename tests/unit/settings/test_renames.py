@@ -54,6 +54,11 @@ def written(section: tuple[str, ...], name: str) -> str:
     return ".".join([section[0], *([place[section[0]]] if section[1:] else []), name])
 
 
+def named(section: tuple[str, ...], name: str) -> str:
+    """Return a key as errors name it."""
+    return written(section, name).replace("regions.north.", "region north: ").replace("webhooks.0.", "webhook 1: ")
+
+
 def refusal(given: dict[str, Any]) -> str:
     with pytest.raises(Invalid) as refused:
         Settings.parse(given)
@@ -83,8 +88,8 @@ def test_a_former_key_sets_the_key_that_replaces_it(section: tuple[str, ...], ol
 
 @pytest.mark.parametrize(("section", "old", "new"), RENAMES)
 def test_an_error_names_a_former_key_as_it_was_written(section: tuple[str, ...], old: str, new: str):
-    assert refusal(document(section, **{old: "x"})).startswith(f"{written(section, old)} Input should be ")
-    assert refusal(document(section, **{new: "x"})).startswith(f"{written(section, new)} Input should be ")
+    assert refusal(document(section, **{old: "x"})).startswith(f"{named(section, old)} must be ")
+    assert refusal(document(section, **{new: "x"})).startswith(f"{named(section, new)} must be ")
 
 
 @pytest.mark.parametrize(("section", "old", "new"), RENAMES)
@@ -117,7 +122,7 @@ def test_a_former_key_in_the_environment_is_read_and_reported_by_its_variable(
     assert settings.sync.max_concurrent_tags == 17
     assert reported(settings) == [(old, new)]
     monkeypatch.setenv(variable, value.replace("17", "-1"))
-    assert refusal({"regions": {"north": REGION}}).startswith(f"{old} Input should be greater than 0")
+    assert refusal({"regions": {"north": REGION}}).startswith(f"{old} must be greater than 0")
 
 
 def test_a_former_key_and_its_new_one_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -138,13 +143,13 @@ def test_the_environment_takes_precedence_by_either_name(monkeypatch: pytest.Mon
     assert Settings.parse(given).sync.drain_timeout_seconds == 7
 
     monkeypatch.setenv(variable, "-7")
-    assert refusal(given).startswith(f"{variable} Input should be greater than or equal to 0")
+    assert refusal(given).startswith(f"{variable} must be at least 0")
 
 
 def test_a_key_in_json_of_the_environment_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TAGFERRY_WEBHOOKS", '[{"url": "https://hook.example", "cluster_id": "1", "seconds": 0}]')
 
-    assert refusal({"regions": {"north": REGION}}).startswith("TAGFERRY_WEBHOOKS: 0.seconds Input should be greater")
+    assert refusal({"regions": {"north": REGION}}).startswith("TAGFERRY_WEBHOOKS: 0.seconds must be greater")
 
 
 async def test_each_former_key_is_logged_once_at_the_start(tmp_path: Path):

@@ -164,6 +164,12 @@ class ProcessList:
         ]
 
 
+async def process_names(database: Database) -> list[str]:
+    """Return the names of all recorded processes, also of lost ones: their host and process id."""
+    async with database.read() as session:
+        return list(await session.scalars(select(ProcessRow.name)))
+
+
 def _ago(database: Database, age: timedelta) -> ColumnElement[Any]:
     """Return a time in the past. The clocks of machines may differ, so the clock of a shared database counts."""
     return func.now() - age if database.is_shared else literal(datetime.now(UTC) - age, UtcDateTime)

@@ -24,6 +24,7 @@ _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
 _USE_SECONDS = 300.0
 """Minimum seconds between two updates of a key's last use."""
 _USE_LIMIT = 10_000
+_SAMPLE = 10
 
 _OWNER = (
     select(*CALLER, AccessKeyRow.access_key, AccessKeyRow.secret_encrypted)
@@ -166,6 +167,15 @@ class AccessKeys:
                 )
         except SQLAlchemyError as error:
             log.warning("could not record the use of an access key", reason=str(error))
+
+
+async def stored_secrets(database: Database) -> set[str]:
+    """Return some of the encrypted secrets of access keys: the oldest, and the newest; none if there are no keys."""
+    held = select(AccessKeyRow.secret_encrypted).where(AccessKeyRow.enabled).limit(_SAMPLE)
+    async with database.read() as session:
+        oldest = await session.scalars(held.order_by(AccessKeyRow.created_at))
+        newest = await session.scalars(held.order_by(AccessKeyRow.created_at.desc()))
+        return {*oldest, *newest}
 
 
 def random_key(prefix: str = "") -> AccessKey:

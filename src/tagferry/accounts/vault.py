@@ -45,10 +45,30 @@ class Vault:
         """Use the configured keys, or the key file, which is created if missing.
 
         Raises:
-            Invalid: a configured key is malformed.
+            Invalid: a key is malformed.
         """
         text = configured or _read_or_create(key_file)
-        return cls([key.strip() for key in text.replace("\n", ",").split(",") if key.strip()])
+        keys = [key.strip() for key in text.replace("\n", ",").split(",") if key.strip()]
+        try:
+            return cls(keys)
+        except Invalid:
+            if configured:
+                raise
+            rule = "has no valid Fernet keys (32 bytes, URL-safe base64); restore it from a backup"
+            raise Invalid(f'the key file "{key_file}"', rule) from None
+
+    @classmethod
+    def temporary(cls) -> "Vault":
+        """Use a new key that is not stored."""
+        return cls([Fernet.generate_key().decode()])
+
+    def can_decrypt(self, encrypted: str) -> bool:
+        """Return whether one of the keys decrypts a secret."""
+        try:
+            self._fernet.decrypt(encrypted.encode())
+        except InvalidToken:
+            return False
+        return True
 
     def encrypt(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()

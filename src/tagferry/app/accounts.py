@@ -14,6 +14,8 @@ from tagferry.accounts.user_rules import random_password
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
+from tagferry.app.startup.problem import refuse
+from tagferry.app.startup.secrets import check_secrets, key_file
 from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.db.engine import Database
 from tagferry.db.faults import empty_file
@@ -52,11 +54,21 @@ class FirstAdmin:
 
 
 @asynccontextmanager
-async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    """Open and migrate the database, and build the services for accounts on it."""
+async def open_accounts(settings: Settings, *, needs_secrets: bool = False) -> AsyncIterator[Accounts]:
+    """Open and migrate the database, and build the services for accounts on it.
+
+    Args:
+        settings: the configuration.
+        needs_secrets: whether secrets of access keys are encrypted or decrypted. Without this, everything else can be
+            done, such as deleting keys whose secrets cannot be decrypted any more.
+
+    Raises:
+        Unavailable: the database cannot be used.
+        StartRefused: the stored secrets cannot be decrypted, but have to be.
+    """
     protect(settings)
     database = Database(settings.effective_database_url)
-    _require_content(settings)
+    require_content(settings)
     try:
         await database.migrate()
         # The database library creates files with default permissions.
@@ -64,7 +76,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         open_regions = frozenset(
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )
-        vault = _vault(settings)
+        vault = await _vault(settings, database, needs_secrets=needs_secrets)
         supervisor = Supervisor()
         users, keys, bus = Users(database, vault), AccessKeys(database, vault), message_bus_of(database, supervisor)
         try:
@@ -94,7 +106,7 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
     return FirstAdmin(name=ADMIN, password=password, key=await accounts.keys.create(admin.user_id))
 
 
-def _require_content(settings: Settings) -> None:
+def require_content(settings: Settings) -> None:
     """Check that an existing installation's database file is not empty.
 
     An empty file would look like a first start and get a new administrator.
@@ -105,7 +117,7 @@ def _require_content(settings: Settings) -> None:
     file = settings.data_dir / "tagferry.db"
     if settings.database_url or not file.is_file() or file.stat().st_size:
         return
-    if (settings.data_dir / "secret.key").exists():
+    if key_file(settings).exists():
         raise empty_file(file)
 
 
@@ -114,6 +126,12 @@ def _quotas(settings: Settings) -> Limits:
     return Limits(bytes=given.bytes or None, repositories=given.repositories or None, uploads=given.uploads or None)
 
 
-def _vault(settings: Settings) -> Vault:
+async def _vault(settings: Settings, database: Database, *, needs_secrets: bool) -> Vault:
+    problems = await check_secrets(settings, database)
+    if needs_secrets:
+        refuse(problems)
+    elif problems and settings.secret_key is None and not key_file(settings).exists():
+        # A new key file would hide that the former one was lost.
+        return Vault.temporary()
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
-    return Vault.open(configured, settings.data_dir / "secret.key")
+    return Vault.open(configured, key_file(settings))

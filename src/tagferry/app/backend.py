@@ -48,7 +48,7 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
     """
     for setting in settings.renamed:
         log.warning("a setting has a new name; change it in the configuration", old=setting.old, new=setting.new)
-    async with open_accounts(settings) as accounts, open_sync(settings, accounts, slots=slots) as sync:
+    async with _open_accounts(settings) as accounts, open_sync(settings, accounts, slots=slots) as sync:
         repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
         for region in sync.regions:
             if isinstance(region.store, DiskStore):
@@ -59,6 +59,14 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
             _recorded(settings, accounts, sync),
         ):
             yield Backend(accounts, repositories, sync, automation, health)
+
+
+@asynccontextmanager
+async def _open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Open the accounts on a database that is complete and writable."""
+    async with open_accounts(settings, needs_secrets=True) as accounts:
+        await accounts.database.check()
+        yield accounts
 
 
 @asynccontextmanager

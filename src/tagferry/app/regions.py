@@ -21,6 +21,7 @@ from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.remote.transport.docker_config import DockerCredentials
 from tagferry.remote.transport.endpoint import CredentialSource
 from tagferry.settings import RegionSettings, Settings
+from tagferry.settings.sources import setting_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def open_regions(settings: Settings, persistence: StorePersistence | None 
         regions = []
         for name, region in settings.regions.items():
             if region.is_embedded and persistence is not None:
-                lock = await asyncio.to_thread(RootLock.take, _root(settings, name))
+                lock = await asyncio.to_thread(RootLock.take, registry_root(settings, name))
                 stack.callback(lock.release)
             store = await _store(RegionId(name), region, settings, persistence)
             stack.push_async_callback(store.close)
@@ -58,39 +59,16 @@ async def open_regions(settings: Settings, persistence: StorePersistence | None 
         yield Regions(regions)
 
 
-def _root(settings: Settings, name: str) -> Path:
-    """Return the directory of an embedded registry."""
-    return settings.data_dir / "registries" / name
-
-
 async def _store(
     name: RegionId, region: RegionSettings, settings: Settings, persistence: StorePersistence | None
 ) -> ImageStore:
     if region.is_embedded:
         # Leftovers of earlier processes are removed later, by age, once the clock is known to be plausible.
         return DiskStore(
-            _root(settings, name), name=name, address=region.url, reserve=settings.limits.disk_reserve_bytes
+            registry_root(settings, name), name=name, address=region.url, reserve=settings.limits.disk_reserve_bytes
         )
-    endpoint = Endpoint(
-        name=name,
-        url=region.registry,
-        credentials=_credentials(name, region),
-        ca_file=region.ca_file,
-        ca_only=region.ca_only,
-        insecure_skip_verify=region.insecure_skip_verify,
-        client_certificate=region.client_certificate,
-        client_key=region.client_key,
-        proxy=region.proxy,
-        token_hosts=region.token_hosts,
-        redirect_hosts=region.redirect_hosts,
-        max_connections=region.max_connections,
-        request_timeout=region.request_timeout_seconds,
-        read_timeout=region.stall_timeout_seconds,
-        min_bytes_per_second=region.min_bytes_per_second,
-    )
-    _check(endpoint)
     return RemoteStore(
-        endpoint,
+        endpoint_of(name, region),
         capabilities=DatabaseCapabilities(persistence.database, region.url) if persistence is not None else None,
         checkpoints=DatabaseUploadCheckpoints(persistence.database, region.url, leaving=persistence.leaving)
         if persistence is not None
@@ -98,22 +76,49 @@ async def _store(
     )
 
 
-def _credentials(name: RegionId, region: RegionSettings) -> Credentials | CredentialSource | None:
+def registry_root(settings: Settings, name: str) -> Path:
+    """Return the directory of an embedded registry."""
+    return settings.data_dir / "registries" / name
+
+
+def endpoint_of(name: str, region: RegionSettings) -> Endpoint:
+    """Return the address and connection settings of a region's remote registry.
+
+    Raises:
+        Invalid: a file or proxy cannot be used; names the setting or the environment variable.
+    """
+    try:
+        endpoint = Endpoint(
+            name=name,
+            url=region.registry,
+            credentials=_credentials(region),
+            ca_file=region.ca_file,
+            ca_only=region.ca_only,
+            insecure_skip_verify=region.insecure_skip_verify,
+            client_certificate=region.client_certificate,
+            client_key=region.client_key,
+            proxy=region.proxy,
+            token_hosts=region.token_hosts,
+            redirect_hosts=region.redirect_hosts,
+            max_connections=region.max_connections,
+            request_timeout=region.request_timeout_seconds,
+            read_timeout=region.stall_timeout_seconds,
+            min_bytes_per_second=region.min_bytes_per_second,
+        )
+        endpoint.check()
+    except Invalid as error:
+        # Other fields are environment variables.
+        is_setting = error.field in RegionSettings.model_fields
+        field = setting_label(("regions", name, error.field)) if is_setting else error.field
+        raise Invalid(field, error.rule, error.value) from None
+    return endpoint
+
+
+def _credentials(region: RegionSettings) -> Credentials | CredentialSource | None:
     """Return the credentials for a region's registry. Credential helpers run at its first request."""
     if region.username is not None and region.password is not None:
         return Credentials(username=region.username, password=region.password.get_secret_value())
     if region.docker_config is None:
         return None
     scheme, _, host = region.registry.partition("://")
-    setting = f"regions.{name}.docker_config"
-    return DockerCredentials(region.docker_config, host, default_port=PORTS[scheme], setting=setting)
-
-
-def _check(endpoint: Endpoint) -> None:
-    """Raise Invalid if a file or proxy cannot be used, naming the setting or the environment variable."""
-    try:
-        endpoint.check()
-    except Invalid as error:
-        setting = error.field in RegionSettings.model_fields
-        field = f"regions.{endpoint.name}.{error.field}" if setting else error.field
-        raise Invalid(field, error.rule, error.value) from None
+    return DockerCredentials(region.docker_config, host, default_port=PORTS[scheme])

@@ -15,9 +15,9 @@ FIRST_ADMIN_FILE = "first-admin.txt"
 
 
 @asynccontextmanager
-async def accounts_of(config: Path) -> AsyncIterator[Accounts]:
-    """Open the accounts of the installation that a configuration file describes."""
-    async with open_accounts(Settings.load(config)) as accounts:
+async def accounts_of(config: Path, *, needs_secrets: bool = False) -> AsyncIterator[Accounts]:
+    """Open the accounts of the installation that a configuration file describes; the argument is `open_accounts`'."""
+    async with open_accounts(Settings.load(config), needs_secrets=needs_secrets) as accounts:
         yield accounts
 
 

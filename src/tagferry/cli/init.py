@@ -155,7 +155,7 @@ def init(
 
 async def _init(config: Path, regions: list[str]) -> None:
     write_configuration(config, regions)
-    async with accounts_of(config) as accounts:
+    async with accounts_of(config, needs_secrets=True) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:
         show_first_admin(admin)

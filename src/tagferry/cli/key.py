@@ -24,7 +24,7 @@ def create(user: UserArgument, description: Description = "", config: ConfigFile
     """Create an access key for a user, and show its secret once."""
 
     async def work() -> None:
-        async with accounts_of(config) as accounts:
+        async with accounts_of(config, needs_secrets=True) as accounts:
             owner = await accounts.users.find(user)
             _show(await accounts.keys.create(owner.user_id, description=description))
 
@@ -36,7 +36,7 @@ def rotate(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None
     """Create another access key with the same user and purpose. The old one stays valid until disabled or deleted."""
 
     async def work() -> None:
-        async with accounts_of(config) as accounts:
+        async with accounts_of(config, needs_secrets=True) as accounts:
             old = await accounts.keys.show(access_key)
             _show(await accounts.keys.create(old.user_id, description=old.description))
         out.print(f"once the new key is in use: tagferry key disable {access_key}", soft_wrap=True)

@@ -36,3 +36,9 @@ out = Console(highlight=False)
 """The console for a command's results."""
 err = Console(stderr=True, highlight=False)
 """The console for progress and errors."""
+
+
+def is_default(context: typer.Context, option: str) -> bool:
+    """Return whether an option was set neither on the command line nor in the environment."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "DEFAULT"

@@ -1,5 +1,6 @@
 """`tagferry worker`: run sync jobs that other processes have accepted, and list the processes that do."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +11,16 @@ from rich.text import Text
 
 from tagferry import logs
 from tagferry.app import open_backend
+from tagferry.app.startup.configuration import load_settings
+from tagferry.app.startup.site import ready_to_start
+from tagferry.cli.check import check as check_start
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
-from tagferry.errors import Invalid
+from tagferry.cli.systemd import notify
 from tagferry.memory import limit_arenas
 from tagferry.printable import printable
-from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
@@ -37,9 +40,15 @@ def worker(
     config: ConfigFile = DEFAULT_CONFIG,
     max_concurrent_tags: MaxConcurrentTags = None,
     slots: FormerMaxConcurrentTags = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything that the start depends on, list all problems, and exit.")
+    ] = False,
 ) -> None:
     """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
     if context.invoked_subcommand is not None:
+        return
+    if check:
+        check_start(config, serves=False)
         return
     limit_arenas()
     run(_work(config, max_concurrent_tags or slots))
@@ -82,13 +91,16 @@ def _table(workers: list[dict[str, Any]]) -> Table:
 
 
 async def _work(config: Path, slots: int | None) -> None:
-    settings = Settings.load(config)
-    if not settings.has_shared_database:
-        raise Invalid("database_url", "must name a PostgreSQL database; with SQLite, run only tagferry serve")
+    settings = load_settings(config)
     logs.configure(style=settings.log_format, level=settings.log_level)
-    async with open_backend(settings, slots=slots) as backend, listening(metrics_listeners(settings), settings.limits):
-        log.info("started the worker", slots=slots or settings.sync.max_concurrent_tags)
-        await until_signalled()
-        # Unfinished jobs continue in another worker.
-        log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
-        await backend.sync.worker.drain(settings.sync.drain_timeout_seconds)
+    with ready_to_start(settings, serves=False) as sockets:
+        async with (
+            open_backend(settings, slots=slots) as backend,
+            listening(metrics_listeners(settings), settings.limits, sockets=sockets),
+        ):
+            log.info("started the worker", slots=slots or settings.sync.max_concurrent_tags)
+            await until_signalled(partial(notify, "READY=1"))
+            notify("STOPPING=1")
+            # Unfinished jobs continue in another worker.
+            log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
+            await backend.sync.worker.drain(settings.sync.drain_timeout_seconds)

@@ -12,6 +12,7 @@ from tagferry.coordination.worker_rows import add_worker
 from tagferry.db.engine import Database
 from tagferry.db.tables import WorkerRow
 from tagferry.errors import Unavailable
+from tagferry.file_faults import file_fault
 
 
 class SingleProcess:
@@ -95,7 +96,11 @@ class SingleProcess:
 
 
 def _lock_file(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        fault = file_fault(error, action="written")
+        raise Unavailable(f'"{path}" {fault}; it has to belong to the user who runs tagferry, or be deleted') from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

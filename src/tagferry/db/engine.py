@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionm
 
 from tagferry import __version__
 from tagferry.db import postgres, sqlite
-from tagferry.db.faults import OLDEST_POSTGRES, fault_of, foreign_tables, too_old
+from tagferry.db.faults import OLDEST_POSTGRES, error_line, fault_of, foreign_tables, missing_table, too_old
 from tagferry.db.generation import Generation, PostgresGeneration, SqliteGeneration
 from tagferry.db.sqlite_files import SqliteFiles
 from tagferry.db.tables import Base
@@ -111,8 +111,11 @@ class Database:
                 arguments = postgres.connect_arguments(self._url)
             # Prefer the connection that was used last, so that the others stay idle.
             self._engine = create_async_engine(sqlite.engine_url(self._url), pool_use_lifo=True, connect_args=arguments)
-        except (ArgumentError, InvalidRequestError, ImportError) as error:
-            raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
+        except ImportError:
+            rule = 'needs the driver of PostgreSQL; install it with: pip install "tagferry[postgres]"'
+            raise Invalid("database_url", rule) from None
+        except (ArgumentError, InvalidRequestError):
+            raise Invalid("database_url", _URL_RULE) from None
         except ValueError:
             # SQLAlchemy's message quotes the alleged port, which can be part of the password.
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
@@ -160,24 +163,49 @@ class Database:
         """
         if self._is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _explained():
             if self._is_sqlite:
                 await self._enable_wal()
-            async with self._engine.connect() as connection:
-                if self.is_shared:
-                    await _require_version(connection)
-                is_newest = await connection.run_sync(_is_newest)
-            if not is_newest:
+            if not await self._is_newest():
                 async with self._write_gate, self._writes.begin() as connection:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     # With SQLite, this statement takes the lock. Another process may have upgraded it meanwhile.
                     if not await connection.run_sync(_is_newest):
                         await connection.run_sync(_upgrade)
-        except DatabaseUnavailable as error:
-            raise Unavailable(error.detail) from None
-        except SQLAlchemyError as error:
-            raise Unavailable(f"the database cannot be used: {error}") from None
+
+    async def check(self, *, thoroughly: bool = False) -> bool:
+        """Check that the database is complete and can be read and written, without changing anything.
+
+        Args:
+            thoroughly: read all of an SQLite file, which takes as long as that takes.
+
+        Returns:
+            Whether its schema is the newest; an older one is upgraded by `migrate`.
+
+        Raises:
+            Unavailable: the database cannot be reached or written, is damaged, or is unknown to this version.
+        """
+        with _explained():
+            is_newest = await self._is_newest()
+            async with self._engine.connect() as connection:
+                if is_newest:
+                    await connection.run_sync(_require_tables)
+                if self.is_shared:
+                    await postgres.require_writable(connection)
+                elif thoroughly:
+                    await sqlite.require_sound(connection)
+            if self._is_sqlite:
+                # A transaction that begins by taking the lock for writing, which SQLite grants only if it can write.
+                async with self._write_gate, self._writes.connect() as connection:
+                    await connection.execute(text("SELECT 1"))
+        return is_newest
+
+    async def _is_newest(self) -> bool:
+        async with self._engine.connect() as connection:
+            if self.is_shared:
+                await _require_version(connection)
+            return await connection.run_sync(_is_newest)
 
     def _on_error(self, context: ExceptionContext) -> BaseException | None:
         """Translate a driver's error, and log it at most once a minute."""
@@ -276,6 +304,17 @@ class Database:
         await self._engine.dispose()
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise errors with the details that only operators may see."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise Unavailable(error.detail) from None
+    except SQLAlchemyError as error:
+        raise Unavailable(f"the database cannot be used: {error_line(getattr(error, 'orig', None) or error)}") from None
+
+
 async def _require_version(connection: AsyncConnection) -> None:
     version = int(await connection.scalar(text("SHOW server_version_num")) or 0)
     if version < OLDEST_POSTGRES:
@@ -308,6 +347,11 @@ def _reject_foreign_tables(connection: Connection) -> None:
 def _scripts() -> ScriptDirectory:
     """Return the migrations, which take long to load."""
     return ScriptDirectory.from_config(_config())
+
+
+def _require_tables(connection: Connection) -> None:
+    if missing := set(Base.metadata.tables) - set(inspect(connection).get_table_names()):
+        raise missing_table(connection.engine.url, min(missing))
 
 
 def _upgrade(connection: Connection) -> None:

@@ -65,7 +65,7 @@ def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
     """Translate a driver's error; None if the statement is at fault rather than the database."""
     if isinstance(error, DBAPIError):
         error = error.orig or error
-    text = _first_line(error)
+    text = error_line(error)
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         if code == sqlite3.SQLITE_READONLY_DBMOVED:
@@ -88,6 +88,31 @@ def too_old(version: int) -> DatabaseFault:
     """Return the error for a PostgreSQL server that is too old."""
     detail = f"PostgreSQL {version // 10000} is too old; tagferry needs version {OLDEST_POSTGRES // 10000} or later"
     return DatabaseFault("the database cannot be used", detail=detail)
+
+
+def missing_table(url: URL, table: str) -> DatabaseFault:
+    """Return the error for a database that has lost a table."""
+    detail = f'the database "{url.database}" lacks the table {table}; stop tagferry and restore it from a backup'
+    return DatabaseFault("the database is damaged", detail=detail, is_damaged=True)
+
+
+def unsound(url: URL) -> DatabaseFault:
+    """Return the error for an SQLite file that does not pass SQLite's own check."""
+    return DatabaseFault("the database is damaged", detail=_SQLITE[11].format(name=url.database), is_damaged=True)
+
+
+def denied_table(table: str) -> DatabaseFault:
+    """Return the error for a table of PostgreSQL that its user may not change."""
+    detail = (
+        f"PostgreSQL does not let the user in database_url read and change the table {table}; make that user its owner"
+    )
+    return DatabaseFault("the database cannot be used", detail=detail)
+
+
+def standby() -> DatabaseFault:
+    """Return the error for a PostgreSQL server that accepts no writes."""
+    text = "it is a standby, or its transactions are read-only"
+    return DatabaseFault("the database cannot be used", detail=_POSTGRES["25006"].format(text=text))
 
 
 def empty_file(file: Path) -> DatabaseFault:
@@ -127,14 +152,16 @@ def _postgres_fault(error: BaseException, text: str) -> DatabaseFault | None:
         message = "the database is damaged" if is_damaged else "the database cannot be used"
         return DatabaseFault(message, detail=template.format(text=text), is_damaged=is_damaged)
     if type(error).__name__ in ("OperationalError", "ConnectionTimeout") or state[:2] in ("08", "57"):
-        return DatabaseFault("the database does not answer", detail=f"the database does not answer: {text}")
+        advice = "check that PostgreSQL runs, and the host and the port in database_url"
+        return DatabaseFault("the database does not answer", detail=f"the database does not answer: {text}; {advice}")
     return None
 
 
-def _first_line(error: BaseException) -> str:
-    """Return the first line of the driver's message, which contains no password."""
+def error_line(error: BaseException) -> str:
+    """Return the first line of a driver's message, which contains no password."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).removeprefix("connection failed: ")
+    line = (lines[0] if lines else type(error).__name__).removeprefix("connection failed: ")
+    return re.sub(r"\[Errno -?\d+\] ", "", line)
 
 
 def _shown(url: URL) -> str:

@@ -3,9 +3,12 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncConnection as Connection
+
+from tagferry.db.faults import denied_table, standby
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -15,7 +18,16 @@ try:
 except ImportError:  # pragma: no cover - the extra `postgres` is not installed
     PostgresError = OSError  # type: ignore[assignment,misc]
 
-__all__ = ["PostgresError", "connect", "connect_arguments", "prepare"]
+__all__ = ["PostgresError", "connect", "connect_arguments", "prepare", "require_writable"]
+
+_DENIED = """
+SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND NOT (
+    has_table_privilege(format('%I.%I', schemaname, tablename), 'SELECT')
+    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'INSERT')
+    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'UPDATE')
+    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'DELETE'))
+ORDER BY tablename LIMIT 1
+"""
 
 _SERVER_TIMEOUTS = {
     "tcp_keepalives_idle": "5",
@@ -74,3 +86,12 @@ async def connect(url: URL) -> "AsyncConnection":
 
     _, arguments = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
     return await AsyncConnection.connect(**arguments | connect_arguments(url), autocommit=True)
+
+
+async def require_writable(connection: Connection) -> None:
+    """Check that the server accepts writes, and lets its user read and change all tables; raises DatabaseFault."""
+    is_read_only = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+    if await connection.scalar(text(is_read_only)):
+        raise standby()
+    if (table := await connection.scalar(text(_DENIED))) is not None:
+        raise denied_table(table)

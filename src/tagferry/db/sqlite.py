@@ -18,9 +18,11 @@ from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import await_
 
+from tagferry.db.faults import unsound
 from tagferry.db.sqlite_files import Identity, SqliteFiles
 
 BEGIN = "tagferry_begin"
@@ -61,6 +63,13 @@ def prepare(engine: Engine) -> None:
         # at the start makes it wait instead.
         driver_connection: Any = connection.connection.driver_connection
         driver_connection.begin_with(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+
+async def require_sound(connection: AsyncConnection) -> None:
+    """Check all pages and the order of indexes; raises DatabaseFault."""
+    found = await connection.exec_driver_sql("PRAGMA quick_check(1)")
+    if found.scalar() != "ok":
+        raise unsound(connection.engine.url)
 
 
 class Dialect(SQLiteDialect_pysqlite):

@@ -32,7 +32,7 @@ async def test_a_process_that_serves_migrates_its_database_once(
         migrations += 1
         await migrate(database)
 
-    async def signalled() -> None:
+    async def signalled(_is_waiting: object) -> None:
         return
 
     config = tmp_path / "tagferry.toml"

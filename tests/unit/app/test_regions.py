@@ -34,6 +34,6 @@ async def test_a_helper_that_fails_harms_the_region_that_needs_it_only(tmp_path:
 async def test_a_docker_configuration_that_is_missing_is_refused_at_the_start(tmp_path: Path):
     parsed = settings(north={"registry": "https://registry.example", "docker_config": str(tmp_path / "none.json")})
 
-    with pytest.raises(Invalid, match=r"^regions\.north\.docker_config must name a readable configuration file"):
+    with pytest.raises(Invalid, match=r"^region north: docker_config must name a readable configuration file"):
         async with open_regions(parsed):
             pass

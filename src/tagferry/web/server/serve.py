@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,13 @@ from pathlib import Path
 import structlog
 from starlette.types import ASGIApp
 
-from tagferry.errors import Unavailable
 from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
 from tagferry.web.server.connections import Connections, affordable_connections, raise_descriptor_limit
 from tagferry.web.server.listener_protocols import ListenerProtocols
 from tagferry.web.server.proxies import trust
+from tagferry.web.server.sockets import bind, listen
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,6 @@ _DRAIN_POLL_SECONDS = 0.05
 _CANCEL_SECONDS = 1.0
 """Time for cancelled requests to clean up, before their connections are aborted."""
 _TICK_SECONDS = 1.0
-_BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,11 @@ class _Server:
 
 @asynccontextmanager
 async def listening(
-    listeners: Sequence[Listener], limits: LimitSettings | None = None, *, proxies: Sequence[str] = ()
+    listeners: Sequence[Listener],
+    limits: LimitSettings | None = None,
+    *,
+    proxies: Sequence[str] = (),
+    sockets: Sequence[socket.socket] | None = None,
 ) -> AsyncIterator[None]:
     """Serve while the context is entered. On exit, requests get ten seconds to finish, and one more to clean up.
 
@@ -118,21 +121,24 @@ async def listening(
         listeners: the applications and their addresses.
         limits: the limits; by default those of the default settings.
         proxies: networks of proxies, which are exempt from the limit of connections per address.
+        sockets: the sockets that the listeners' addresses were bound to; by default, they are bound now.
 
     Raises:
-        Unavailable: an address is in use or not local; then nothing is served.
+        AddressUnusable: an address is in use or not of this machine; then nothing is served.
         Invalid: a certificate or key is missing or invalid.
     """
     limits = limits or LimitSettings()
     most = affordable_connections(limits.connections, raise_descriptor_limit())
     per_address = min(limits.connections_per_address, max(most // 2, 1))
     connections = Connections(most, per_address, listeners=len(listeners), is_exempt=trust(proxies))
-    bound: list[socket.socket] = []
+    bound: list[socket.socket] = list(sockets or ())
     try:
         servers = []
         for number, listener in enumerate(listeners):
-            bound.append(_bind(listener.address))
-            servers.append(_Server(listener, bound[-1], number, connections, limits))
+            if sockets is None:
+                bound.append(bind(listener.address))
+            listen(bound[number], listener.address)
+            servers.append(_Server(listener, bound[number], number, connections, limits))
     except BaseException:
         for bound_socket in bound:
             bound_socket.close()
@@ -147,13 +153,18 @@ async def listening(
             bound_socket.close()
 
 
-async def until_signalled() -> None:
-    """Wait for SIGINT or SIGTERM."""
+async def until_signalled(is_waiting: Callable[[], None] = lambda: None) -> None:
+    """Wait for SIGINT or SIGTERM.
+
+    Args:
+        is_waiting: called as soon as a signal ends the wait, and no longer the process.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
+        is_waiting()
         await stop.wait()
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -164,19 +175,3 @@ def _tls(listener: Listener) -> ssl.SSLContext | None:
     if listener.tls_certificate is None or listener.tls_key is None:
         return None
     return server_context(listener.tls_certificate, listener.tls_key)
-
-
-def _bind(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, int(port)))
-        # Clients can connect from now on; connections are accepted a moment later.
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise Unavailable(f"cannot listen on {address}: {error.strerror or error}") from None
-    return bound

@@ -68,6 +68,8 @@ def _readable(name: str, value: object) -> str:
                 return f"{value // unit} {symbol}"
     if value is None:
         return "none"
+    if isinstance(value, str):
+        return f'`"{value}"`'
     return f"{value:,g}" if isinstance(value, float) else f"{value:,}"
 
 

@@ -150,6 +150,8 @@ SEALED_BYTES = 16 * 1024
 """Bytes of a login secret, a security token or a token of an embedded registry."""
 BODY_STRUCTURAL_CHARACTERS = 50_000
 """Brackets, braces, commas and quotation marks in the JSON body of a request to the management API."""
+UNKNOWN_FIELDS_REPORTED = 10
+"""Unknown fields of the body of one request that are named, with at most 64 characters each."""
 ERRORS_REPORTED = 20
 """Errors of one request that its response lists."""
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
-    async with deployed(tmp_path_factory.mktemp("keystone")) as deployment:
+    async with deployed(tmp_path_factory.mktemp("keystone"), limits={"unknown_fields": "refuse"}) as deployment:
         yield deployment
 
 
@@ -168,9 +168,6 @@ async def test_errors_are_read_as_keystones(ferry: Deployment) -> None:
     wrong = v3.Password(url, username="admin", password="wrong", user_domain_name="tagferry")
     with pytest.raises(exceptions.Unauthorized, match="the user name or the password is wrong"):
         await calling(wrong.get_access, session.Session(timeout=30))
-    application = v3.ApplicationCredential(url, application_credential_id="x", application_credential_secret="y")
-    with pytest.raises(exceptions.BadRequest, match=r"auth\.identity\.methods must be"):
-        await calling(application.get_access, session.Session(timeout=30))
     client = session.Session(generic.Password(url, **login(ferry)), timeout=30)
     for method, path, error, message in (
         ("GET", "/nothing/here", exceptions.NotFound, "there is no API GET /v3/nothing/here"),
@@ -229,3 +226,12 @@ async def test_a_token_is_revoked_by_the_client_that_has_it(ferry: Deployment) -
     # The session gets another token by itself.
     assert (await calling(call, client, "GET", "/users")).status_code == 200
     assert await calling(client.get_token) != token
+
+
+async def test_a_method_that_is_not_supported_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as ferry:
+        plugin = v3.ApplicationCredential(
+            f"{ferry.urls[NORTH]}/v3", application_credential_id="x", application_credential_secret="y"
+        )
+        with pytest.raises(exceptions.BadRequest, match=r"auth\.identity\.methods must be"):
+            await calling(plugin.get_access, session.Session(timeout=30))

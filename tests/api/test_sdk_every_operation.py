@@ -282,7 +282,9 @@ class World(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     webhooks = [{"cluster_id": CLUSTER, "url": "http://127.0.0.1:9/"}]
-    folder, limits = tmp_path_factory.mktemp("operations"), {"lockout_failure_attempts": 1000}
+    folder = tmp_path_factory.mktemp("operations")
+    # The SDK sends no field that its operation does not know.
+    limits = {"lockout_failure_attempts": 1000, "unknown_fields": "refuse"}
     async with deployed(folder, webhooks=webhooks, limits=limits) as ferry:
         await images.push(ferry.store(NORTH), name_in("team"), images.image(), Tag("v1"))
         await ferry.user("stranger", domain="strangers")

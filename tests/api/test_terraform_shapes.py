@@ -45,7 +45,9 @@ class World:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     webhooks = [{"cluster_id": CLUSTER, "url": "http://127.0.0.1:9/hook"}]
-    async with deployed(tmp_path_factory.mktemp("terraform"), webhooks=webhooks) as ferry:
+    async with deployed(
+        tmp_path_factory.mktemp("terraform"), webhooks=webhooks, limits={"unknown_fields": "refuse"}
+    ) as ferry:
         await images.push(ferry.store(NORTH), name_in("team"), images.image(), Tag("v1"))
         users = {name: (await _user(ferry, name)).user_id for name in ("zoe", "mia", "ada", "bob")}
         await ferry.app.accounts.users.create("partner", "a password", domain="partners")

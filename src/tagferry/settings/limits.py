@@ -1,5 +1,7 @@
 """The section `[limits]`."""
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tagferry.settings.section import Section
@@ -10,6 +12,9 @@ class LimitSettings(Section):
 
     body_bytes: PositiveInt = 1024 * 1024
     """Bytes of the body of a request to the management API."""
+    unknown_fields: Literal["warn", "refuse", "ignore"] = "warn"
+    """Fields in the JSON body of a request that its operation does not have. `warn`: ignore them, and name them in the
+    response header `X-Tagferry-Ignored-Fields` and in the log. `refuse`: answer 400. `ignore`: ignore them silently."""
     token_lifetime_hours: float = Field(24.0, gt=0)
     """Lifetime of an IAM token."""
     login_secret_lifetime_hours: float = Field(6.0, gt=0, le=24)

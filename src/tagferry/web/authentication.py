@@ -17,7 +17,7 @@ from tagferry.audit.trail import AuditTrail
 from tagferry.errors import TagferryError, Unauthenticated
 from tagferry.names import RegionId
 from tagferry.web import audit
-from tagferry.web.bodies import Body, check_head, check_json
+from tagferry.web.bodies import Body, check_head, check_json, ignored_fields
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 from tagferry.web.hosts import RegionHosts
 
@@ -66,7 +66,8 @@ class RequestIds:
                     address=client_address(scope),
                     trail=self._trail,
                 )
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                own = [(b"x-request-id", request_id.encode()), *ignored_fields(scope)]
+                message["headers"] = [*message.get("headers", ()), *own]
             else:
                 finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             return send(message)

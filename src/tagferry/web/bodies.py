@@ -3,22 +3,56 @@
 import re
 from typing import Any
 
+import structlog
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from tagferry import bounds
 from tagferry.errors import Invalid, TooLarge, Unavailable, WrongType
 from tagferry.metrics import BOUND_REACHED
+from tagferry.settings import Settings
+from tagferry.web.unknown_fields import unknown_fields
+
+log = structlog.get_logger(__name__)
+
+IGNORED_FIELDS = b"x-tagferry-ignored-fields"
+"""The response header that names the fields of the request's body that were ignored."""
 
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
 
 
 async def require_json(request: Request) -> None:
-    """Raise Invalid for a body of another type than JSON. A missing type means JSON."""
+    """Check the type and the fields of a body. Every operation with a JSON body depends on this.
+
+    Raises:
+        Invalid: the body is of another type than JSON, where a missing type means JSON; or it has fields that the
+            operation does not have, and `limits.unknown_fields` is `refuse`.
+    """
     declared = request.headers.get("content-type", "application/json")
     if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):
         raise Invalid("Content-Type", "must be application/json or application/json;charset=utf-8", declared)
+    settings: Settings = request.app.state.settings
+    if settings.limits.unknown_fields != "ignore" and await request.body():
+        await _check_fields(request, must_refuse=settings.limits.unknown_fields == "refuse")
+
+
+async def _check_fields(request: Request, *, must_refuse: bool) -> None:
+    # The framework has parsed the body already, and the request remembers the result.
+    unknown = unknown_fields(request.scope["route"].body_field.field_info.annotation, await request.json())
+    if not unknown:
+        return
+    if must_refuse:
+        names, fields = ", ".join(f'"{name}"' for name in unknown), "fields" if len(unknown) > 1 else "field"
+        raise Invalid("body", f"must not have the unknown {fields} {names}; correct their names or remove them")
+    request.scope["state"]["ignored_fields"] = ", ".join(unknown)
+    log.warning("ignored unknown fields of a request", fields=unknown, method=request.method, path=request.url.path)
+
+
+def ignored_fields(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the header that names the ignored fields of a request; none if all its fields are known."""
+    names: str = scope["state"].get("ignored_fields", "")
+    return [(IGNORED_FIELDS, names.encode())] if names else []
 
 
 def check_head(scope: Scope) -> None:

@@ -37,17 +37,31 @@ class TagSelector(BaseModel):
     pattern: str = Field(description="The tag, or the regular expression.")
 
 
+class RetentionParams(BaseModel):
+    """The parameter of a rule, a string or a number."""
+
+    model_config = ConfigDict(strict=True)
+
+    days: Any = Field(None, description="For `date_rule`, 1 to 365: delete tags pushed earlier than that.")
+    num: Any = Field(None, description="For `tag_rule`, 1 to 1000: delete all but the newest tags.")
+
+
 class RetentionRule(BaseModel):
     """A rule that selects tags to delete."""
 
     model_config = ConfigDict(strict=True)
 
     template: str = Field(description="`date_rule` or `tag_rule`.")
-    params: dict[str, Any] = Field(
-        description="For `date_rule`, `days`, 1 to 365: delete tags pushed earlier than that. For `tag_rule`, `num`, 1 "
-        "to 1000: delete all but the newest tags. The value is a string or a number."
-    )
+    params: RetentionParams
     tag_selectors: Items[TagSelector] = Field([], description="Exceptions: tags that the rule ignores.")
+
+
+class ShownRule(ResponseModel):
+    """A rule of a policy."""
+
+    template: str
+    params: dict[str, str] = Field(description="`days` for `date_rule`, `num` for `tag_rule`.")
+    tag_selectors: list[TagSelector]
 
 
 class RetentionBody(BaseModel):
@@ -76,13 +90,13 @@ class RetentionShown(ResponseModel):
 
     id: int
     algorithm: str
-    rules: list[RetentionRule]
+    rules: list[ShownRule]
     scope: str = Field(description="Always empty.")
 
     @classmethod
     def of(cls, policy: Policy) -> Self:
         """Return a policy as its operations show it."""
-        rules = [RetentionRule.model_validate(rule) for rule in policy.rules]
+        rules = [ShownRule.model_validate(rule) for rule in policy.rules]
         return cls(id=policy.id, algorithm=_ALGORITHM, rules=rules, scope="")
 
 

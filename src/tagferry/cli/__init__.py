@@ -23,6 +23,7 @@ COMMANDS = {
     "org": "Manage organizations, their permissions and quotas.",
     "region": "List and check regions.",
     "registry": "Verify and repair the content of embedded registries.",
+    "doctor": "Check an installation, and say what is wrong and how to fix it.",
     "audit": "List who did what, for administrators.",
 }
 """The commands, each with what it does."""

@@ -21,6 +21,7 @@ NAMES = (
     "org",
     "region",
     "registry",
+    "doctor",
     "audit",
 )
 

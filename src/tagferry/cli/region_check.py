@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.app import open_accounts, open_regions
-from tagferry.errors import NotFound, Refused, TagferryError, Unavailable
+from tagferry.diagnosis.advice import advice
+from tagferry.errors import NotFound, TagferryError
 from tagferry.names import RegionId, RepositoryName, Tag
 from tagferry.regions import Region
 from tagferry.remote import RemoteStore
 from tagferry.remote.check import Sample
-from tagferry.remote.transport.credential_helper import HelperFailed
 from tagferry.settings import Settings
 from tagferry.sync.jobs.used_repositories import used_repositories
 
@@ -52,7 +52,7 @@ async def _check(settings: Settings, region: Region, wanted: Sample | None) -> R
             else await store.check_any(await _used(settings, region.id))
         )
     except TagferryError as error:
-        return Result(region.id, region.url, f"{error.message}; {_advice(region.id, error)}", is_ok=False)
+        return Result(region.id, region.url, f"{error.message}; {advice(f'[regions.{region.id}]', error)}", is_ok=False)
     return Result(region.id, region.url, f"ok  read {checked.request}, as {checked.user}", is_ok=True)
 
 
@@ -63,21 +63,3 @@ async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:
             return await used_repositories(accounts.database, region)
     except (TagferryError, SQLAlchemyError, OSError):
         return ()
-
-
-def _advice(region: RegionId, error: TagferryError) -> str:
-    section = f"[regions.{region}]"
-    match error:
-        case HelperFailed():
-            return f"log in again with the helper's program, or check docker_config in {section}"
-        case _ if "certificate" in error.message.lower():
-            return f"check ca_file, client_certificate and client_key in {section}"
-        case NotFound(kind="resource"):
-            return f"check registry in {section}: it is not the address of a registry"
-        case NotFound():
-            return "name an existing repository that the user can read, with --repository ORG/REPO"
-        case Refused():
-            return f"check username and password, or docker_config, in {section}"
-        case Unavailable():
-            return f"check registry, ca_file and the proxy in {section}, and that the registry is running"
-    return f"check registry in {section}"

@@ -171,7 +171,7 @@ class Database:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     # With SQLite, this statement takes the lock. Another process may have upgraded it meanwhile.
-                    if not await connection.run_sync(_is_newest):
+                    if not await connection.run_sync(is_newest_schema):
                         await connection.run_sync(_upgrade)
 
     async def check(self, *, thoroughly: bool = False) -> bool:
@@ -205,7 +205,7 @@ class Database:
         async with self._engine.connect() as connection:
             if self.is_shared:
                 await _require_version(connection)
-            return await connection.run_sync(_is_newest)
+            return await connection.run_sync(is_newest_schema)
 
     def _on_error(self, context: ExceptionContext) -> BaseException | None:
         """Translate a driver's error, and log it at most once a minute."""
@@ -321,7 +321,8 @@ async def _require_version(connection: AsyncConnection) -> None:
         raise too_old(version)
 
 
-def _is_newest(connection: Connection) -> bool:
+def is_newest_schema(connection: Connection) -> bool:
+    """Return whether the schema needs no upgrade; raises Unavailable for one that this version does not support."""
     scripts = _scripts()
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, select, text
+from sqlalchemy.orm import Session
 
 from tagferry.db.columns import FreeText, UtcDateTime
 from tagferry.db.engine import Database
@@ -49,15 +50,19 @@ class HealthRecords:
 
     async def load(self, *, now: datetime | None = None) -> Mapping[RegionId, RegionHealth]:
         """Return the health of each region that was checked within a day."""
-        recent = RegionHealthRow.checked_at >= (now or datetime.now(UTC)) - _FORGOTTEN_AFTER
         async with self._database.read() as session:
-            rows = list(await session.scalars(select(RegionHealthRow).where(recent)))
-        found: dict[RegionId, RegionHealth] = {}
-        for row in rows:
-            health = _health(row)
-            known = found.get(health.region)
-            found[health.region] = health if known is None else _merged(health, known)
-        return found
+            return await session.run_sync(read_health, now or datetime.now(UTC))
+
+
+def read_health(session: Session, now: datetime) -> Mapping[RegionId, RegionHealth]:
+    """Return the health of each region that was checked within a day, in the session of a synchronous connection."""
+    recent = RegionHealthRow.checked_at >= now - _FORGOTTEN_AFTER
+    found: dict[RegionId, RegionHealth] = {}
+    for row in session.scalars(select(RegionHealthRow).where(recent)):
+        health = _health(row)
+        known = found.get(health.region)
+        found[health.region] = health if known is None else _merged(health, known)
+    return found
 
 
 def _merged(one: RegionHealth, other: RegionHealth) -> RegionHealth:

@@ -1,6 +1,7 @@
 """The repositories of a region that synchronizations have used recently."""
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, SyncRuleRow
@@ -12,6 +13,12 @@ _NEWEST = 3
 
 async def used_repositories(database: Database, region: RegionId) -> list[tuple[RepositoryName, Tag | None]]:
     """Return repositories that probably exist in a region, newest first, with a tag if one was copied."""
+    async with database.read() as session:
+        return await session.run_sync(read_used_repositories, region)
+
+
+def read_used_repositories(session: Session, region: RegionId) -> list[tuple[RepositoryName, Tag | None]]:
+    """Return the same, read in the session of a synchronous connection."""
     jobs = (
         select(SyncJobRow)
         .where(
@@ -24,12 +31,11 @@ async def used_repositories(database: Database, region: RegionId) -> list[tuple[
     rules = (
         select(SyncRuleRow).where(SyncRuleRow.source_region == region).order_by(SyncRuleRow.id.desc()).limit(_NEWEST)
     )
-    async with database.read() as session:
-        found: list[tuple[RepositoryName, Tag | None]] = []
-        for job in await session.scalars(jobs):
-            namespace = job.namespace if job.source_region == region else job.target_namespace
-            found.append((_name(namespace, job.repository), Tag(job.tag)))
-        found += [(_name(rule.namespace, rule.repository), None) for rule in await session.scalars(rules)]
+    found: list[tuple[RepositoryName, Tag | None]] = []
+    for job in session.scalars(jobs):
+        namespace = job.namespace if job.source_region == region else job.target_namespace
+        found.append((_name(namespace, job.repository), Tag(job.tag)))
+    found += [(_name(rule.namespace, rule.repository), None) for rule in session.scalars(rules)]
     return found
 
 

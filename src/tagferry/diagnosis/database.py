@@ -1,0 +1,204 @@
+"""The database: whether it can be used, and what it records about the regions. It is only read."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from tagferry.accounts.vault import Vault
+from tagferry.db.engine import is_newest_schema
+from tagferry.db.faults import OLDEST_POSTGRES, fault_of, too_old
+from tagferry.db.read_only import parse_url, read_only
+from tagferry.db.tables import AccessKeyRow, RegistryCapabilitiesRow
+from tagferry.diagnosis.activity import check_activity, served_regions
+from tagferry.diagnosis.model import Component, Finding, Findings
+from tagferry.errors import DatabaseUnavailable, Invalid, InvalidName, NotFound, TagferryError, Unavailable
+from tagferry.health.model import RegionHealth
+from tagferry.health.records import read_health
+from tagferry.names import RegionId
+from tagferry.remote.capabilities import Capabilities
+from tagferry.remote.check import Sample
+from tagferry.settings import Settings
+from tagferry.sync.jobs.used_repositories import read_used_repositories
+
+_STEPS = 100_000
+"""Steps of SQLite's machine between two looks at the time."""
+
+
+@dataclass(slots=True)
+class DatabaseFacts:
+    """What the database shows.
+
+    Attributes:
+        findings: about it, and about the processes, jobs and webhooks that it records.
+        clock_difference: how far the clock of its server is ahead of this machine's; None if it has none of its own.
+        samples: repositories that syncs have used, by region.
+        capabilities: what is known about registries, by address.
+        health: the regions' health as the server last recorded it.
+        served: the regions that recorded processes serve; None if that is unknown.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    clock_difference: timedelta | None = None
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    capabilities: Mapping[str, Capabilities] = field(default_factory=dict)
+    health: Mapping[RegionId, RegionHealth] = field(default_factory=dict)
+    served: set[str] | None = None
+
+
+def inspect_database(settings: Settings, seconds: float) -> DatabaseFacts:
+    """Read the database. It blocks, so call it in a thread.
+
+    Args:
+        settings: name the database, and the key of its secrets.
+        seconds: the time that the check of SQLite's file may take.
+    """
+    facts = DatabaseFacts()
+    try:
+        url = parse_url(settings.effective_database_url)
+    except Invalid as error:
+        findings = Findings(Component.DATABASE)
+        findings.problem(error.message, "correct database_url in the configuration")
+        facts.findings = findings.all
+        return facts
+    findings = Findings(Component.DATABASE, f"{url.database}" if url.host is None else f"{url.host}/{url.database}")
+    try:
+        with read_only(url) as connection:
+            if _check_schema(findings, connection):
+                _read(facts, findings, connection, settings, seconds)
+    except NotFound:
+        _missing(findings, settings)
+    except Invalid as error:
+        findings.problem(error.message, "correct database_url in the configuration")
+    except SQLAlchemyError as error:
+        fault = fault_of(error, url)
+        _cannot_use(findings, fault.detail if fault is not None else str(error))
+    facts.findings = [*findings.all, *facts.findings]
+    return facts
+
+
+def _check_schema(findings: Findings, connection: Connection) -> bool:
+    """Return whether the tables can be read."""
+    if connection.dialect.name == "postgresql":
+        version = int(connection.scalar(text("SHOW server_version_num")) or 0)
+        if version < OLDEST_POSTGRES:
+            _cannot_use(findings, too_old(version).detail)
+            return False
+    try:
+        is_newest = is_newest_schema(connection)
+    except Unavailable as error:
+        _cannot_use(findings, error.detail if isinstance(error, DatabaseUnavailable) else error.message)
+        return False
+    if not is_newest:
+        findings.warning(
+            "the schema is that of an older version, or empty, so what it records was not checked",
+            "start tagferry, which upgrades it; back it up before",
+        )
+    return is_newest
+
+
+def _read(facts: DatabaseFacts, findings: Findings, connection: Connection, settings: Settings, seconds: float) -> None:
+    started, now = time.monotonic(), datetime.now(UTC)
+    if connection.dialect.name == "postgresql":
+        theirs = connection.scalar(text("SELECT clock_timestamp()"))
+        taken = time.monotonic() - started
+        if isinstance(theirs, datetime):
+            facts.clock_difference = theirs.astimezone(UTC) - now - timedelta(seconds=taken / 2)
+        answered = f"answers within {taken * 1000:.0f} ms"
+    else:
+        answered = _quick_check(findings, connection, seconds)
+    with Session(bind=connection) as session:
+        _check_secret(findings, session, settings)
+        regions = [RegionId(name) for name in settings.regions]
+        facts.samples = {region: _samples(session, region) for region in regions}
+        facts.capabilities = _capabilities(session)
+        facts.health = read_health(session, now)
+        facts.served = served_regions(session)
+        facts.findings = check_activity(session, now=now + (facts.clock_difference or timedelta(0)))
+    if findings.is_clean:
+        findings.ok(f"can be read, and has the newest schema; {answered}")
+
+
+def _quick_check(findings: Findings, connection: Connection, seconds: float) -> str:
+    """Check the pages of SQLite's file as long as the time allows; return what was done."""
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    deadline = time.monotonic() + seconds
+    driver.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS)
+    try:
+        result = connection.scalar(text("PRAGMA quick_check(1)"))
+    except SQLAlchemyError as error:
+        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return f"its content was not checked completely within {seconds:g} s"
+    finally:
+        driver.set_progress_handler(None, 0)
+    if result != "ok":
+        findings.problem(f"is damaged ({result})", "stop tagferry and restore the database from a backup")
+    return "its content is intact"
+
+
+def _check_secret(findings: Findings, session: Session, settings: Settings) -> None:
+    """Check that the key decrypts the secrets of the database."""
+    encrypted = session.scalar(select(AccessKeyRow.secret_encrypted).limit(1))
+    if encrypted is None:
+        return
+    key_file = settings.data_dir / "secret.key"
+    configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+    restore = "restore the key with which the secrets were encrypted: as secret_key, or as secret.key in data_dir"
+    if configured is None and not key_file.exists():
+        findings.problem(f"has encrypted secrets, but there is no key in {key_file}", restore)
+        return
+    try:
+        Vault.open(configured, key_file).decrypt(encrypted)
+    except TagferryError as error:
+        findings.problem(error.message.partition(";")[0], restore)
+    except OSError as error:
+        findings.warning(
+            f"its secrets could not be checked: {key_file}: {error.strerror}",
+            "run doctor as the user who runs tagferry",
+        )
+
+
+def _samples(session: Session, region: RegionId) -> Sequence[Sample]:
+    try:
+        return read_used_repositories(session, region)
+    except InvalidName:
+        # A damaged row, or one of a version with other rules for names.
+        return ()
+
+
+def _capabilities(session: Session) -> dict[str, Capabilities]:
+    found: dict[str, Capabilities] = {}
+    for address, document in session.execute(select(RegistryCapabilitiesRow.address, RegistryCapabilitiesRow.document)):
+        try:
+            known: Any = json.loads(document)
+            found[address] = Capabilities.from_json(known)
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def _missing(findings: Findings, settings: Settings) -> None:
+    if (settings.data_dir / "secret.key").exists():
+        findings.problem(
+            "does not exist, although there is a key file of an installation",
+            "restore the database from a backup, or correct database_url and data_dir",
+        )
+    else:
+        findings.warning(
+            "does not exist yet; the first start of tagferry creates it",
+            "check data_dir if this is not a new installation",
+        )
+
+
+def _cannot_use(findings: Findings, detail: str) -> None:
+    """Report why the database cannot be used, in a sentence that may end with advice."""
+    what, _, fix = detail.partition("; ")
+    findings.problem(what, fix or "check that the database server runs, and that database_url has its address")

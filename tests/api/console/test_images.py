@@ -70,7 +70,7 @@ async def test_repositories_are_found_by_the_beginning_of_a_part_of_their_name(
 async def test_an_organization_shows_its_repositories_page_by_page(
     ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.web.console.pages.images._ROWS", 2)
+    monkeypatch.setattr("tagferry.web.console.pages.organization._ROWS", 2)
     for name in ("a", "b", "c/d"):
         await images.push(ferry.store(NORTH), RepositoryName(f"team/{name}"), OLD, Tag("v1"))
 

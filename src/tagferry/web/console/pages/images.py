@@ -1,4 +1,4 @@
-"""Organizations and repositories of all regions: lists, search, create and delete."""
+"""Organizations and repositories of all regions: lists and search."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,20 +7,14 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import NotFound, TagferryError
 from tagferry.inventory.organizations import ListedOrganization
-from tagferry.inventory.repositories import View
-from tagferry.names import Namespace, RegionId, Repository, RepositoryName
+from tagferry.names import RegionId, RepositoryName
 from tagferry.regions import Region
-from tagferry.web import audit
-from tagferry.web.console.commands import Command, pushing
+from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
-from tagferry.web.console.forms import Failure
-from tagferry.web.console.paths import IMAGES, organization_path, repository_path
-from tagferry.web.console.translation import translatable
+from tagferry.web.console.paths import IMAGES, repository_path
 
 _ORGANIZATIONS = 50
 """Organizations of a region on the page of all regions."""
@@ -73,65 +67,6 @@ class RegionPage:
     commands: tuple[Command, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationPage:
-    """The view of an organization.
-
-    Attributes:
-        pushing: the commands that push a first image.
-        reason: why its repositories cannot be listed; "" if they can.
-        can_push: whether the caller may create repositories.
-        can_delete: whether the caller may delete the organization.
-    """
-
-    region: RegionId
-    namespace: Namespace
-    pushing: tuple[Command, ...]
-    part: str
-    repositories: Sequence[View]
-    reason: str
-    next: str
-    first: str
-    can_push: bool
-    can_delete: bool
-    commands: tuple[Command, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NewOrganizationPage:
-    """The view of the form for a new organization."""
-
-    regions: Sequence[tuple[str, str]]
-    region: str
-    name: str = ""
-    failure: Failure | None = None
-    commands: tuple[Command, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NewRepositoryPage:
-    """The view of the form for a new repository."""
-
-    region: str
-    namespace: str
-    name: str = ""
-    description: str = ""
-    is_public: bool = False
-    can_publish: bool = False
-    failure: Failure | None = None
-    commands: tuple[Command, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOrganizationPage:
-    """The view of the question before an organization is deleted."""
-
-    region: str
-    namespace: str
-    failure: Failure | None = None
-    commands: tuple[Command, ...] = ()
-
-
 async def show(context: PageContext) -> Response:
     """Show the organizations of all regions, or the repositories that a search finds."""
     query = context.query("q").strip("/")
@@ -182,183 +117,8 @@ async def show_region(context: PageContext) -> Response:
     return context.render("images_region.html", view)
 
 
-async def show_organization(context: PageContext) -> Response:
-    """Show the repositories of an organization."""
-    region, namespace = _region(context), Namespace(context.path_parameters["namespace"])
-    services, caller = context.services, context.caller
-    readable = await services.access.readable(caller, region.id)
-    permission = await _permission(context, region, namespace)
-    after, part = context.query("after"), context.query("q")
-    names: Sequence[RepositoryName] = ()
-    shown: Sequence[View] = ()
-    reason = ""
-    try:
-        entries = await services.repository_inventory.list_readable(
-            region, readable, namespace=namespace, part=part or None
-        )
-        names = [name for name in entries.names if name > after]
-        shown = await services.repository_inventory.views(region, entries.select(names[:_ROWS]))
-    except TagferryError as error:
-        reason = error.message
-    if permission is None and not shown and not part and not after:
-        # Raises the error that explains why nothing is shown.
-        await services.access.require_organization(caller, region.id, namespace, Permission.READ)
-    path = organization_path(region.id, namespace)
-    terms = {"q": part} if part else {}
-    view = OrganizationPage(
-        region=region.id,
-        namespace=namespace,
-        pushing=pushing(f"{region.registry_host}/{namespace}/app:v1", is_plain=region.is_plain),
-        part=part,
-        repositories=shown,
-        reason=reason,
-        next=f"{path}?{urlencode({**terms, 'after': names[_ROWS - 1]})}" if len(names) > _ROWS else "",
-        first=path + (f"?{urlencode(terms)}" if terms else "") if after else "",
-        can_push=permission is not None and permission >= Permission.EDIT,
-        can_delete=permission is Permission.MANAGE,
-        commands=(Command.api("GET", f"{context.base_url}/v2/manage/repos?namespace={namespace}"),),
-    )
-    return context.render("images_organization.html", view)
-
-
-async def new_organization(context: PageContext) -> Response:
-    """Show the form for a new organization."""
-    return context.render("organization_new.html", _new_organization(context, context.query("region")))
-
-
-async def create_organization(context: PageContext) -> Response:
-    """Create an organization."""
-    form = await context.form()
-    try:
-        region = context.services.regions[RegionId(form.text("region"))]
-        name = Namespace(form.text("name"))
-        audit.bind_record(organization=name)
-        await context.services.organization_inventory.create(context.caller, region, name)
-    except TagferryError as error:
-        failure = Failure.of(error, namespace="name")
-        view = _new_organization(context, form.text("region"), form.text("name"), failure)
-        return context.render("organization_new.html", view, status=failure.status)
-    notice = translatable("The organization %(name)s was created.")
-    return context.redirect(organization_path(region.id, name), notice=notice, name=name)
-
-
-async def ask_to_delete_organization(context: PageContext) -> Response:
-    """Ask before an organization is deleted."""
-    region, namespace = _region(context), Namespace(context.path_parameters["namespace"])
-    await context.services.access.require_organization(context.caller, region.id, namespace, Permission.MANAGE)
-    return context.render("organization_delete.html", _delete_organization(context, region, namespace))
-
-
-async def delete_organization(context: PageContext) -> Response:
-    """Delete an organization."""
-    region, namespace = _region(context), Namespace(context.path_parameters["namespace"])
-    try:
-        await context.services.organization_inventory.delete(context.caller, region, namespace)
-    except TagferryError as error:
-        view = _delete_organization(context, region, namespace, Failure.of(error))
-        return context.render("organization_delete.html", view, status=Failure.of(error).status)
-    notice = translatable("The organization %(name)s was deleted.")
-    return context.redirect(IMAGES, notice=notice, name=namespace)
-
-
-async def new_repository(context: PageContext) -> Response:
-    """Show the form for a new repository."""
-    region, namespace = _region(context), Namespace(context.path_parameters["namespace"])
-    await context.services.access.require_organization(context.caller, region.id, namespace, Permission.EDIT)
-    return context.render("repository_new.html", await _new_repository(context, region, namespace))
-
-
-async def create_repository(context: PageContext) -> Response:
-    """Create a repository."""
-    region, namespace = _region(context), Namespace(context.path_parameters["namespace"])
-    form = await context.form()
-    try:
-        name = RepositoryName.of(namespace, Repository(form.text("name")))
-        audit.bind_record(repository=name)
-        metadata = RepositoryMetadata(
-            is_public=form.is_checked("is_public"), category=None, description=form.text("description")
-        )
-        await context.services.repository_inventory.create(context.caller, region, name, metadata)
-    except TagferryError as error:
-        failure = Failure.of(error, repository="name")
-        view = await _new_repository(
-            context,
-            region,
-            namespace,
-            form.text("name"),
-            form.text("description"),
-            is_public=form.is_checked("is_public"),
-            failure=failure,
-        )
-        return context.render("repository_new.html", view, status=failure.status)
-    notice = translatable("The repository %(name)s was created.")
-    return context.redirect(repository_path(region.id, name), notice=notice, name=name)
-
-
 def _region(context: PageContext) -> Region:
     return context.services.regions[RegionId(context.path_parameters["region"])]
-
-
-async def _permission(context: PageContext, region: Region, namespace: Namespace) -> Permission | None:
-    """Return the caller's permission in an organization; None without one, or if it does not exist."""
-    try:
-        found = await context.services.access.require_organization(
-            context.caller, region.id, namespace, Permission.READ
-        )
-    except TagferryError:
-        return None
-    return found.permission if found is not None else Permission.EDIT
-
-
-def _new_organization(
-    context: PageContext, region: str, name: str = "", failure: Failure | None = None
-) -> NewOrganizationPage:
-    regions = [(one.id, one.id) for one in context.services.regions]
-    commands = (
-        Command.api("POST", f"{context.base_url}/v2/manage/namespaces", {"namespace": name or "NAME"}),
-        Command.of("CLI", "tagferry", "org", "create", f"{region or context.region.id}/{name or 'NAME'}"),
-    )
-    return NewOrganizationPage(regions, region or context.region.id, name, failure, commands)
-
-
-def _delete_organization(
-    context: PageContext, region: Region, namespace: Namespace, failure: Failure | None = None
-) -> DeleteOrganizationPage:
-    commands = (
-        Command.api("DELETE", f"{context.base_url}/v2/manage/namespaces/{namespace}"),
-        Command.of("CLI", "tagferry", "org", "delete", f"{region.id}/{namespace}"),
-    )
-    return DeleteOrganizationPage(region.id, namespace, failure, commands)
-
-
-async def _new_repository(
-    context: PageContext,
-    region: Region,
-    namespace: Namespace,
-    name: str = "",
-    description: str = "",
-    *,
-    is_public: bool = False,
-    failure: Failure | None = None,
-) -> NewRepositoryPage:
-    permission = await _permission(context, region, namespace)
-    commands = (
-        Command.api(
-            "POST",
-            f"{context.base_url}/v2/manage/namespaces/{namespace}/repos",
-            {"repository": name or "NAME", "is_public": is_public, "description": description},
-        ),
-    )
-    return NewRepositoryPage(
-        region=region.id,
-        namespace=namespace,
-        name=name,
-        description=description,
-        is_public=is_public,
-        can_publish=permission is Permission.MANAGE,
-        failure=failure,
-        commands=commands,
-    )
 
 
 async def redirect_longer(context: PageContext) -> Response:
@@ -374,18 +134,6 @@ async def redirect_longer(context: PageContext) -> Response:
     return context.redirect(f"{target}/tags/{tag}" if separator and "/" not in tag else target)
 
 
-_ORGANIZATION = f"{IMAGES}/{{region}}/{{namespace}}"
-routes = (
-    page(IMAGES, show),
-    page("/console/organizations/new", new_organization),
-    page("/console/organizations/new", create_organization, methods=("POST",)),
-    page(f"{IMAGES}/{{region}}", show_region),
-    # A colon is in no name, so these are no repositories.
-    page(f"{_ORGANIZATION}:delete", ask_to_delete_organization),
-    page(f"{_ORGANIZATION}:delete", delete_organization, methods=("POST",)),
-    page(f"{_ORGANIZATION}:new", new_repository),
-    page(f"{_ORGANIZATION}:new", create_repository, methods=("POST",)),
-    page(_ORGANIZATION, show_organization),
-)
-late_routes = (page(f"{_ORGANIZATION}/{{rest:path}}", redirect_longer),)
+routes = (page(IMAGES, show), page(f"{IMAGES}/{{region}}", show_region))
+late_routes = (page(f"{IMAGES}/{{region}}/{{namespace}}/{{rest:path}}", redirect_longer),)
 """Routes that come after those of all other pages."""

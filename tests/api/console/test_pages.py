@@ -89,3 +89,26 @@ async def test_requests_are_limited_as_those_to_the_apis(browser: Browser):
     assert odd.status == 400
     json = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}
     assert (await browser.send("POST", "/console/sign-in", body=b"{}", headers=json)).status == 400
+
+
+async def test_pages_and_files_are_compressed_for_browsers_that_accept_it(administrator: Browser):
+    for path in (
+        "/console/jobs",
+        (await administrator.get("/console/")).one("link[@rel='stylesheet']").get("href", ""),
+    ):
+        packed = await administrator.get(path, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+        plain = await administrator.get(path, headers={"Accept-Encoding": "gzip;q=0, identity"})
+
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert "Content-Encoding" not in plain.headers
+        assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
+        assert "Accept-Encoding" in packed.headers["Vary"]
+        assert "Accept-Encoding" in plain.headers["Vary"]
+        assert packed.headers.get("Cache-Control") == plain.headers.get("Cache-Control")
+
+
+async def test_answers_to_forms_are_not_compressed_since_they_may_have_secrets(administrator: Browser):
+    made = await administrator.post("/console/account/keys", {"description": "ci"}, headers={"Accept-Encoding": "gzip"})
+
+    assert made.status == 201
+    assert "Content-Encoding" not in made.headers

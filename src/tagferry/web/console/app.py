@@ -11,6 +11,7 @@ from tagferry.errors import NotFound, TagferryError
 from tagferry.regions import Region
 from tagferry.settings import Settings
 from tagferry.web.console.assets import assets_as_served
+from tagferry.web.console.compression import Compressed
 from tagferry.web.console.context import ConsoleServices
 from tagferry.web.console.failures import Failures
 from tagferry.web.console.pages import (
@@ -106,7 +107,7 @@ def console_app(region: Region, settings: Settings, services: ConsoleServices) -
         app, settings.limits.response_timeout_seconds, has_remote_registry=not own.is_embedded, respond=failures.page
     )
     signed_in = SignedIn(AuthenticatedBodies(pages), services.tokens, failures)
-    return Protection(signed_in, failures, own.public_url)
+    return Compressed(Protection(signed_in, failures, own.public_url))
 
 
 _CHECK = translatable("Check the address.")

@@ -75,7 +75,7 @@ async def test_what_may_not_be_asked_for_tags_or_is_too_many_to_ask_is_listed_as
         async with deployed(tmp_path, regions={NORTH: {"listen": "", "registry": script.url}}) as ferry:
             listed = await ask(ferry, "list_repos_details", ListReposDetailsRequest(limit=1, offset=0))
 
-            monkeypatch.setattr("tagferry.inventory.repositories._ASKED_AT_MOST", 2)
+            monkeypatch.setattr("tagferry.inventory.listed_names._ASKED_AT_MOST", 2)
             unasked = await ask(ferry, "list_repos_details", ListReposDetailsRequest(limit=1, offset=0))
 
     assert [(one.name, one.total_range) for one in listed.body] == [("a", 2)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import groupby
 
 import structlog
 from sqlalchemy import delete, select, text
@@ -43,7 +44,23 @@ class Downloads:
 
     async def of(self, region: RegionId, name: RepositoryName) -> int:
         """Return the download count of a repository."""
-        return (await self.in_region(region, [name.namespace])).get(name, 0)
+        return (await self.of_some(region, [name])).get(name, 0)
+
+    async def of_some(self, region: RegionId, names: Collection[RepositoryName]) -> Mapping[RepositoryName, int]:
+        """Return the counts of those of these repositories that have downloads."""
+        row = RepositoryDownloadsRow
+        found: Counter[RepositoryName] = Counter()
+        # The lock keeps counts that are being written from being missed or counted twice.
+        async with self._writing, self._database.read() as session:
+            for namespace, group in groupby(sorted(names), key=lambda name: name.unchecked_namespace):
+                mine = (row.region == region) & (row.namespace == namespace)
+                wanted = mine & row.name.in_([name.unchecked_repository for name in group])
+                for name, number in await session.execute(select(row.name, row.downloads).where(wanted)):
+                    found[RepositoryName(f"{namespace}/{name}")] = number
+            for name in names:
+                if number := self._counted.get((region, name), 0):
+                    found[name] += number
+        return found
 
     async def in_region(
         self, region: RegionId, namespaces: Collection[Namespace] | None

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, select
@@ -79,11 +80,27 @@ class Repositories:
 
     async def list_in(self, region: RegionId, namespaces: Collection[Namespace] | None) -> list[RepositoryRecord]:
         """Return the records of the repositories of these organizations, or of all, by full name."""
-        here = RepositoryRow.region == region
-        if namespaces is not None:
-            here &= RepositoryRow.namespace.in_(namespaces)
-        rows = await self._database.rows(select(*RepositoryRow.__table__.columns).where(here), {})
+        wanted = select(*RepositoryRow.__table__.columns).where(_inside(region, namespaces))
+        rows = await self._database.rows(wanted, {})
         return sorted((_record(row) for row in rows), key=lambda record: record.name)
+
+    async def names_in(self, region: RegionId, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
+        """Return the names of the recorded repositories of these organizations, or of all, in any order.
+
+        This takes a small part of the time of `list_in`.
+        """
+        wanted = select(RepositoryRow.namespace, RepositoryRow.name).where(_inside(region, namespaces))
+        return [RepositoryName(f"{namespace}/{name}") for namespace, name in await self._database.rows(wanted, {})]
+
+    async def some(self, region: RegionId, names: Collection[RepositoryName]) -> list[RepositoryRecord]:
+        """Return the records of those of these repositories that have one."""
+        found = []
+        for namespace, group in groupby(sorted(names), key=lambda name: name.unchecked_namespace):
+            here = (RepositoryRow.region == region) & (RepositoryRow.namespace == namespace)
+            mine = here & RepositoryRow.name.in_([name.unchecked_repository for name in group])
+            rows = await self._database.rows(select(*RepositoryRow.__table__.columns).where(mine), {})
+            found += [_record(row) for row in rows]
+        return found
 
     async def create(
         self, caller: Caller, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata
@@ -183,6 +200,11 @@ async def _organization(session: AsyncSession, region: RegionId, name: Namespace
     mine = select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
     row: OrganizationRow | None = await session.scalar(mine.with_for_update(read=True, key_share=True))
     return row
+
+
+def _inside(region: RegionId, namespaces: Collection[Namespace] | None) -> ColumnElement[bool]:
+    here = RepositoryRow.region == region
+    return here if namespaces is None else here & RepositoryRow.namespace.in_(namespaces)
 
 
 def _at(region: RegionId, name: RepositoryName) -> ColumnElement[bool]:

@@ -53,13 +53,14 @@ async def list_repositories(store: ImageStore, namespaces: Collection[Namespace]
     """
     if namespaces is not None and not namespaces:
         return []
-    prefixes = None if namespaces is None else tuple(f"{namespace}/" for namespace in namespaces)
+    wanted = None if namespaces is None else frozenset(map(str, namespaces))
     listings = listings_of(store)
     if listings is not None:
         names = await listings.repositories()
     else:
         names = [name async for name in store.list_repositories()]
-    return [name for name in names if ("/" in name if prefixes is None else name.startswith(prefixes))]
+    parts = ((name, name.partition("/")) for name in names)
+    return [name for name, (namespace, slash, _) in parts if slash and (wanted is None or namespace in wanted)]
 
 
 async def repositories_with_tags(store: ImageStore, names: Sequence[RepositoryName]) -> set[RepositoryName]:

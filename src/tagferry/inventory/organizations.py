@@ -74,14 +74,22 @@ class OrganizationInventory:
 
     async def list_for(self, caller: Caller, region: Region, *, name: str = "") -> list[ListedOrganization]:
         """Return the organizations that the caller can read, by name, or only the one with this name."""
+        records = await self.readable(caller, region)
+        names = [one for one in records if name in ("", one)]
+        users, repositories = await self._organizations.user_counts(region.id), await self._count(region, names)
+        return [ListedOrganization(one, records[one], users.get(one, 0), repositories[one]) for one in names]
+
+    async def readable(self, caller: Caller, region: Region) -> dict[Namespace, Organization | None]:
+        """Return the records of the organizations that the caller can read, by name; None if only the registry has it.
+
+        The registry is asked only for administrators of open regions.
+        """
         found = await self._organizations.list_for(caller, region.id)
         records: dict[Namespace, Organization | None] = {organization.name: organization for organization in found}
         if self._access.has_unrecorded_organizations(caller, region.id):
             for one in await self.in_registry(region):
                 records.setdefault(one, None)
-        names = [one for one in sorted(records) if name in ("", one)]
-        users, repositories = await self._organizations.user_counts(region.id), await self._count(region, names)
-        return [ListedOrganization(one, records[one], users.get(one, 0), repositories[one]) for one in names]
+        return dict(sorted(records.items()))
 
     async def find(self, caller: Caller, region: Region, name: Namespace) -> Organization | None:
         """Return an organization that the caller can read; None if only the registry has it.
@@ -186,7 +194,7 @@ class OrganizationInventory:
         If the registry does not list its repositories in time, only those with a record are counted, so that
         organizations can be listed without the registry.
         """
-        names = {record.name for record in await self._repositories.list_in(region.id, namespaces)}
+        names = set(await self._repositories.names_in(region.id, namespaces))
         with suppress(Unsupported, Refused, Unavailable, TimeoutError):
             async with asyncio.timeout(_COUNT_SECONDS):
                 names.update(await list_repositories(region.store, namespaces))

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
 from typing import Self, overload
 
 from tagferry.accounts.access import AccessControl
@@ -19,19 +18,15 @@ from tagferry.catalog import (
     describe_repositories,
     describe_repository,
     has_tags,
-    list_repositories,
-    repositories_with_tags,
 )
 from tagferry.catalog.pages import FoundTags, TagQuery, find_tags
 from tagferry.errors import NotFound
 from tagferry.events import SparseEvents
+from tagferry.inventory.listed_names import listed_names, listed_namespaces
 from tagferry.names import Reference, RegionId, RepositoryName, Tag
 from tagferry.quotas import count_exceeded
 from tagferry.regions import Region
 from tagferry.registry.storage.store import DiskStore
-
-_ASKED_AT_MOST = 500
-"""The maximum number of repositories for which one list checks whether they still have an image."""
 
 Forget = Callable[[RegionId, RepositoryName, *tuple[Reference, ...]], Awaitable[None]]
 """Called with a region, a repository and the tags that were deleted from it."""
@@ -174,21 +169,11 @@ class RepositoryInventory:
         Raises:
             Unsupported: the region's registry does not list its repositories.
         """
-        namespaces = readable.namespaces
-        if namespaces is not None and namespace:
-            namespaces = namespaces & {namespace}
+        namespaces = listed_namespaces(readable, namespace)
         records = await self._repositories.list_in(region.id, namespaces)
         by_name = {record.name: record for record in records}
         downloads = await self._downloads.in_region(region.id, namespaces)
-        names: Sequence[RepositoryName] = await list_repositories(region.store, namespaces)
-        if not by_name.keys() <= set(names):
-            names = sorted({*by_name, *names})
-        names = _readable(names, readable, namespace)
-        if part:
-            names = [name for name in names if part in name.unchecked_repository]
-        unrecorded = [name for name in names if name not in by_name] if by_name else names
-        if vacant := await _vacant(region, unrecorded):
-            names = [name for name in names if name not in vacant]
+        names = await listed_names(region, by_name, readable, namespace, part)
 
         def entry(name: RepositoryName) -> Entry:
             return Entry(
@@ -196,6 +181,30 @@ class RepositoryInventory:
             )
 
         return Entries(names, entry)
+
+    async def names(
+        self,
+        region: Region,
+        readable: ReadableRepositories,
+        *,
+        namespace: str | None = None,
+        part: str | None = None,
+    ) -> Sequence[RepositoryName]:
+        """Return the names of the repositories of `list_readable`, in a part of its time; raises Unsupported."""
+        recorded = await self._repositories.names_in(region.id, listed_namespaces(readable, namespace))
+        return await listed_names(region, frozenset(recorded), readable, namespace, part)
+
+    async def some(self, region: Region, names: Sequence[RepositoryName], readable: ReadableRepositories) -> list[View]:
+        """Return the views of these repositories, in this order; see `views`."""
+        by_name = {record.name: record for record in await self._repositories.some(region.id, names)}
+        downloads = await self._downloads.of_some(region.id, names)
+        return await self.views(
+            region,
+            [
+                Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
+                for name in names
+            ],
+        )
 
     async def views(self, region: Region, entries: Sequence[Entry]) -> list[View]:
         """Return the views of listed repositories, without images if they are missing or cannot be read."""
@@ -358,25 +367,3 @@ class RepositoryInventory:
             names |= (await region.store.quotas.usage(namespace)).repositories
         if name not in names and len(names) >= limit:
             raise count_exceeded(namespace, "repositories", len(names), limit)
-
-
-def _readable(
-    names: Sequence[RepositoryName], readable: ReadableRepositories, namespace: str | None
-) -> list[RepositoryName]:
-    found: list[RepositoryName] = []
-    # Names are sorted, so that those of an organization are next to each other.
-    for organization, group in groupby(names, key=lambda name: name.unchecked_namespace):
-        if namespace and organization != namespace:
-            continue
-        if readable.is_everything or organization in readable.organizations:
-            found += group
-        else:
-            found += [name for name in group if name in readable]
-    return found
-
-
-async def _vacant(region: Region, names: Sequence[RepositoryName]) -> set[RepositoryName]:
-    """Return the repositories that are known to have no tag, or none if there are too many to check."""
-    if len(names) > _ASKED_AT_MOST:
-        return set()
-    return set(names) - await repositories_with_tags(region.store, names)

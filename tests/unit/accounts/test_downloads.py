@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -53,7 +54,28 @@ async def test_regions_and_organizations_are_told_apart(database: Database):
         assert await downloads.in_region(NORTH, None) == {APP: 2, elsewhere: 1}
         assert await downloads.of(SOUTH, APP) == 1
         assert await downloads.of(SOUTH, BASE) == 0
+        assert await downloads.of_some(NORTH, [elsewhere, APP, BASE]) == {APP: 2, elsewhere: 1}
         await downloads.close()
+
+
+async def test_the_count_of_one_repository_does_not_read_those_of_its_organization(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    downloads = Downloads(database)
+    for number in range(20):
+        downloads.count(NORTH, RepositoryName(f"team/app{number}"))
+    await downloads.close()
+    read: list[str] = []
+
+    class CountedName(RepositoryName):
+        def __new__(cls, value: str, *, field: str = "name") -> Self:
+            read.append(value)
+            return super().__new__(cls, value, field=field)
+
+    monkeypatch.setattr("tagferry.accounts.downloads.RepositoryName", CountedName)
+
+    assert await downloads.of(NORTH, RepositoryName("team/app7")) == 1
+    assert read == ["team/app7"]
 
 
 @pytest.mark.parametrize("is_on_record", [False, True])

@@ -128,3 +128,16 @@ async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Da
     assert [record.category for record in await repositories.list_in(NORTH, [TEAM])] == ["lang"]
     await organizations.delete(NORTH, TEAM)
     assert await repositories.list_in(NORTH, [TEAM]) == []
+
+
+async def test_names_and_some_records_are_read_without_the_others(repositories: Repositories, alice: Caller):
+    for name in (SHOP, WEB):
+        await repositories.create(alice, NORTH, name, RepositoryMetadata(description=f"the {name}"))
+    await repositories.create(alice, OPEN, RepositoryName("other/app"), RepositoryMetadata())
+
+    assert sorted(await repositories.names_in(NORTH, None)) == [SHOP, WEB]
+    assert await repositories.names_in(NORTH, [Namespace("other")]) == []
+    assert await repositories.names_in(OPEN, None) == ["other/app"]
+    missing = RepositoryName("team/missing")
+    assert [one.description for one in await repositories.some(NORTH, [WEB, missing])] == ["the team/web"]
+    assert await repositories.some(NORTH, []) == []

@@ -85,6 +85,11 @@ class BoundedReader:
         """True if no limit was reached, and every config was read."""
         return not (self._is_cut or self._has_unread_config)
 
+    @property
+    def has_skipped(self) -> bool:
+        """True if a limit was reached, or a read failed for a reason that does not concern its content."""
+        return self._is_cut or bool(self._failures)
+
     @asynccontextmanager
     async def reading_ahead(self, name: RepositoryName, digests: Sequence[Digest]) -> AsyncIterator[bool]:
         """Read these images at once if the store is on a local disk; returns whether they need no further reads."""

@@ -9,6 +9,7 @@ from tagferry.automation.retention.rules import ExpiredTag, RuleSet
 from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies, Policy
 from tagferry.catalog import require_deletion
+from tagferry.eventual import Progress
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.names import RepositoryName
 from tagferry.regions import Region
@@ -74,10 +75,20 @@ class RetentionInventory:
         record = await self._repositories.record_to_change(caller, region, name, Permission.MANAGE)
         await self._policies.delete(record, policy_id)
 
-    async def plan(self, caller: Caller, region: Region, name: RepositoryName, rules: RuleSet) -> list[ExpiredTag]:
-        """Return the tags that these rules would delete now, oldest first, without deleting them."""
+    async def plan(
+        self, caller: Caller, region: Region, name: RepositoryName, rules: RuleSet, *, progress: Progress | None = None
+    ) -> list[ExpiredTag]:
+        """Return the tags that these rules would delete now, oldest first, without deleting them.
+
+        Args:
+            caller: the caller.
+            region: the region of the repository.
+            name: the repository.
+            rules: the rules to try.
+            progress: the number of tags that were looked at; a registry over HTTP is asked for each of them.
+        """
         policy = await self.find(caller, region, name)
-        return await self._runner.plan(region.id, name, policy, rules.rules)
+        return await self._runner.plan(region.id, name, policy, rules.rules, progress=progress)
 
     async def deletions(
         self, caller: Caller, region: Region, name: RepositoryName, *, limit: int, offset: int = 0

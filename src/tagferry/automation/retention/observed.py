@@ -5,32 +5,55 @@ that first saw it point to its digest, so it may be deleted later than its rule 
 digest is immutable and is read once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tagferry.automation.retention.rules import ObservedTag
 from tagferry.catalog import describe_tags
+from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.facts import Image
+from tagferry.catalog.listings import listings_of
 from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow
+from tagferry.eventual import Progress
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore, TagRecord
 from tagferry.oci.referrer_tags import is_referrer_tag
 
 _READ_AT_ONCE = 8
+_LISTED_AT_ONCE = 128
+"""Tags of an embedded registry that are read in a few turns of a thread."""
+_LOADED_AT_ONCE = 1000
 _WRITTEN_AT_ONCE = 500
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 """The value in the database if it is not known when an image was built."""
+_PAGE = (
+    select(
+        RetentionTagRow.tag,
+        RetentionTagRow.digest,
+        RetentionTagRow.pushed_at,
+        RetentionTagRow.built_at,
+        RetentionTagRow.is_attached_artifact,
+    )
+    .where(RetentionTagRow.policy_id == bindparam("policy"), RetentionTagRow.tag > bindparam("after"))
+    .order_by(RetentionTagRow.tag)
+    .limit(_LOADED_AT_ONCE)
+)
 
 
 async def observe(
-    store: ImageStore, name: RepositoryName, known: Mapping[Tag, ObservedTag], *, now: datetime
+    store: ImageStore,
+    name: RepositoryName,
+    known: Mapping[Tag, ObservedTag],
+    *,
+    now: datetime,
+    progress: Progress | None = None,
 ) -> dict[TagRecord, ObservedTag]:
     """Observe the tags of a repository; those with a missing or invalid manifest are left out.
 
@@ -39,26 +62,45 @@ async def observe(
         name: the repository.
         known: the tags as the last run observed them.
         now: the time of this run.
+        progress: the number of tags that were observed, for whoever waits.
 
     Raises:
         NotFound: of the kind `repository`.
     """
+    progress = progress or Progress()
     seen, news = {}, []
-    for record in await store.describe_tags(name):
+    records = await store.describe_tags(name)
+    for record in records:
         before = known.get(record.tag)
         if before is not None and before.digest == record.digest:
             seen[record] = replace(before, pushed_at=record.updated or before.pushed_at)
         else:
             news.append(record)
 
-    async def read(record: TagRecord) -> None:
-        for details in await describe_tags(store, name, [record]):
-            # Rules do not apply to damaged tags, and such a tag does not affect the others.
-            if details.image is not None:
-                seen[record] = _observed(record, details.image, now)
+    progress.done, progress.total = len(seen), len(records)
 
-    await bounded_gather(news, read, limit=_READ_AT_ONCE)
+    async def read(part: Sequence[TagRecord]) -> None:
+        images = await _images(store, name, part)
+        seen.update({record: _observed(record, image, now) for record, image in images.items()})
+        progress.done += len(part)
+
+    if listings_of(store) is None:
+        await bounded_gather([[record] for record in news], read, limit=_READ_AT_ONCE)
+    else:
+        for start in range(0, len(news), _LISTED_AT_ONCE):
+            await read(news[start : start + _LISTED_AT_ONCE])
     return seen
+
+
+async def _images(store: ImageStore, name: RepositoryName, records: Sequence[TagRecord]) -> dict[TagRecord, Image]:
+    """Return the images of tags. Rules do not apply to damaged tags, and such a tag does not affect the others."""
+    reader = BoundedReader(store)
+    found = await describe_tags(store, name, records, reader=reader)
+    if len(records) > 1 and reader.has_skipped:
+        # What one read of many has left out may be readable alone.
+        found = [one for record in records for one in await describe_tags(store, name, [record])]
+    by_tag = {record.tag: record for record in records}
+    return {by_tag[one.tag]: one.image for one in found if one.image is not None}
 
 
 def _observed(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
@@ -82,9 +124,13 @@ class ObservedTags:
 
     async def of(self, policy_id: int) -> dict[Tag, ObservedTag]:
         """Return the tags that a policy's last run observed."""
-        async with self._database.read() as session:
-            rows = await session.scalars(select(RetentionTagRow).where(RetentionTagRow.policy_id == policy_id))
-            return {Tag(row.tag): _observed_tag(row) for row in rows}
+        found: dict[Tag, ObservedTag] = {}
+        after = ""
+        # In parts, so that other requests get their turn.
+        while rows := await self._database.rows(_PAGE, {"policy": policy_id, "after": after}):
+            found |= {Tag(row.tag): _observed_tag(row) for row in rows}
+            after = rows[-1].tag
+        return found
 
     async def keep(
         self, policy_id: int, known: Mapping[Tag, ObservedTag], seen: Mapping[TagRecord, ObservedTag]
@@ -107,7 +153,7 @@ class ObservedTags:
             return
 
 
-def _observed_tag(row: RetentionTagRow) -> ObservedTag:
+def _observed_tag(row: Any) -> ObservedTag:
     built_at = None if row.built_at == _UNKNOWN else row.built_at
     return ObservedTag(Digest(row.digest), row.pushed_at, built_at, row.is_attached_artifact)
 

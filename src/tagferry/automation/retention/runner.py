@@ -18,6 +18,7 @@ from tagferry.automation.retention.store import Policies, Policy
 from tagferry.automation.watch.scheduling import Backoff, DelayQueues, log_error, reason_of
 from tagferry.catalog import delete_tag
 from tagferry.errors import Conflict, NotDeleted, NotFound
+from tagferry.eventual import Progress
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor, surfacing
@@ -108,7 +109,13 @@ class RetentionRunner:
         self._woken.set()
 
     async def plan(
-        self, region: RegionId, name: RepositoryName, policy: Policy | None, rules: Sequence[Rule]
+        self,
+        region: RegionId,
+        name: RepositoryName,
+        policy: Policy | None,
+        rules: Sequence[Rule],
+        *,
+        progress: Progress | None = None,
     ) -> list[ExpiredTag]:
         """Return the tags that would be deleted now by these rules, without deleting them.
 
@@ -117,11 +124,12 @@ class RetentionRunner:
             name: the repository.
             policy: the repository's policy, if it has one, whose past observations are used.
             rules: the rules to try.
+            progress: the number of tags that were observed.
         """
         now = self._clock()
         known = await self._observed_tags.of(policy.id) if policy is not None else {}
         try:
-            seen = await observe(self._regions[region].store, name, known, now=now)
+            seen = await observe(self._regions[region].store, name, known, now=now, progress=progress)
         except NotFound:
             return []
         return await asyncio.to_thread(expired_tags, seen, rules, now)

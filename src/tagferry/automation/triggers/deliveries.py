@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Executable, func, insert, or_, select, text, update
+from sqlalchemy import Executable, insert, or_, select, text, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -175,10 +175,19 @@ class Deliveries:
 
     async def history(self, trigger_ids: Collection[int]) -> dict[int, list[Delivery]]:
         """Return the newest deliveries of each of these triggers, newest first."""
-        rank = func.row_number().over(partition_by=DeliveryRow.trigger_id, order_by=DeliveryRow.id.desc())
-        numbered = select(DeliveryRow.id, rank.label("rank")).where(DeliveryRow.trigger_id.in_(trigger_ids)).subquery()
-        newest = select(numbered.c.id).where(numbered.c.rank <= HISTORY_LIMIT)
         found: dict[int, list[Delivery]] = {trigger_id: [] for trigger_id in trigger_ids}
+        if not found:
+            return found
+        # Each from the index and no further: numbering them would read all deliveries of the triggers.
+        each = [
+            select(DeliveryRow.id)
+            .where(DeliveryRow.trigger_id == trigger_id)
+            .order_by(DeliveryRow.id.desc())
+            .limit(HISTORY_LIMIT)
+            .subquery()
+            for trigger_id in found
+        ]
+        newest = union_all(*(select(one.c.id) for one in each))
         async with self._database.read() as session:
             for row in await session.scalars(
                 select(DeliveryRow).where(DeliveryRow.id.in_(newest)).order_by(DeliveryRow.id.desc())

@@ -4,6 +4,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tagferry.names import Tag
+from tests.api.console.test_pending import SlowStore
 from tests.browser.visits import Visit, visiting
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, name_in
@@ -92,3 +93,33 @@ async def policy_is_saved(visit: Visit) -> None:
     await page.get_by_role("button", name="Save the policy").click()
     await expect(page.get_by_role("status")).to_contain_text("The policy was saved")
     await expect(page.get_by_label("Number of tags to keep")).to_have_value("3")
+
+
+@pytest.mark.parametrize(
+    ("path", "later"),
+    [("/console/images", "manage"), (PATH, "v1"), (f"{PATH}/retention?number=1", "v1")],
+    ids=["organizations", "tags", "retention"],
+)
+async def test_what_takes_long_appears_when_it_is_known(
+    ferry: Deployment, chromium: Browser, scripts: bool, path: str, later: str
+):
+    store = SlowStore()
+    ferry.replace(NORTH, store)
+    for tag in ("v1", "v2"):
+        await images.push(store, APP, images.image(seed=tag), Tag(tag))
+    ferry.app.services.console.eventual.patience = 0.0
+    async with visiting(chromium, ferry, java_script_enabled=scripts) as visit:
+        await visit.sign_in(ferry.admin.name, ferry.admin.password)
+        await visit.open(path)
+        pending = visit.page.locator("[data-pending]").first
+        await expect(pending).to_be_visible()
+        # axe is a script.
+        assert not scripts or await visit.accessibility_problems() == []
+
+        store.may_list.set()
+        while not scripts and await pending.count():
+            await visit.page.get_by_role("link", name="Show the present state").first.click()
+
+        await expect(visit.page.locator("[data-pending]")).to_have_count(0)
+        await expect(visit.page.locator("tbody").first).to_contain_text(later)
+        assert visit.problems == []

@@ -251,6 +251,8 @@ async def deployed(
         for name, region in parsed.served_regions.items()
     }
     async with open_app(parsed) as app, listening(app.listeners, parsed.limits):
+        # Pages wait for whatever takes long, as it may on a slow machine.
+        app.services.console.eventual.patience = 60.0
         admin = await ensure_admin(app.accounts)
         assert admin is not None
         deployment = Deployment(app=app, settings=parsed, admin=admin, urls=urls)

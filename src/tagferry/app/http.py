@@ -26,6 +26,7 @@ from tagferry.comparison.locations import LocationService
 from tagferry.comparison.records import CopyRecords
 from tagferry.comparison.service import ComparisonService
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.eventual import EventualResults
 from tagferry.inventory.members import MemberInventory
 from tagferry.inventory.organizations import OrganizationInventory
 from tagferry.inventory.repositories import RepositoryInventory
@@ -82,8 +83,9 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
                 open_signatures(accounts.database, accounts.supervisor) as signatures,
                 share(lockout, accounts.database, accounts.bus, accounts.supervisor),
                 _trail(settings, accounts) as trail,
+                EventualResults() as eventual,
             ):
-                services = _services(settings, backend, signatures, lockout, downloads, trail)
+                services = _services(settings, backend, signatures, lockout, downloads, trail, eventual)
                 regions = backend.sync.regions
                 listeners = [_listener(regions[name], settings, services) for name in settings.served_regions]
                 yield App(
@@ -108,6 +110,7 @@ def _services(
     lockout: Lockout,
     downloads: Downloads,
     trail: AuditTrail | None,
+    eventual: EventualResults,
 ) -> ApiServices:
     accounts, sync, automation = backend.accounts, backend.sync, backend.automation
     database, limits = accounts.database, settings.limits
@@ -211,6 +214,7 @@ def _services(
             audit=automation.audit,
             health=backend.health,
             processes=processes,
+            eventual=eventual,
         ),
         watch=automation.watch,
         readiness=Readiness(

@@ -1,8 +1,9 @@
 """The context of a request to the console, with the services that its pages use."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -20,6 +21,7 @@ from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.state import RuleStates
 from tagferry.comparison.locations import LocationService
 from tagferry.comparison.service import ComparisonService
+from tagferry.eventual import EventualResults, Progress
 from tagferry.health.monitor import RegionMonitor
 from tagferry.inventory.members import MemberInventory
 from tagferry.inventory.organizations import OrganizationInventory
@@ -36,6 +38,11 @@ from tagferry.web.console.forms import Form, read_form
 from tagferry.web.console.renderer import Renderer
 from tagferry.web.context import Context
 from tagferry.workers import ProcessList
+
+Result = TypeVar("Result")
+
+_MOMENT_SECONDS = 0.01
+"""Seconds for what needs no wait, after a page has waited for something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class ConsoleServices:
     audit: AuditLog
     health: RegionMonitor
     processes: ProcessList
+    eventual: EventualResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,21 @@ class PageContext(Context[ConsoleServices]):
         """Return the address of a page with the parameters that are not empty."""
         query = urlencode({name: value for name, value in parameters.items() if value})
         return f"{path}?{query}" if query else path
+
+    async def eventually(
+        self, key: tuple[Hashable, ...], begin: Callable[[Progress], Coroutine[Any, Any, Result]]
+    ) -> Result | Progress:
+        """Return the result of work for this caller, or its progress if the page would have to wait too long.
+
+        All calls of a page wait together for no longer than `EventualResults.patience`. The work continues: mark the
+        part of the page with `data-pending`, so that it is loaded again. See `EventualResults.get`.
+        """
+        user, eventual, state = self.caller.user_id, self.services.eventual, self.request.state
+        now = asyncio.get_running_loop().time()
+        if not hasattr(state, "patient_until"):
+            state.patient_until = now + eventual.patience
+        seconds = max(_MOMENT_SECONDS, state.patient_until - now)
+        return await eventual.get((user, *key), begin, owner=user, seconds=seconds)
 
     async def form(self) -> Form:
         """Return the form that was sent; raises WrongType or TooLarge."""

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from tagferry.comparison.service import ComparedRepository, ComparedTag, Comparison, ComparisonQuery, TargetChoice
+from tagferry.eventual import Progress
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
@@ -36,13 +37,17 @@ class TargetSummary:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPage:
-    """The view of the matrix of tags and targets."""
+    """The view of the matrix of tags and targets.
+
+    Attributes:
+        comparison: None while the registries are being read.
+    """
 
     at: OpenedRepository
     part: str
     only_differences: bool
     to: Sequence[str]
-    comparison: Comparison
+    comparison: Comparison | None
     targets: Sequence[TargetSummary]
     next: str
     first: str
@@ -51,7 +56,7 @@ class ComparisonPage:
     @property
     def rows(self) -> Sequence[ComparedTag]:
         """The tags."""
-        return self.comparison.tags
+        return self.comparison.tags if self.comparison is not None else ()
 
 
 async def show(context: PageContext) -> Response:
@@ -67,7 +72,13 @@ async def show(context: PageContext) -> Response:
         only_differences=only_differences,
         choices=tuple(TargetChoice.parse(one, field="to") for one in to),
     )
-    found = await context.services.comparison.compare(context.caller, at.reference, query)
+
+    async def compare(_: Progress) -> Comparison:
+        return await context.services.comparison.compare(context.caller, at.reference, query)
+
+    compared = await context.eventually(("comparison", at.reference, query), compare)
+    found = None if isinstance(compared, Progress) else compared
+    next_after = found.next_after if found is not None else None
     terms = [("q", part)] if part else []
     terms += [("differences", "on")] if only_differences else []
     terms += [("to", one) for one in to]
@@ -80,8 +91,8 @@ async def show(context: PageContext) -> Response:
             only_differences=only_differences,
             to=to,
             comparison=found,
-            targets=[_summary(found, index) for index in range(len(found.targets))],
-            next=f"{at.path}/comparison?{urlencode([*terms, ('after', found.next_after)])}" if found.next_after else "",
+            targets=[_summary(found, index) for index in range(len(found.targets))] if found is not None else (),
+            next=f"{at.path}/comparison?{urlencode([*terms, ('after', next_after)])}" if next_after else "",
             first=f"{at.path}/comparison?{urlencode(terms)}" if after else "",
             commands=(
                 Command.api("GET", at.api(context.base_url, "/comparison")),

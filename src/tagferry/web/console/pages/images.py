@@ -7,10 +7,13 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from tagferry.accounts.model import Permission
+from tagferry.catalog.listings import listings_of
 from tagferry.concurrency import bounded_gather
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import NotFound, TagferryError, Throttled, Unavailable
+from tagferry.eventual import Progress
 from tagferry.inventory.organizations import ListedOrganization
-from tagferry.names import RegionId, RepositoryName
+from tagferry.names import Namespace, RegionId, RepositoryName
 from tagferry.regions import Region
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
@@ -22,7 +25,22 @@ _ROWS = 100
 _FOUND = 50
 """Repositories of a region in the results of a search."""
 _SECONDS = 3.0
-"""Seconds that a region may take for a list on a page of all regions."""
+"""Seconds that a region with a remote registry may take for a list on a page of all regions."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRow:
+    """An organization in a list.
+
+    Attributes:
+        users: the number of users with permissions in it; None while it is being counted.
+        repositories: the number of its repositories; None while it is being counted.
+    """
+
+    name: Namespace
+    permission: Permission
+    users: int | None = None
+    repositories: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +50,15 @@ class RegionImages:
     Attributes:
         reason: why they cannot be listed; "" if they can.
         has_more: whether there are more than shown.
+        is_pending: whether the registry is still being read.
     """
 
     region: RegionId
-    organizations: Sequence[ListedOrganization] = ()
+    organizations: Sequence[OrganizationRow] = ()
     repositories: Sequence[RepositoryName] = ()
     reason: str = ""
     has_more: bool = False
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +78,18 @@ class ImagesPage:
 
 @dataclass(frozen=True, slots=True)
 class RegionPage:
-    """The view of the organizations of one region."""
+    """The view of the organizations of one region.
+
+    Attributes:
+        is_pending: whether the registry is still being read.
+    """
 
     region: RegionId
-    organizations: Sequence[ListedOrganization]
+    organizations: Sequence[OrganizationRow]
     next: str
     first: str
     commands: tuple[Command, ...]
+    is_pending: bool
 
 
 async def show(context: PageContext) -> Response:
@@ -73,8 +98,9 @@ async def show(context: PageContext) -> Response:
 
     async def one(region: Region) -> RegionImages:
         try:
-            async with asyncio.timeout(_SECONDS):
-                return await (_search(context, region, query) if query else _organizations(context, region))
+            return await (_search(context, region, query) if query else _organizations(context, region))
+        except Throttled:
+            return RegionImages(region.id, is_pending=True)
         except TimeoutError:
             return RegionImages(region.id, reason=f"the registry did not answer within {_SECONDS:g} s")
         except TagferryError as error:
@@ -82,38 +108,70 @@ async def show(context: PageContext) -> Response:
 
     regions = await bounded_gather(context.services.regions, one, limit=8)
     found = [one for one in regions if one.organizations or one.repositories]
-    if query and len(found) == 1 and [query] == list(found[0].repositories):
+    is_pending = any(one.is_pending for one in regions)
+    if query and not is_pending and len(found) == 1 and [query] == list(found[0].repositories):
         return context.redirect(repository_path(found[0].region, query))
-    shown = [one for one in regions if one in found or one.reason] if query else regions
+    shown = [one for one in regions if one in found or one.reason or one.is_pending] if query else regions
     commands = (
         Command.api("GET", f"{context.base_url}/v2/manage/repos?name={query}")
         if query
         else Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),
     )
-    return context.render("images.html", ImagesPage(query, shown, not found, commands))
+    return context.render("images.html", ImagesPage(query, shown, not found and not is_pending, commands))
 
 
 async def _organizations(context: PageContext, region: Region) -> RegionImages:
-    listed = await context.services.organization_inventory.list_for(context.caller, region)
-    return RegionImages(region.id, listed[:_ORGANIZATIONS], has_more=len(listed) > _ORGANIZATIONS)
+    rows, is_pending = await _listed(context, region)
+    return RegionImages(region.id, rows[:_ORGANIZATIONS], has_more=len(rows) > _ORGANIZATIONS, is_pending=is_pending)
+
+
+async def _listed(context: PageContext, region: Region) -> tuple[list[OrganizationRow], bool]:
+    """Return the organizations of a region, and whether their numbers, or some of them, are still missing."""
+    services, caller = context.services, context.caller
+
+    async def listed(_: Progress) -> list[ListedOrganization]:
+        async with _in_time(region):
+            return await services.organization_inventory.list_for(caller, region)
+
+    found = await context.eventually(("organizations", region.id), listed)
+    if isinstance(found, Progress):
+        recorded = await services.organizations.list_for(caller, region.id)
+        return [OrganizationRow(one.name, one.permission) for one in recorded], True
+    return [OrganizationRow(one.name, one.permission, one.users, one.repositories) for one in found], False
 
 
 async def _search(context: PageContext, region: Region, query: str) -> RegionImages:
-    readable = await context.services.access.readable(context.caller, region.id)
-    entries = await context.services.repository_inventory.list_readable(region, readable)
-    found = [name for name in entries.names if name.startswith(query) or f"/{query}" in name]
+    services, caller = context.services, context.caller
+
+    async def search(_: Progress) -> list[RepositoryName]:
+        async with _in_time(region):
+            readable = await services.access.readable(caller, region.id)
+            names = await services.repository_inventory.names(region, readable)
+        return [name for name in names if name.startswith(query) or f"/{query}" in name][: _FOUND + 1]
+
+    found = await context.eventually(("search", region.id, query), search)
+    if isinstance(found, Progress):
+        return RegionImages(region.id, is_pending=True)
     return RegionImages(region.id, repositories=found[:_FOUND], has_more=len(found) > _FOUND)
+
+
+def _in_time(region: Region) -> asyncio.Timeout:
+    """Return the limit of the time for a list. An embedded registry always answers."""
+    return asyncio.timeout(_SECONDS if listings_of(region.store) is None else None)
 
 
 async def show_region(context: PageContext) -> Response:
     """Show the organizations of a region."""
     region, after = _region(context), context.query("after")
-    listed = await context.services.organization_inventory.list_for(context.caller, region)
-    following = [one for one in listed if one.name > after]
+    try:
+        rows, is_pending = await _listed(context, region)
+    except TimeoutError:
+        raise Unavailable(f"registry {region.store.name} did not answer within {_SECONDS:g} s") from None
+    following = [one for one in rows if one.name > after]
     path = f"{IMAGES}/{region.id}"
     more = f"{path}?{urlencode({'after': following[_ROWS - 1].name})}" if len(following) > _ROWS else ""
     commands = (Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),)
-    view = RegionPage(region.id, following[:_ROWS], more, path if after else "", commands)
+    view = RegionPage(region.id, following[:_ROWS], more, path if after else "", commands, is_pending)
     return context.render("images_region.html", view)
 
 

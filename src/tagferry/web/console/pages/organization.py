@@ -9,6 +9,7 @@ from starlette.responses import Response
 from tagferry.accounts.model import Permission
 from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.errors import TagferryError
+from tagferry.eventual import Progress
 from tagferry.inventory.repositories import View
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Region
@@ -29,6 +30,7 @@ class OrganizationPage:
     Attributes:
         pushing: the commands that push a first image.
         reason: why its repositories cannot be listed; "" if they can.
+        is_pending: whether the registry is still being read.
         can_push: whether the caller may create repositories.
         can_delete: whether the caller may delete the organization.
     """
@@ -39,6 +41,7 @@ class OrganizationPage:
     part: str
     repositories: Sequence[View]
     reason: str
+    is_pending: bool
     next: str
     first: str
     can_push: bool
@@ -87,20 +90,28 @@ async def show_organization(context: PageContext) -> Response:
     services, caller = context.services, context.caller
     readable = await services.access.readable(caller, region.id)
     permission = await _permission(context, region, namespace)
+    if permission is None and namespace not in (readable.namespaces or {namespace}):
+        # Raises the error that explains why nothing is shown.
+        await services.access.require_organization(caller, region.id, namespace, Permission.READ)
     after, part = context.query("after"), context.query("q")
+
+    async def listed(_: Progress) -> tuple[Sequence[RepositoryName], Sequence[View]]:
+        names = await services.repository_inventory.names(region, readable, namespace=namespace, part=part or None)
+        following = [name for name in names if name > after][: _ROWS + 1]
+        return following, await services.repository_inventory.some(region, following[:_ROWS], readable)
+
+    reason, is_pending = "", False
     names: Sequence[RepositoryName] = ()
     shown: Sequence[View] = ()
-    reason = ""
     try:
-        entries = await services.repository_inventory.list_readable(
-            region, readable, namespace=namespace, part=part or None
-        )
-        names = [name for name in entries.names if name > after]
-        shown = await services.repository_inventory.views(region, entries.select(names[:_ROWS]))
+        found = await context.eventually(("repositories", region.id, namespace, part, after), listed)
+        if isinstance(found, Progress):
+            is_pending = True
+        else:
+            names, shown = found
     except TagferryError as error:
         reason = error.message
-    if permission is None and not shown and not part and not after:
-        # Raises the error that explains why nothing is shown.
+    if permission is None and not (shown or part or after or is_pending):
         await services.access.require_organization(caller, region.id, namespace, Permission.READ)
     path = organization_path(region.id, namespace)
     terms = {"q": part} if part else {}
@@ -111,6 +122,7 @@ async def show_organization(context: PageContext) -> Response:
         part=part,
         repositories=shown,
         reason=reason,
+        is_pending=is_pending,
         next=f"{path}?{urlencode({**terms, 'after': names[_ROWS - 1]})}" if len(names) > _ROWS else "",
         first=path + (f"?{urlencode(terms)}" if terms else "") if after else "",
         can_push=permission is not None and permission >= Permission.EDIT,

@@ -1,7 +1,7 @@
 """A repository: its tags, and what may be done with them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -11,9 +11,10 @@ from tagferry.accounts.model import Permission
 from tagferry.catalog import RepositoryDetails, TagDetails, describe_tags, list_referrers
 from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.listings import listings_of
-from tagferry.catalog.pages import TagQuery, known_date
+from tagferry.catalog.pages import Place, TagQuery, known_date
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Invalid, NotFound, TagferryError
+from tagferry.eventual import Progress
 from tagferry.inventory.repositories import Entry, View
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command, pushing
@@ -30,28 +31,42 @@ _DESCRIBED = 500
 
 
 @dataclass(frozen=True, slots=True)
+class ListedTags:
+    """A page of a repository's tags.
+
+    Attributes:
+        total: the number of tags in the list.
+        last: the position of the last one; None if there are no more.
+        details: size and dates of the repository; None if it has so many tags that computing them takes long.
+        referrers: the number of referrers of each tag, where that costs no request to a registry.
+    """
+
+    tags: Sequence[TagDetails] = ()
+    total: int = 0
+    last: Place | None = None
+    details: RepositoryDetails | None = None
+    referrers: Mapping[Tag, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RepositoryPage:
     """The view of a repository's tags.
 
     Attributes:
         entry: the recorded facts of the repository.
-        total: the number of tags in the list.
-        details: size and dates; None if the repository has so many tags that computing them takes long.
         part: a part of the tags' names that is filtered by.
         by_name: whether the tags are ordered by name, and not by their last update.
-        referrers: the number of referrers of each tag, where that costs no request to a registry.
         reason: why the tags cannot be listed; "" if they can.
+        is_pending: whether the tags are still being read.
     """
 
     at: OpenedRepository
     entry: Entry
-    total: int
-    details: RepositoryDetails | None
+    listed: ListedTags
     part: str
     by_name: bool
-    tags: Sequence[TagDetails]
-    referrers: Mapping[Tag, int]
     reason: str
+    is_pending: bool
     next: str
     first: str
     commands: tuple[Command, ...]
@@ -94,34 +109,31 @@ async def show(context: PageContext) -> Response:
     inventory = context.services.repository_inventory
     part, by_name, after = context.query("q"), context.query("order") == "name", context.query("after")
     query = TagQuery(part, by_name=by_name, descending=not by_name, after=_place(after))
-    reason, tags, last, total, details = "", [], None, 0, None
+    reason, is_pending, listed = "", False, ListedTags()
     try:
-        found = await inventory.find_tags(at.region, at.name, query, limit=_ROWS)
-        reader = BoundedReader(at.region.store)
-        tags = await describe_tags(at.region.store, at.name, found.records, reader=reader)
-        last, total = found.last if found.has_more else None, found.total
-        if total <= _DESCRIBED and not part:
-            (details,) = await inventory.described(at.region, [at.name])
+        found = await context.eventually(("tags", at.region.id, at.name, query), lambda _: _listed(context, at, query))
+        if isinstance(found, Progress):
+            is_pending = True
+        else:
+            listed = found
     except NotFound:
         raise
     except TagferryError as error:
         reason = error.message
     terms = {name: value for name, value in (("q", part), ("order", "name" if by_name else "")) if value}
-    moment, tag = last or (None, "")
+    moment, tag = listed.last or (None, "")
     marker = f"{moment.isoformat() if moment else ''} {tag}"
     return context.render(
         "repository.html",
         RepositoryPage(
             at=at,
             entry=await inventory.entry(at.region, at.name),
-            total=total,
-            details=details,
+            listed=listed,
             part=part,
             by_name=by_name,
-            tags=tags,
-            referrers=await _referrers(at, tags),
             reason=reason,
-            next=f"{at.path}?{urlencode({**terms, 'after': marker})}" if last else "",
+            is_pending=is_pending,
+            next=f"{at.path}?{urlencode({**terms, 'after': marker})}" if listed.last else "",
             first=at.path + (f"?{urlencode(terms)}" if terms else "") if after else "",
             commands=(
                 Command.api("GET", at.api(context.base_url, "/tags")),
@@ -132,7 +144,17 @@ async def show(context: PageContext) -> Response:
     )
 
 
-def _place(after: str) -> tuple[datetime | None, str] | None:
+async def _listed(context: PageContext, at: OpenedRepository, query: TagQuery) -> ListedTags:
+    inventory, store = context.services.repository_inventory, at.region.store
+    found = await inventory.find_tags(at.region, at.name, query, limit=_ROWS)
+    tags = await describe_tags(store, at.name, found.records, reader=BoundedReader(store))
+    details = None
+    if found.total <= _DESCRIBED and not query.part:
+        (details,) = await inventory.described(at.region, [at.name])
+    return ListedTags(tags, found.total, found.last if found.has_more else None, details, await _referrers(at, tags))
+
+
+def _place(after: str) -> Place | None:
     if not after:
         return None
     moment, _, tag = after.rpartition(" ")

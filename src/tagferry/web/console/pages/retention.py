@@ -1,6 +1,7 @@
 """The retention policy of a repository: what it would delete, what it has deleted."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from tagferry.automation.retention.history import Deletion
 from tagferry.automation.retention.rules import ExpiredTag, RuleSet
 from tagferry.automation.retention.store import Policy
 from tagferry.errors import Invalid, TagferryError
+from tagferry.eventual import Progress
 from tagferry.web import audit
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
@@ -32,7 +34,8 @@ class RetentionPage:
         policy: the policy, if there is one.
         is_simple: whether the form can show the policy.
         fields: the values of the form.
-        plan: the tags that these rules would delete now; None if that was not asked for.
+        plan: the tags that these rules would delete now; None if that was not asked for, or is not known yet.
+        progress: how far the plan is, if it is not known yet.
         deletions: the tags that policies have deleted, newest first.
         interval_hours: the hours between two runs.
     """
@@ -42,6 +45,7 @@ class RetentionPage:
     is_simple: bool
     fields: Mapping[str, str]
     plan: Sequence[ExpiredTag] | None
+    progress: Progress | None
     deletions: Sequence[Deletion]
     interval_hours: float
     next: str
@@ -72,11 +76,20 @@ async def show(context: PageContext) -> Response:
     plan, failure = None, None
     if any(fields.values()):
         try:
-            rules = await _parsed(fields)
-            plan = await context.services.retention_inventory.plan(context.caller, at.region, at.name, rules)
+            plan = await _plan(context, at, await _parsed(fields))
         except TagferryError as error:
             failure = _failure(error)
     return await _page(context, at, fields, plan=plan, failure=failure)
+
+
+async def _plan(context: PageContext, at: OpenedRepository, rules: RuleSet) -> Sequence[ExpiredTag] | Progress:
+    """Return the tags that these rules would delete, for which all images have to be read once."""
+
+    async def plan(progress: Progress) -> Sequence[ExpiredTag]:
+        inventory = context.services.retention_inventory
+        return await inventory.plan(context.caller, at.region, at.name, rules, progress=progress)
+
+    return await context.eventually(("retention", at.region.id, at.name, json.dumps(rules.documents)), plan)
 
 
 async def save(context: PageContext) -> Response:
@@ -125,7 +138,7 @@ async def _page(
     at: OpenedRepository,
     fields: Mapping[str, str],
     *,
-    plan: Sequence[ExpiredTag] | None = None,
+    plan: Sequence[ExpiredTag] | Progress | None = None,
     failure: Failure | None = None,
 ) -> Response:
     inventory = context.services.retention_inventory
@@ -143,7 +156,8 @@ async def _page(
         policy=policy,
         is_simple=policy is None or saved is not None,
         fields=shown,
-        plan=plan,
+        plan=None if isinstance(plan, Progress) else plan,
+        progress=plan if isinstance(plan, Progress) else None,
         deletions=deletions,
         interval_hours=context.settings.retention.interval_hours,
         next=f"{path}?offset={offset + _ROWS}" if offset + _ROWS < total else "",

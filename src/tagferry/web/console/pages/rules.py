@@ -1,7 +1,7 @@
 """Auto-sync rules: of all repositories, of one repository, and one rule."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
@@ -12,6 +12,7 @@ from tagferry.concurrency import bounded_gather
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
 from tagferry.errors import Invalid, TagferryError
+from tagferry.eventual import Progress
 from tagferry.names import Namespace, RegionId, Tag
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.web import audit
@@ -89,6 +90,7 @@ class NewRulePage:
     Attributes:
         tags: the newest tags at the source; None before a target is chosen.
         has_more: whether there are more tags.
+        is_pending: whether source and target are still being compared.
     """
 
     at: OpenedRepository
@@ -100,6 +102,7 @@ class NewRulePage:
     has_more: bool = False
     failure: Failure | None = None
     commands: tuple[Command, ...] = ()
+    is_pending: bool = False
 
     @property
     def bytes(self) -> int:
@@ -162,13 +165,17 @@ async def new(context: PageContext) -> Response:
     if not namespace:
         return context.render("rule_new.html", _new(context, at, region, namespace, override=override))
     try:
-        tags, has_more = await _preview(context, at, region, namespace, override=override)
+        found = await context.eventually(
+            ("preview", at.reference, region, namespace, override),
+            lambda _: _preview(context, at, region, namespace, override=override),
+        )
     except TagferryError as error:
         failure = _failure(error)
         view = _new(context, at, region, namespace, override=override, failure=failure)
         return context.render("rule_new.html", view, status=failure.status)
+    tags, has_more = (None, False) if isinstance(found, Progress) else found
     view = _new(context, at, region, namespace, override=override, tags=tags, has_more=has_more)
-    return context.render("rule_new.html", view)
+    return context.render("rule_new.html", replace(view, is_pending=isinstance(found, Progress)))
 
 
 async def create(context: PageContext) -> Response:

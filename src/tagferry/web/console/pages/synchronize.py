@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from tagferry.accounts.model import Permission
-from tagferry.catalog.pages import TagQuery
+from tagferry.accounts.model import Organization, Permission
+from tagferry.catalog.pages import FoundTags, TagQuery
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
-from tagferry.errors import Denied, Invalid, NotFound, TagferryError
+from tagferry.errors import Invalid, NotFound, TagferryError
+from tagferry.eventual import Progress
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.regions import Region
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS
 from tagferry.web.console.commands import Command
@@ -78,6 +81,8 @@ class SynchronizePage:
         has_more: whether it has more tags.
         targets: the organizations that the caller may write to, as `REGION/ORGANIZATION`.
         plan: the plan; None before everything is chosen.
+        is_listing: whether the tags to choose from are still being read.
+        is_planning: whether the plan is still being computed.
     """
 
     choice: Choice
@@ -87,6 +92,8 @@ class SynchronizePage:
     has_more: bool = False
     targets: Sequence[str] = ()
     plan: Sequence[PlannedTag] | None = None
+    is_listing: bool = False
+    is_planning: bool = False
     failure: Failure | None = None
     commands: tuple[Command, ...] = ()
 
@@ -162,11 +169,15 @@ async def _view(
     name, region = _name(choice), context.services.regions[RegionId(choice.region, field="region")]
     await context.services.access.require(context.caller, region.id, name, Permission.READ)
     newest = TagQuery("", by_name=False, descending=True)
-    found = await context.services.repository_inventory.find_tags(region, name, newest, limit=_OFFERED)
-    plan = None
+    listed = await context.eventually(
+        ("offered", region.id, name),
+        lambda _: context.services.repository_inventory.find_tags(region, name, newest, limit=_OFFERED),
+    )
+    found = FoundTags() if isinstance(listed, Progress) else listed
+    plan: Sequence[PlannedTag] | Progress | None = None
     if with_plan and choice.to and (choice.tags or choice.is_all):
         try:
-            plan = await _plan(context, choice, name)
+            plan = await context.eventually(("plan", choice), lambda _: _plan(context, choice, name))
         except TagferryError as error:
             failure = _failure(error)
     return SynchronizePage(
@@ -176,7 +187,9 @@ async def _view(
         offered=[record.tag for record in found.records],
         has_more=found.has_more,
         targets=await _targets(context, choice),
-        plan=plan,
+        plan=None if isinstance(plan, Progress) else plan,
+        is_listing=isinstance(listed, Progress),
+        is_planning=isinstance(plan, Progress),
         failure=failure,
         commands=_commands(context, choice, name) if choice.to else (),
     )
@@ -206,16 +219,30 @@ async def _tags(context: PageContext, choice: Choice, name: RepositoryName) -> t
 
 async def _targets(context: PageContext, choice: Choice) -> list[str]:
     """Return the organizations that the caller may write to, those of other regions first."""
-    found = []
     others = sorted(context.services.regions, key=lambda region: region.id == choice.region)
-    for region in others:
-        try:
-            listed = await context.services.organization_inventory.list_for(context.caller, region)
-        except (Denied, NotFound):
-            continue
-        found += [f"{region.id}/{one.name}" for one in listed if one.permission >= Permission.EDIT]
+    each = await bounded_gather(others, lambda region: _writable(context, region), limit=8)
+    found = [f"{region.id}/{name}" for region, names in zip(others, each, strict=True) for name in names]
     source = f"{choice.region}/{choice.repository.partition('/')[0]}"
     return [target for target in found if target != source]
+
+
+async def _writable(context: PageContext, region: Region) -> list[Namespace]:
+    """Return the organizations of a region that the caller may write to.
+
+    Those that only the registry has are left out if it does not list them in time.
+    """
+    services, caller = context.services, context.caller
+
+    async def readable(_: Progress) -> dict[Namespace, Organization | None]:
+        return await services.organization_inventory.readable(caller, region)
+
+    try:
+        found = await context.eventually(("writable", region.id), readable)
+    except TagferryError:
+        found = Progress()
+    if isinstance(found, Progress):
+        found = {one.name: one for one in await services.organizations.list_for(caller, region.id)}
+    return [name for name, record in found.items() if record is None or record.permission >= Permission.EDIT]
 
 
 def _request(context: PageContext, choice: Choice, name: RepositoryName, tags: tuple[Tag, ...]) -> SyncRequest:

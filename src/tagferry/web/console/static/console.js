@@ -137,6 +137,31 @@ function showChanges() {
   if (!document.hidden) open();
 }
 
+/** Load the parts of the page that the server is still computing, until they are complete. */
+async function loadPending() {
+  let pause = 300;
+  while (document.querySelector("[data-pending]")) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(pause * 1.5, 2000);
+    if (document.hidden) continue;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer) continue;
+    // To the page that a search has found, or to sign in again.
+    if (answer.redirected) return location.assign(answer.url);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const parts = [...document.querySelectorAll("[data-pending]")];
+    // A failure is shown elsewhere on the page.
+    const isWhole = answer.ok && parts.every((part) => fresh.getElementById(part.id));
+    for (const part of isWhole ? parts : document.querySelectorAll("main")) {
+      const loaded = isWhole ? fresh.getElementById(part.id) : fresh.querySelector("main");
+      if (!loaded) return;
+      part.replaceWith(loaded);
+      localizeTimes(loaded);
+      addCopying(loaded);
+    }
+  }
+}
+
 /** Let one checkbox select all rows, and count the selected ones. */
 function addSelection() {
   for (const form of document.querySelectorAll("form[data-select]")) {
@@ -163,6 +188,7 @@ function addSelection() {
 
 localizeTimes(document);
 showChanges();
+loadPending();
 addSelection();
 addShortcuts();
 closeMenus();

@@ -132,6 +132,8 @@ def restarted(
     regions: Sequence[str] = (SOURCE_REGION,),
     database_url: str = "",
     python: str = sys.executable,
+    settings: Sequence[str] = (),
+    region_settings: str = "",
 ) -> Iterator[Restarted]:
     """Run `tagferry serve` with the data of a server that has ended.
 
@@ -141,13 +143,15 @@ def restarted(
         regions: the regions, each with an embedded registry.
         database_url: its database, if that is no file in the data.
         python: the Python whose tagferry serves.
+        settings: lines of TOML, with the names of sections before a dot.
+        region_settings: the same for each region, as one text.
     """
     addresses = {region: free_address() for region in regions}
     config = data.with_suffix(".toml")
-    lines = [f'data_dir = "{data}"']
+    lines = [f'data_dir = "{data}"', *settings]
     if database_url:
         lines.append(f'database_url = "{database_url}"')
-    lines += [f'[regions.{region}]\nlisten = "{address}"' for region, address in addresses.items()]
+    lines += [f'[regions.{region}]\nlisten = "{address}"\n{region_settings}' for region, address in addresses.items()]
     config.write_text("\n".join([*lines, ""]))
     command = [python, "-c", "from tagferry.cli import main; main()", "serve", "--config", str(config)]
     with config.with_suffix(".log").open("wb") as log:

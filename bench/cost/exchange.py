@@ -65,13 +65,22 @@ class Signed:
         self._connection = Connection(server.address)
         self._serial = count()
 
-    def ask(self, method: str, path: str, query: str = "", body: bytes = b"", *, expect: int = 200) -> bytes:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        *,
+        expect: int = 200,
+        prefer: str = "wait=300",
+    ) -> bytes:
         """Make a request that must succeed; returns the head of the response."""
         # Signatures within one second would be the same without the serial number.
         headers = {
             "Host": self._server.address,
             "Content-Type": "application/json",
-            "Prefer": "wait=300",
+            "Prefer": prefer,
             "X-Serial": str(next(self._serial)),
         }
         request = signing.Request(method=method, path=path, query=query, headers=list(headers.items()), body=body)

@@ -142,8 +142,9 @@ def _fill_repositories(data: Path) -> None:
 
 
 def _fill_jobs(data: Path) -> None:
-    add_jobs(data, "few", 100)
-    add_jobs(data, "jobs", _JOBS)
+    database = data / "tagferry.db"
+    add_jobs(database, "few", 100)
+    add_jobs(database, "jobs", _JOBS)
 
 
 if __name__ == "__main__":

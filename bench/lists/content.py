@@ -3,16 +3,12 @@
 import hashlib
 import json
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
+from bench.rows import Rows, stored
 from bench.served import ORGANIZATION, SOURCE_REGION, TARGET_REGION
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.storage.layout import Layout
@@ -21,7 +17,6 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
-_JOBS_AT_ONCE = 50_000
 _OWNER = (
     f"SELECT id FROM organizations WHERE name = '{ORGANIZATION}'",  # noqa: S608
     "SELECT id, domain_id FROM users LIMIT 1",
@@ -29,16 +24,28 @@ _OWNER = (
 
 
 class Shelf:
-    """The directory of an embedded registry. Its files are not synced: a benchmark needs no durability."""
+    """The directory of an embedded registry. Its files are not synced: a benchmark needs no durability.
 
-    def __init__(self, data: Path) -> None:
-        self._layout = Layout(data / "registries" / SOURCE_REGION)
+    Args:
+        data: the data of the installation.
+        region: the region of the registry.
+    """
 
-    def add(self, repository: str, tags: int) -> None:
-        """Add a repository of an image for each tag, with a config and a shared layer."""
-        name = RepositoryName(f"{ORGANIZATION}/{repository}")
+    def __init__(self, data: Path, *, region: str = SOURCE_REGION) -> None:
+        self._layout = Layout(data / "registries" / region)
+
+    def add(self, repository: str, tags: int, *, organization: str = ORGANIZATION, leaving_out: int = 0) -> None:
+        """Add a repository of an image for each tag, with a config and a shared layer.
+
+        Args:
+            repository: its name.
+            tags: how many.
+            organization: its organization.
+            leaving_out: every how many tags one is left out; 0 for none.
+        """
+        name = RepositoryName(f"{organization}/{repository}")
         layer = self._blob(name, b"layer")
-        for number in range(tags):
+        for number in (one for one in range(tags) if not leaving_out or one % leaving_out):
             created = (_BEGUN + timedelta(seconds=number)).isoformat()
             config = self._blob(name, json.dumps({"created": created, "of": repository}).encode())
             entries = [{"mediaType": _LAYER, "digest": layer, "size": 5}]
@@ -68,37 +75,23 @@ class Shelf:
         return digest
 
 
-def add_jobs(data: Path, repository: str, jobs: int) -> None:
-    """Record ended jobs of a repository in the data's own database; a hundredth of them has failed."""
-    with closing(sqlite3.connect(data / "tagferry.db", timeout=60)) as database:
-        owner = [database.execute(statement).fetchone() for statement in _OWNER]
-        columns = _columns(owner)
-        statement = f"INSERT INTO sync_jobs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-        rows = (tuple(row.values()) for row in _rows(repository, owner, jobs))
-        while batch := list(islice(rows, _JOBS_AT_ONCE)):
-            with database:
-                database.executemany(statement, batch)
+def add_jobs(database: str | Path, repository: str, jobs: int) -> None:
+    """Record ended jobs of a repository; a hundredth of them has failed.
 
-
-def add_jobs_to_postgresql(url: str, repository: str, jobs: int) -> None:
-    """Do the same in a database of PostgreSQL, and let it count its rows, as it does by itself after a while."""
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as database:
-        owner = [database.execute(statement).fetchone() for statement in _OWNER]
-        columns = ", ".join(_columns(owner))
-        with database.cursor().copy(f"COPY sync_jobs ({columns}) FROM STDIN") as copy:
-            for row in _rows(repository, owner, jobs):
-                copy.write_row(tuple(row.values()))
-        database.execute("VACUUM ANALYZE sync_jobs")
-
-
-def _columns(owner: Sequence[Any]) -> list[str]:
-    return list(next(_rows("", owner, 1)))
+    Args:
+        database: the URL of a database of PostgreSQL, or the file of SQLite.
+        repository: the repository.
+        jobs: how many.
+    """
+    rows = Rows(database)
+    owner = [rows.select(statement)[0] for statement in _OWNER]
+    rows.insert("sync_jobs", _rows(repository, owner, jobs))
 
 
 def _rows(repository: str, owner: Sequence[Any], jobs: int) -> Iterator[dict[str, object]]:
     (organization,), (user, domain) = owner
     for number in range(jobs):
-        moment = (_BEGUN + timedelta(seconds=number)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        moment = stored(_BEGUN + timedelta(seconds=number))
         yield {
             "request_id": hashlib.sha256(f"{repository} {number // 100}".encode()).hexdigest()[:32],
             "created_at": moment,

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import machine
 from bench.cost.exchange import Signed
 from bench.cost.table import shown
-from bench.lists.content import Shelf, add_jobs, add_jobs_to_postgresql
+from bench.lists.content import Shelf, add_jobs
 from bench.measure import MIB, cpu_of, cpu_of_all, middle, peak_rss_of
 from bench.served import ORGANIZATION, SOURCE_REGION, restarted, served
 from tests.support.postgres import is_installed, postgres_server
@@ -94,10 +94,7 @@ def _column(folder: Path, database: str, repositories: int, jobs: int) -> dict[s
             shelf = Shelf(folder / "data")
             for number in range(repositories):
                 shelf.add(f"r{number:05}", 1)
-            if url:
-                add_jobs_to_postgresql(url, "r00000", jobs)
-            else:
-                add_jobs(folder / "data", "r00000", jobs)
+            add_jobs(url or folder / "data" / "tagferry.db", "r00000", jobs)
             (folder / "data").rename(data)
         with restarted(first, data, database_url=url) as started:
             server = started.regions[SOURCE_REGION]

@@ -1,0 +1,1 @@
+"""Measure the pages of the console with a large installation, and many open consoles."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from tagferry.accounts.model import AccessKey, Caller, Credential, KeyRecord
 from tagferry.accounts.user_rules import check_description
@@ -171,11 +172,16 @@ class AccessKeys:
 
 async def stored_secrets(database: Database) -> set[str]:
     """Return some of the encrypted secrets of access keys: the oldest, and the newest; none if there are no keys."""
-    held = select(AccessKeyRow.secret_encrypted).where(AccessKeyRow.enabled).limit(_SAMPLE)
     async with database.read() as session:
-        oldest = await session.scalars(held.order_by(AccessKeyRow.created_at))
-        newest = await session.scalars(held.order_by(AccessKeyRow.created_at.desc()))
-        return {*oldest, *newest}
+        return await session.run_sync(read_stored_secrets)
+
+
+def read_stored_secrets(session: Session) -> set[str]:
+    """Return the same, read in the session of a synchronous connection."""
+    held = select(AccessKeyRow.secret_encrypted).where(AccessKeyRow.enabled).limit(_SAMPLE)
+    oldest = session.scalars(held.order_by(AccessKeyRow.created_at))
+    newest = session.scalars(held.order_by(AccessKeyRow.created_at.desc()))
+    return {*oldest, *newest}
 
 
 def random_key(prefix: str = "") -> AccessKey:

@@ -190,7 +190,7 @@ class Database:
             is_newest = await self._is_newest()
             async with self._engine.connect() as connection:
                 if is_newest:
-                    await connection.run_sync(_require_tables)
+                    await connection.run_sync(require_tables)
                 if self.is_shared:
                     await postgres.require_writable(connection)
                 elif thoroughly:
@@ -350,7 +350,8 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _require_tables(connection: Connection) -> None:
+def require_tables(connection: Connection) -> None:
+    """Raise DatabaseFault if a table of the newest schema is missing."""
     if missing := set(Base.metadata.tables) - set(inspect(connection).get_table_names()):
         raise missing_table(connection.engine.url, min(missing))
 

@@ -12,14 +12,17 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from tagferry.accounts.keys import read_stored_secrets
 from tagferry.accounts.vault import Vault
-from tagferry.db.engine import is_newest_schema
-from tagferry.db.faults import OLDEST_POSTGRES, fault_of, too_old
+from tagferry.app.startup.secrets import key_file
+from tagferry.db.engine import is_newest_schema, require_tables
+from tagferry.db.faults import OLDEST_POSTGRES, fault_of, standby, too_old
 from tagferry.db.read_only import parse_url, read_only
-from tagferry.db.tables import AccessKeyRow, RegistryCapabilitiesRow
+from tagferry.db.tables import RegistryCapabilitiesRow
 from tagferry.diagnosis.activity import check_activity, served_regions
 from tagferry.diagnosis.model import Component, Finding, Findings
-from tagferry.errors import DatabaseUnavailable, Invalid, InvalidName, NotFound, TagferryError, Unavailable
+from tagferry.errors import DatabaseUnavailable, Invalid, InvalidName, NotFound, Unavailable
+from tagferry.file_faults import file_fault
 from tagferry.health.model import RegionHealth
 from tagferry.health.records import read_health
 from tagferry.names import RegionId
@@ -28,6 +31,10 @@ from tagferry.remote.check import Sample
 from tagferry.settings import Settings
 from tagferry.sync.jobs.used_repositories import read_used_repositories
 
+_IS_READ_ONLY = """
+SELECT pg_is_in_recovery() OR reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'
+"""
+# The connection of these checks is read-only itself, whatever the server's default is.
 _STEPS = 100_000
 """Steps of SQLite's machine between two looks at the time."""
 
@@ -93,6 +100,9 @@ def _check_schema(findings: Findings, connection: Connection) -> bool:
             return False
     try:
         is_newest = is_newest_schema(connection)
+        if is_newest:
+            require_tables(connection)
+            _require_writable(connection)
     except Unavailable as error:
         _cannot_use(findings, error.detail if isinstance(error, DatabaseUnavailable) else error.message)
         return False
@@ -102,6 +112,12 @@ def _check_schema(findings: Findings, connection: Connection) -> bool:
             "start tagferry, which upgrades it; back it up before",
         )
     return is_newest
+
+
+def _require_writable(connection: Connection) -> None:
+    """Raise DatabaseFault for a server of PostgreSQL that accepts no writes."""
+    if connection.dialect.name == "postgresql" and connection.scalar(text(_IS_READ_ONLY)):
+        raise standby()
 
 
 def _read(facts: DatabaseFacts, findings: Findings, connection: Connection, settings: Settings, seconds: float) -> None:
@@ -115,7 +131,7 @@ def _read(facts: DatabaseFacts, findings: Findings, connection: Connection, sett
     else:
         answered = _quick_check(findings, connection, seconds)
     with Session(bind=connection) as session:
-        _check_secret(findings, session, settings)
+        _check_secrets(findings, session, settings)
         regions = [RegionId(name) for name in settings.regions]
         facts.samples = {region: _samples(session, region) for region in regions}
         facts.capabilities = _capabilities(session)
@@ -144,26 +160,30 @@ def _quick_check(findings: Findings, connection: Connection, seconds: float) -> 
     return "its content is intact"
 
 
-def _check_secret(findings: Findings, session: Session, settings: Settings) -> None:
+def _check_secrets(findings: Findings, session: Session, settings: Settings) -> None:
     """Check that the key decrypts the secrets of the database."""
-    encrypted = session.scalar(select(AccessKeyRow.secret_encrypted).limit(1))
-    if encrypted is None:
+    encrypted = read_stored_secrets(session)
+    if not encrypted:
         return
-    key_file = settings.data_dir / "secret.key"
+    path = key_file(settings)
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
     restore = "restore the key with which the secrets were encrypted: as secret_key, or as secret.key in data_dir"
-    if configured is None and not key_file.exists():
-        findings.problem(f"has encrypted secrets, but there is no key in {key_file}", restore)
+    if configured is None and not path.exists():
+        findings.problem(f"has encrypted secrets, but there is no key in {path}", restore)
         return
     try:
-        Vault.open(configured, key_file).decrypt(encrypted)
-    except TagferryError as error:
+        vault = Vault.open(configured, path)
+    except Invalid as error:
         findings.problem(error.message.partition(";")[0], restore)
+        return
     except OSError as error:
         findings.warning(
-            f"its secrets could not be checked: {key_file}: {error.strerror}",
-            "run doctor as the user who runs tagferry",
+            f"its secrets could not be checked: {path} {file_fault(error)}", "run doctor as the user who runs tagferry"
         )
+        return
+    if failed := sum(not vault.can_decrypt(secret) for secret in encrypted):
+        add = findings.problem if failed == len(encrypted) else findings.warning
+        add(f"{failed} of {len(encrypted)} secrets cannot be decrypted with the key", restore)
 
 
 def _samples(session: Session, region: RegionId) -> Sequence[Sample]:
@@ -186,7 +206,7 @@ def _capabilities(session: Session) -> dict[str, Capabilities]:
 
 
 def _missing(findings: Findings, settings: Settings) -> None:
-    if (settings.data_dir / "secret.key").exists():
+    if key_file(settings).exists():
         findings.problem(
             "does not exist, although there is a key file of an installation",
             "restore the database from a backup, or correct database_url and data_dir",

@@ -6,13 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from tagferry.app.startup.configuration import load_settings
+from tagferry.app.startup.problem import StartRefused
 from tagferry.diagnosis.addresses import check_addresses
 from tagferry.diagnosis.clock import check_clock
 from tagferry.diagnosis.database import DatabaseFacts, inspect_database
 from tagferry.diagnosis.files import check_certificates, check_configuration, check_disks, check_files
 from tagferry.diagnosis.model import Component, Finding, Findings
 from tagferry.diagnosis.registry import KnownOfRegistry, RegistryFacts, check_registry
-from tagferry.errors import NotFound, TagferryError
+from tagferry.diagnosis.start import check_start, finding_of
+from tagferry.errors import NotFound
 from tagferry.http.explanation import one_line, without_secrets
 from tagferry.names import RegionId
 from tagferry.remote.capabilities import Capabilities
@@ -35,12 +38,9 @@ async def diagnose(file: Path, *, regions: Collection[str] = (), seconds: float 
         NotFound: there is no such region.
     """
     try:
-        settings = Settings.load(file)
-    except TagferryError as error:
-        findings = Findings(Component.CONFIGURATION, str(file))
-        what, _, fix = error.message.partition("; ")
-        findings.problem(what, fix or "correct the configuration; the settings are in the guide, docs/guide.md")
-        return findings.all
+        settings = load_settings(file)
+    except StartRefused as error:
+        return [finding_of(Component.CONFIGURATION, problem) for problem in error.problems]
     return await examine(settings, file, regions=regions, seconds=seconds)
 
 
@@ -86,6 +86,7 @@ async def _safely(
 def _check_machine(settings: Settings, file: Path) -> list[Finding]:
     return [
         *check_configuration(settings, file),
+        *check_start(settings),
         *check_files(settings, file),
         *check_certificates(settings),
         *check_disks(settings),

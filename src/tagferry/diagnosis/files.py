@@ -1,7 +1,6 @@
 """The configuration and the files that it names: who can read them, certificates and their keys, and space on disks."""
 
 import os
-import pwd
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from urllib.parse import urlsplit
 
 from tagferry.diagnosis.certificates import parse_pem
 from tagferry.diagnosis.model import Component, Finding, Findings
-from tagferry.errors import Invalid
+from tagferry.file_faults import user_name
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.settings import RegionSettings, Settings
-from tagferry.tls import server_context
 
 _OTHERS_READ, _OTHERS_WRITE, _OTHERS_ENTER = 0o004, 0o002, 0o001
 _SECRETS = frozenset({"password", "secret", "secret_key", "notifications_token", "metrics_token"})
@@ -128,27 +126,20 @@ def _check_data_directory(findings: Findings, settings: Settings) -> None:
             "does not exist yet; the first start creates it", f"check data_dir if {data} is not a new installation"
         )
         return
-    except OSError as error:
-        findings.problem(
-            f"cannot be read ({error.strerror})", "run doctor as the user who runs tagferry, or correct data_dir"
-        )
-        return
-    if not stat.S_ISDIR(found.st_mode):
-        findings.problem("is not a directory", "correct data_dir in the configuration")
+    except OSError:
+        # The checks of a start report it.
         return
     if found.st_uid != os.geteuid() and os.geteuid():
         findings.warning(
             f"belongs to {_user(found.st_uid)}, but doctor runs as {_user(os.geteuid())}, so it cannot see everything",
-            f"run doctor as {_name(found.st_uid)}",
+            f"run doctor as {user_name(found.st_uid)}",
         )
-    elif not os.access(data, os.W_OK | os.X_OK):
-        findings.problem("cannot be written", f"make the disk writable, or run: chmod u+rwx {data}")
     for path in (data / "secret.key", *_database_files(settings), *sorted(data.glob("registries/*"))):
         owner = _owner(path)
         if owner is not None and owner != found.st_uid:
             findings.problem(
                 f"belongs to {_user(owner)}, but the data directory to {_user(found.st_uid)}, who cannot use it then",
-                f"run: chown -R {_name(found.st_uid)} {path}",
+                f"run: chown -R {user_name(found.st_uid)} {path}",
                 subject=str(path),
             )
 
@@ -158,29 +149,23 @@ def _check_certificate(name: str, settings: Settings) -> list[Finding]:
     findings = Findings(Component.ADDRESS, region.listen or "")
     if region.tls_certificate is None or region.tls_key is None:
         return []
-    section = f"[regions.{name}]"
     try:
-        server_context(region.tls_certificate, region.tls_key)
         certificate = parse_pem(region.tls_certificate.read_bytes())
-    except Invalid as error:
-        findings.problem(error.message, f"correct tls_certificate and tls_key in {section}")
-        return findings.all
-    except OSError as error:
-        findings.problem(f"{error.filename}: {error.strerror}", f"correct tls_certificate in {section}")
-        return findings.all
-    if certificate is None:
-        return findings.all
-    renew = f"renew it, and replace {region.tls_certificate}; a restart is not needed"
-    until = f"{certificate.expires_at:%Y-%m-%d %H:%M} UTC"
-    if certificate.is_expired():
-        findings.problem(f"the certificate that clients of region {name} get has expired at {until}", renew)
-    elif certificate.expires_soon():
-        findings.warning(f"the certificate that clients of region {name} get expires at {until}", renew)
+    except OSError:
+        certificate = None
+    if certificate is None or certificate.is_expired():
+        # The checks of a start report it.
+        return []
+    if certificate.expires_soon():
+        findings.warning(
+            f"the certificate that clients of region {name} get expires at {certificate.expires_at:%Y-%m-%d %H:%M} UTC",
+            f"renew it, and replace {region.tls_certificate}; a restart is not needed",
+        )
     host = urlsplit(region.public_url or "").hostname
     if host and not certificate.covers(host):
         findings.problem(
             f"the certificate of region {name} is for {certificate.issued_for}, and not for {host} of public_url",
-            f"get a certificate for {host}, or correct public_url in {section}",
+            f"get a certificate for {host}, or correct public_url in [regions.{name}]",
         )
     return findings.all
 
@@ -255,14 +240,7 @@ def _owner(path: Path) -> int | None:
 
 
 def _user(number: int) -> str:
-    return f"user {_name(number)}"
-
-
-def _name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+    return f"user {user_name(number)}"
 
 
 def _size(amount: float) -> str:

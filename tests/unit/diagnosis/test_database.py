@@ -20,6 +20,7 @@ from tagferry.diagnosis.model import Component, Finding, Level
 from tagferry.names import Tag
 from tagferry.settings import Settings
 from tests.support.job_rows import job_row
+from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 from tests.support.schemas import REVISIONS, inspected, migrate_to
 
@@ -126,6 +127,30 @@ async def test_the_database_of_another_program_is_a_problem(tmp_path: Path):
     assert 'tables of another program, such as "notes"' in one.message
 
 
+async def test_a_missing_table_is_a_problem(database_url: str, database: Database, tmp_path: Path):
+    async with database.write() as session:
+        await session.execute(text("ALTER TABLE audit_records RENAME TO lost_records"))
+    try:
+        (one,) = of_database(await inspect(settings(tmp_path, database_url)))
+    finally:
+        async with database.write() as session:
+            await session.execute(text("ALTER TABLE lost_records RENAME TO audit_records"))
+
+    assert one.level is Level.PROBLEM
+    assert "audit_records" in one.message
+
+
+async def test_a_server_that_accepts_no_writes_is_a_problem(
+    tmp_path: Path, postgres: PostgresServer, postgres_template: str
+):
+    name = postgres.new_database(like=postgres_template)
+    postgres.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on", database="postgres")
+    (one,) = of_database(await inspect(settings(tmp_path, postgres.url(name))))
+
+    assert one.level is Level.PROBLEM
+    assert "writes" in one.message
+
+
 async def test_a_damaged_file_is_a_problem(tmp_path: Path):
     parsed = settings(tmp_path)
     async with open_accounts(parsed) as accounts:
@@ -161,7 +186,7 @@ async def test_another_key_than_that_of_the_secrets_is_a_problem(tmp_path: Path)
     (missing,) = of_database(await inspect(parsed))
 
     assert (wrong.level, missing.level) == (Level.PROBLEM, Level.PROBLEM)
-    assert "a secret cannot be decrypted" in wrong.message
+    assert wrong.message == "1 of 1 secrets cannot be decrypted with the key"
     assert "there is no key in" in missing.message
     assert not key.exists()
 

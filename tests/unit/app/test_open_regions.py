@@ -16,9 +16,9 @@ async def opened(registry: str = "https://r.example", **terms: Any) -> None:
 
 
 async def test_a_missing_file_is_told(tmp_path: Path):
-    with pytest.raises(Invalid, match=r"^regions\.north\.ca_file must be a file that can be read"):
+    with pytest.raises(Invalid, match=r"^region north: ca_file must be a file that can be read"):
         await opened(ca_file=str(tmp_path / "missing.pem"))
-    with pytest.raises(Invalid, match=r"^regions\.north\.client_certificate must be a file that can be read"):
+    with pytest.raises(Invalid, match=r"^region north: client_certificate must be a file that can be read"):
         await opened(client_certificate=str(tmp_path / "c.pem"), client_key=str(tmp_path / "k.pem"))
 
 

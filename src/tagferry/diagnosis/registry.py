@@ -20,7 +20,7 @@ from tagferry.health.model import HealthState, RegionHealth
 from tagferry.http.connection import Connection
 from tagferry.http.dialing import Route, dial
 from tagferry.http.explanation import one_line, without_secrets
-from tagferry.http.faults import ConnectionFailed, reason
+from tagferry.http.faults import NO_TLS, ConnectionFailed, reason
 from tagferry.http.proxies import NONE, Proxies
 from tagferry.http.urls import origin_of
 from tagferry.names import RegionId
@@ -179,6 +179,8 @@ class _Probe:
                     f"{presented.expires_at:%Y-%m-%d %H:%M} UTC"
                 )
             fix = _certificate_fix(cause, presented, self._section)
+        elif NO_TLS in message:
+            fix = f"correct the port in registry of {self._section}, or begin it with http:// if it has no TLS"
         elif self._proxy is not None:
             fix = (
                 f'correct {self._proxy_setting()}, or add {self._origin[1]} to NO_PROXY or set proxy = "none" in '

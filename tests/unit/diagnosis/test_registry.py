@@ -187,6 +187,14 @@ async def test_an_unknown_authority_is_a_problem_with_its_name(tmp_path: Path):
     assert "set ca_file in [regions.hub]" in found.fix
 
 
+async def test_a_registry_without_tls_is_a_problem_if_tls_is_expected(script: ScriptedRegistry):
+    found = await only(script.url.replace("http://", "https://"))
+
+    assert found.level is Level.PROBLEM
+    assert "does not speak TLS" in found.message
+    assert "begin it with http://" in found.fix
+
+
 async def test_a_ca_file_that_is_missing_is_a_problem(tmp_path: Path, script: ScriptedRegistry):
     found = await only(script.url, ca_file=tmp_path / "missing.pem")
 

@@ -14,8 +14,9 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
@@ -24,9 +25,10 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import DeliveryRow, ProcessRow
 from tagferry.diagnosis.doctor import examine
 from tagferry.diagnosis.model import Finding, Level
-from tagferry.metrics import registry
 from tagferry.names import Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tagferry.web.metrics_page import metrics_listeners
+from tagferry.web.server.serve import listening
 from tests.acceptance.served import PROGRAM, clean_environment
 from tests.support import images
 from tests.support.certificates import Authority
@@ -92,15 +94,22 @@ class Watched:
             event = row.event.strip("`")
             await eventually(self._holds(lambda: any(line["event"] == event for line in self.logs)))
         if row.metric != NOWHERE:
-            await eventually(self._holds(lambda: self._has(row.metric)))
+            await eventually(lambda: self._has(row.metric))
         component, _, words = row.doctor.partition(": ")
         found = await examine(self.ferry.settings, self.ferry.settings.data_dir / "tagferry.toml", seconds=20.0)
         assert any(_is(finding, component.strip("`"), words) for finding in found), found
 
-    def _has(self, cell: str) -> bool:
-        name, _, value = cell.replace("`", "").partition(" ")
-        found = _samples(registry(), name, self.labels)
-        return float(value) in found if value else bool(found)
+    async def _has(self, cell: str) -> bool:
+        matched = re.fullmatch(r'`(\w+)(?:\{(\w+)="(\w+)"\})?` (.+)', cell)
+        assert matched is not None, cell
+        name, label, of_label, value = matched.groups()
+        labels = self.labels | ({label: of_label} if label else {})
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{self.ferry.settings.metrics_listen}/metrics") as answer,
+        ):
+            found = _samples(await answer.text(), name, labels)
+        return any(_is_as(sample, value) for sample in found)
 
     async def _is_unready(self, component: str) -> bool:
         answer = await self.ferry.http("GET", "/readyz")
@@ -118,12 +127,18 @@ def _is(finding: Finding, component: str, words: str) -> bool:
     return finding.level is not Level.OK and finding.component == component and words in finding.message
 
 
-def _samples(metrics: CollectorRegistry, name: str, labels: dict[str, str]) -> list[float]:
+def _is_as(value: float, expected: str) -> bool:
+    """Return whether a sample has a value, or one above zero if the expected one is `> 0`."""
+    return value > 0 if expected == "> 0" else value == float(expected)
+
+
+def _samples(page: str, name: str, labels: dict[str, str]) -> list[float]:
+    """Return the samples of a metric, whose region is the given one if they have regions."""
     return [
         sample.value
-        for metric in metrics.collect()
-        for sample in metric.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name and all(sample.labels.get(label, wanted) == wanted for label, wanted in labels.items())
     ]
 
 
@@ -142,7 +157,11 @@ async def watched(folder: Path, *, region: dict[str, Any] | None = None, **setti
     hub = f"hub-{os.urandom(4).hex()}"
     regions = {NORTH: {"listen": ""}, **({hub: region} if region is not None else {})}
     with capture_logs() as logs:
-        async with deployed(folder, regions=regions, health=OFTEN, **settings) as ferry:
+        metrics_listen = f"127.0.0.1:{free_port()}"
+        async with (
+            deployed(folder, regions=regions, health=OFTEN, metrics_listen=metrics_listen, **settings) as ferry,
+            listening(metrics_listeners(ferry.settings)),
+        ):
             yield Watched(ferry, logs, {"region": hub if region is not None else NORTH})
 
 

@@ -13,7 +13,11 @@ _SYNCHRONIZE = "synchronize it with a time server, for example with chrony, on b
 
 
 def check_clock(
-    differences: Mapping[str, timedelta], files: Sequence[Path], now: datetime | None = None
+    differences: Mapping[str, timedelta],
+    files: Sequence[Path],
+    *,
+    recorded_at: datetime | None = None,
+    now: datetime | None = None,
 ) -> list[Finding]:
     """Compare this machine's clock with others.
 
@@ -22,6 +26,7 @@ def check_clock(
     Args:
         differences: by the name of another clock, how far that is ahead of this machine's.
         files: files that this machine has written; they cannot be newer than the present.
+        recorded_at: the last time that a server has recorded in the database by its own clock.
         now: this machine's time.
     """
     findings, now = Findings(Component.CLOCK), now or datetime.now(UTC)
@@ -48,6 +53,12 @@ def check_clock(
         findings.problem(
             f'"{path}" was changed {_span(newer_by)} in the future, so the clock of this machine was set back',
             "synchronize this machine with a time server; nothing is deleted by its age until the clock is plausible",
+        )
+    if recorded_at is not None and recorded_at - now > TOLERANCE and findings.is_clean:
+        findings.problem(
+            f"a server has recorded a time that is {_span(recorded_at - now)} in the future: its clock is fast, or the "
+            "clock of this machine is slow",
+            "synchronize all machines with a time server; nothing is deleted by its age until the clock is plausible",
         )
     if findings.is_clean:
         compared = (

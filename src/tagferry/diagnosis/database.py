@@ -18,7 +18,7 @@ from tagferry.app.startup.secrets import key_file
 from tagferry.db.engine import is_newest_schema, require_tables
 from tagferry.db.faults import OLDEST_POSTGRES, fault_of, standby, too_old
 from tagferry.db.read_only import parse_url, read_only
-from tagferry.db.tables import RegistryCapabilitiesRow
+from tagferry.db.tables import ClockRow, RegistryCapabilitiesRow
 from tagferry.diagnosis.activity import check_activity, served_regions
 from tagferry.diagnosis.model import Component, Finding, Findings
 from tagferry.errors import DatabaseUnavailable, Invalid, InvalidName, NotFound, Unavailable
@@ -49,6 +49,7 @@ class DatabaseFacts:
         samples: repositories that syncs have used, by region.
         capabilities: what is known about registries, by address.
         health: the regions' health as the server last recorded it.
+        recorded_at: the last time that a server has recorded by its clock.
         served: the regions that recorded processes serve; None if that is unknown.
     """
 
@@ -57,6 +58,7 @@ class DatabaseFacts:
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     capabilities: Mapping[str, Capabilities] = field(default_factory=dict)
     health: Mapping[RegionId, RegionHealth] = field(default_factory=dict)
+    recorded_at: datetime | None = None
     served: set[str] | None = None
 
 
@@ -136,6 +138,7 @@ def _read(facts: DatabaseFacts, findings: Findings, connection: Connection, sett
         facts.samples = {region: _samples(session, region) for region in regions}
         facts.capabilities = _capabilities(session)
         facts.health = read_health(session, now)
+        facts.recorded_at = session.scalar(select(ClockRow.seen_at))
         facts.served = served_regions(session)
         facts.findings = check_activity(session, now=now + (facts.clock_difference or timedelta(0)))
     if findings.is_clean:

@@ -61,7 +61,7 @@ async def examine(
     )
     return [
         *local,
-        *check_clock(_differences(facts, registries), _written_files(settings)),
+        *check_clock(_differences(facts, registries), _written_files(settings), recorded_at=facts.recorded_at),
         *facts.findings,
         *addresses,
         *(finding for registry in registries.values() for finding in registry.findings),

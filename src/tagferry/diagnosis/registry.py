@@ -1,6 +1,7 @@
 """One remote registry, step by step: address, proxy, connection, certificate, credentials, and what a sync reads."""
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -137,7 +138,7 @@ class _Probe:
                 f"correct {setting}, or {fix} of this machine",
             )
             return False
-        way = f"through proxy {self._proxy}" if self._proxy is not None else "directly"
+        way = f"through proxy {self._proxy}" if self._proxy is not None else f"directly{self._exemption()}"
         self._good.append(f"{self._endpoint.url} reached {way}{f', {found} addresses' if found > 1 else ''}")
         return True
 
@@ -246,6 +247,12 @@ class _Probe:
         if known.requests_a_second is not None:
             found.append(f"limited to {known.requests_a_second:g} requests per second")
         return found
+
+    def _exemption(self) -> str:
+        """Return a note if `NO_PROXY` is the reason why no proxy is used."""
+        others = {name: value for name, value in os.environ.items() if name.upper() != "NO_PROXY"}
+        is_exempt = Proxies(self._endpoint.proxy, others).find(self._origin) is not None
+        return " (NO_PROXY)" if is_exempt else ""
 
     def _proxy_setting(self) -> str:
         if self._endpoint.proxy not in (None, NONE):

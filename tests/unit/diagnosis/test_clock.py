@@ -61,3 +61,11 @@ def test_a_file_of_the_future_shows_that_the_clock_was_set_back(tmp_path: Path):
 
     assert found.level is Level.PROBLEM
     assert f'"{file}" was changed 5 hours in the future' in found.message
+
+
+def test_a_recorded_time_of_the_future_shows_that_a_clock_is_wrong():
+    (wrong,) = check_clock({}, [], recorded_at=NOW + timedelta(minutes=20), now=NOW)
+    (right,) = check_clock({}, [], recorded_at=NOW - timedelta(minutes=20), now=NOW)
+
+    assert (wrong.level, right.level) == (Level.PROBLEM, Level.OK)
+    assert "20 minutes in the future" in wrong.message

@@ -221,6 +221,23 @@ async def test_a_proxy_of_the_environment_is_named_by_its_variable(monkeypatch: 
     assert "s3cret" not in f"{found}"
 
 
+async def test_a_registry_that_no_proxy_exempts_is_reached_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Loopback never has a proxy of the environment, so this is another name of this machine.
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", ".internal")
+    monkeypatch.setattr("tagferry.diagnosis.registry._number_of_addresses", two_addresses)
+    found = await only("https://registry.internal")
+    assert "cannot connect to https://registry.internal:" in found.message
+
+    monkeypatch.setenv("NO_PROXY", "other")
+    found = await only("https://registry.internal")
+    assert "cannot connect to proxy" in found.message
+
+
+async def two_addresses(host: str, port: int) -> int:
+    return 2
+
+
 async def test_a_proxy_that_refuses_is_a_problem():
     async with scripted_proxy() as proxy:
         proxy.refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"

@@ -9,7 +9,7 @@ _SLICE_SECONDS = 0.1
 
 
 class BandwidthLimiter:
-    """A rate limit that all streams sharing this object keep together.
+    """A rate limit that all streams sharing this object keep together. A reload changes `bytes_per_second`.
 
     A short pause may be made up for by a burst, a long one may not.
 
@@ -26,7 +26,7 @@ class BandwidthLimiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._rate = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._clock = clock
         self._sleep = sleep
         self._free_at = clock()
@@ -34,14 +34,14 @@ class BandwidthLimiter:
     async def acquire(self, size: int) -> None:
         """Wait until this many bytes may be sent."""
         now = self._clock()
-        self._free_at = max(self._free_at, now - _BURST_SECONDS) + size / self._rate
+        self._free_at = max(self._free_at, now - _BURST_SECONDS) + size / self.bytes_per_second
         if self._free_at > now:
             await self._sleep(self._free_at - now)
 
     async def limit(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield chunks at the limit, in pieces small enough that a low rate does not arrive in bursts."""
-        largest = max(1, int(self._rate * _SLICE_SECONDS))
         async for chunk in chunks:
+            largest = max(1, int(min(self.bytes_per_second * _SLICE_SECONDS, len(chunk))))
             for start in range(0, len(chunk), largest):
                 piece = chunk[start : start + largest] if len(chunk) > largest else chunk
                 await self.acquire(len(piece))

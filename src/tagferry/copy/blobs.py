@@ -12,14 +12,14 @@ from tagferry.copy.blob_lock import BlobLock
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.progress import Transfer
-from tagferry.copy.route import Route
+from tagferry.copy.route import Route, StoreKey, key_of
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
 from tagferry.streams import Piece, Spliceable
 
-ContentKey = tuple[str, RepositoryName, Digest]
-"""Content at a target: the store's name, the repository and the digest."""
+ContentKey = tuple[StoreKey, RepositoryName, Digest]
+"""Content at a target: the store, the repository and the digest."""
 
 
 class BlobCopier:
@@ -130,7 +130,7 @@ class BlobCopier:
 
 def content_key(route: Route, digest: Digest) -> ContentKey:
     """Return the key of some content at a route's target."""
-    return route.target.name, route.target_repository, digest
+    return key_of(route.target), route.target_repository, digest
 
 
 async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:

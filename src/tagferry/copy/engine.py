@@ -44,6 +44,8 @@ class Limits:
 class CopyEngine:
     """Copies tags along routes; one engine a process, so that content that tags share is copied once.
 
+    A reload changes `tag_timeout_seconds`, for copies that start later.
+
     Args:
         limits: limits on concurrent copies.
         held_content: the content that the targets are known to hold.
@@ -74,7 +76,7 @@ class CopyEngine:
         limits = limits or Limits()
         held_content = held_content or HeldContent(clock=clock)
         self._tag_slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.tags))
-        self._tag_timeout_seconds = limits.tag_timeout_seconds
+        self.tag_timeout_seconds = limits.tag_timeout_seconds
         self._mount_sources = mount_sources or MountSources()
         self._verifier = ContentVerifier(held_content)
         self._check_content: ContentCheck | None = self._gaps_if_complete if verify is VerifyMode.ALL else None
@@ -87,7 +89,7 @@ class CopyEngine:
             held_content=held_content,
             mount_sources=self._mount_sources,
             blob_lock=blob_lock or NullBlobLock(),
-            bandwidth=bandwidth or {},
+            bandwidth={} if bandwidth is None else bandwidth,
             splice=splice,
         )
         self._shared = SharedContent(
@@ -201,7 +203,8 @@ class CopyEngine:
             ).run()
 
         async with self._tag_slots[route.source.name, route.target.name]:
-            deadline = asyncio.timeout(self._tag_timeout_seconds)
+            seconds = self.tag_timeout_seconds
+            deadline = asyncio.timeout(seconds)
             try:
                 async with deadline:
                     try:
@@ -213,7 +216,7 @@ class CopyEngine:
             except TimeoutError:
                 if not deadline.expired():
                     raise
-                raise Expired(f"the copy of {tag} exceeded its time limit of {self._tag_timeout_seconds:g} s") from None
+                raise Expired(f"the copy of {tag} exceeded its time limit of {seconds:g} s") from None
 
     def _content_check(self, *, thorough: bool) -> ContentCheck | None:
         """Return the check of images that are up to date by their digests and direct referrers."""

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tagferry.copy.route import StoreKey, key_of
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import ImageStore
 
@@ -29,13 +30,13 @@ class HeldContent:
     def __init__(self, *, limit: int = _LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._seen: OrderedDict[tuple[str, Digest, RepositoryName], _Entry] = OrderedDict()
+        self._seen: OrderedDict[tuple[StoreKey, Digest, RepositoryName], _Entry] = OrderedDict()
 
     def add(
         self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int, *, verified: bool = True
     ) -> None:
         """Record that the repository holds this content of `size` bytes now."""
-        key = (store.name, digest, repository)
+        key = (key_of(store), digest, repository)
         self._seen[key] = _Entry(self._clock(), size, verified)
         self._seen.move_to_end(key)
         if len(self._seen) > self._limit:
@@ -53,11 +54,12 @@ class HeldContent:
     def forget(self, store: ImageStore, repository: RepositoryName, digest: Digest | None = None) -> None:
         """Remove the entry of some content of a repository, or all entries of the repository."""
         if digest is not None:
-            self._seen.pop((store.name, digest, repository), None)
+            self._seen.pop((key_of(store), digest, repository), None)
             return
-        for key in [key for key in self._seen if key[0] == store.name and key[2] == repository]:
+        of_store = key_of(store)
+        for key in [key for key in self._seen if key[0] == of_store and key[2] == repository]:
             del self._seen[key]
 
     def _fresh(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> _Entry | None:
-        seen = self._seen.get((store.name, digest, repository))
+        seen = self._seen.get((key_of(store), digest, repository))
         return seen if seen is not None and self._clock() - seen.seen_at <= _FRESH_SECONDS else None

@@ -8,6 +8,9 @@ from tagferry.copy.rewrite import Acceptance
 from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
+StoreKey = tuple[str, str]
+"""What identifies a store in this process: its name and its address, since a reload may change a region's address."""
+
 
 class Route(NamedTuple):
     """A source repository, and the target repository in the same or another store.
@@ -32,3 +35,8 @@ class Route(NamedTuple):
     def within_one_store(self) -> bool:
         """True if source and target are the same store, so that blobs can be mounted."""
         return self.source.name == self.target.name
+
+
+def key_of(store: ImageStore) -> StoreKey:
+    """Return the key of a store, for what is remembered of it."""
+    return store.name, store.address

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tagferry.concurrency import SingleFlight
+from tagferry.copy.route import StoreKey, key_of
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
@@ -14,7 +15,7 @@ _MANY_SUBJECTS = 8
 _MANY_REQUESTS = 24
 """The requests that the longer list may cost: as many as the single ones before it."""
 
-_Key = tuple[str, RepositoryName]
+_Key = tuple[StoreKey, RepositoryName]
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class TagLists:
         """
         if isinstance(holding, Digest):
             return None
-        key = (store.name, repository)
+        key = (key_of(store), repository)
         known = await self._known(store, key, requests=1)
         known.subjects += subjects
         if known.tags is None and known.requests == 1 and known.subjects > _MANY_SUBJECTS:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tagferry.concurrency import SingleFlight, bounded_gather
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.plan import Plan
-from tagferry.copy.route import Route
+from tagferry.copy.route import Route, StoreKey, key_of
 from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 
@@ -60,7 +60,7 @@ class ContentVerifier:
     def __init__(self, held_content: HeldContent) -> None:
         self._held_content = held_content
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._requests: SingleFlight[tuple[str, RepositoryName, Part], Defect | None] = SingleFlight()
+        self._requests: SingleFlight[tuple[StoreKey, RepositoryName, Part], Defect | None] = SingleFlight()
 
     async def defects(self, route: Route, plan: Plan, *, again: Collection[Digest] = ()) -> list[Defect]:
         """Return the defects of a plan at the target; the root and tagged referrers are written last and not verified.
@@ -76,7 +76,7 @@ class ContentVerifier:
             held = (route.target, route.target_repository, part.digest, part.size)
             if part.digest not in again and self._held_content.is_verified(*held):
                 return None
-            key = (route.target.name, route.target_repository, part)
+            key = (key_of(route.target), route.target_repository, part)
             return await self._requests.run(key, lambda: self._ask(route, part))
 
         return [defect for defect in await bounded_gather(_parts(plan), one, limit=_AT_ONCE) if defect is not None]

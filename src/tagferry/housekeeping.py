@@ -23,17 +23,8 @@ _GRACE_SECONDS = 24 * 3600.0
 log = structlog.get_logger(__name__)
 
 
-async def run_housekeeping(
-    regions: Regions,
-    jobs: JobStore,
-    history: DeletionHistory,
-    deliveries: Deliveries,
-    audit: AuditLog,
-    *,
-    kept: timedelta,
-    is_plausible: Callable[[], Awaitable[bool]] | None = None,
-) -> None:
-    """Every hour, delete old records and collect the garbage of embedded registries.
+class Housekeeping:
+    """Deletes old records and collects the garbage of embedded registries, every hour. A reload changes `kept`.
 
     Args:
         regions: all regions.
@@ -44,22 +35,49 @@ async def run_housekeeping(
         kept: the age from which records are deleted.
         is_plausible: returns whether the clock is plausible; if not, nothing is deleted.
     """
-    while True:
-        await asyncio.sleep(_INTERVAL_SECONDS)
-        if is_plausible is not None and not await is_plausible():
-            continue
-        before = datetime.now(UTC) - kept
+
+    def __init__(
+        self,
+        regions: Regions,
+        jobs: JobStore,
+        history: DeletionHistory,
+        deliveries: Deliveries,
+        audit: AuditLog,
+        *,
+        kept: timedelta,
+        is_plausible: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._regions = regions
+        self._jobs = jobs
+        self._history = history
+        self._deliveries = deliveries
+        self._audit = audit
+        self._is_plausible = is_plausible
+        self.kept = kept
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            if self._is_plausible is None or await self._is_plausible():
+                await self._delete_records()
+                await self._collect_garbage()
+
+    async def _delete_records(self) -> None:
+        before = datetime.now(UTC) - self.kept
         for kind, prune in (
-            ("jobs", partial(jobs.prune, ended_before=before)),
-            ("deletions", partial(history.prune, before=before)),
-            ("deliveries", partial(deliveries.prune, ended_before=before)),
-            ("audit records", audit.prune),
+            ("jobs", partial(self._jobs.prune, ended_before=before)),
+            ("deletions", partial(self._history.prune, before=before)),
+            ("deliveries", partial(self._deliveries.prune, ended_before=before)),
+            ("audit records", self._audit.prune),
         ):
             try:
                 log.info("deleted old records", kind=kind, records=await prune())
             except SQLAlchemyError:
                 log.exception("failed to delete old records", kind=kind)
-        for region in regions:
+
+    async def _collect_garbage(self) -> None:
+        for region in self._regions:
             if not isinstance(region.store, DiskStore):
                 continue
             try:

@@ -1,4 +1,4 @@
-"""The configured regions, each with its image store."""
+"""The configured regions, each with its image store. A reload replaces them; look a region up whenever it is used."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -38,6 +38,10 @@ class Regions:
     """The configured regions, by id."""
 
     def __init__(self, regions: Iterable[Region]) -> None:
+        self._regions = {region.id: region for region in regions}
+
+    def replace(self, regions: Iterable[Region]) -> None:
+        """Replace all regions at once. A holder of a former region continues to use that."""
         self._regions = {region.id: region for region in regions}
 
     def __iter__(self) -> Iterator[Region]:

@@ -113,7 +113,7 @@ def _opener(source: ImageStore, repository: RepositoryName, blob: Descriptor) ->
 
 
 class Scrubber:
-    """Verifies all content of an embedded registry periodically, and restores damaged content.
+    """Verifies all content of an embedded registry periodically, and restores damaged content. A reload changes `days`.
 
     Args:
         region: the region of the registry.
@@ -126,7 +126,7 @@ class Scrubber:
         self._region = region
         self._store = region.store
         self._restorer = restorer
-        self._days = days
+        self.days = days
         self._scrub = region.store.repair.scrub(bytes_per_second=SCRUB_BYTES_PER_SECOND)
         self._tried_at: dict[Damage, float] = {}
 
@@ -142,7 +142,7 @@ class Scrubber:
                     continue
                 try:
                     await self._restore_reported()
-                    if self._days and await self.advance(time.time()):
+                    if self.days and await self.advance(time.time()):
                         pause = _BEHIND_SECONDS
                 except (OSError, TagferryError) as error:
                     log.warning("failed to verify stored content", region=self._region.id, reason=str(error))
@@ -153,7 +153,7 @@ class Scrubber:
         """Verify the next section if it is due at `now`, in seconds since 1970; return whether it was."""
         begun_at, done = await self._scrub.progress()
         sections = await self._scrub.sections()
-        period = self._days * _DAY_SECONDS
+        period = self.days * _DAY_SECONDS
         is_over = begun_at <= now - period and not any(one > done for one in sections)
         if not begun_at or begun_at > now or is_over:
             begun_at, done = now, ""

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, delete, func, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +32,16 @@ _FORGOTTEN_AFTER = timedelta(days=1)
 log = SparseEvents(__name__)
 
 
+class ConfiguredRegion(TypedDict):
+    """A region as a process knows it, without secrets."""
+
+    id: str
+    listen: str | None
+    registry: str
+    url: str
+    organizations: str
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """A process, as it was last seen.
@@ -43,6 +53,8 @@ class ProcessInfo:
         running: how many jobs it was running.
         is_leader: whether it does what only one process does.
         is_lost: whether it has not been seen for a while; it may have been killed.
+        configured: the regions that it knows; None for a process of an older version.
+        key_ids: the identifiers of its keys, newest first.
     """
 
     name: str
@@ -54,10 +66,17 @@ class ProcessInfo:
     started_at: datetime
     seen_at: datetime
     is_lost: bool
+    configured: Sequence[ConfiguredRegion] | None = None
+    key_ids: Sequence[str] = ()
 
 
 class ProcessRecord:
     """The record of this process, which is kept up to date.
+
+    Attributes:
+        id: identifies the process among those of the database.
+        configured: the regions that it knows; a reload changes them.
+        key_ids: returns the identifiers of the keys with which it can decrypt secrets, newest first.
 
     Args:
         database: has the records of all processes.
@@ -78,32 +97,40 @@ class ProcessRecord:
         self._worker = worker
         self._regions = list(regions)
         self._is_leader = is_leader
-        self._id = uuid.uuid4().hex
+        self.id = uuid.uuid4().hex
+        self.configured: Sequence[ConfiguredRegion] = ()
+        self.key_ids: Callable[[], Sequence[str]] = tuple
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
     async def keep(self) -> None:
         """Update the record until cancelled."""
         while True:
-            try:
-                await self.update()
-            except (SQLAlchemyError, DatabaseUnavailable) as error:
-                log.warning("could not record this process", reason=error_summary(error))
+            await self.try_update()
             await asyncio.sleep(SEEN_SECONDS)
+
+    async def try_update(self) -> None:
+        """Update the record, unless the database cannot be used."""
+        try:
+            await self.update()
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            log.warning("could not record this process", reason=error_summary(error))
 
     async def update(self) -> None:
         """Record that this process is running, and forget those that were lost long ago."""
         state: dict[str, Any] = {
             "running": self._worker.running,
             "is_leader": self._worker.slots > 0 and await self._is_leader(),
-            "seen_at": _ago(self._database, timedelta(0)),
+            "seen_at": ago(self._database, timedelta(0)),
+            "configured": list(self.configured),
+            "key_ids": list(self.key_ids()),
         }
         async with self._database.write() as session:
-            updated = await session.execute(update(ProcessRow).where(ProcessRow.id == self._id).values(state))
+            updated = await session.execute(update(ProcessRow).where(ProcessRow.id == self.id).values(state))
             if not updated.rowcount:  # type: ignore[attr-defined]
                 session.add(
                     ProcessRow(
-                        id=self._id,
+                        id=self.id,
                         name=self._name,
                         version=__version__,
                         regions=self._regions,
@@ -117,7 +144,7 @@ class ProcessRecord:
                 kept_for = _FORGOTTEN_AFTER if self._database.is_shared else timedelta(0)
                 await session.execute(
                     delete(ProcessRow).where(
-                        ProcessRow.id != self._id, ProcessRow.seen_at < _ago(self._database, kept_for)
+                        ProcessRow.id != self.id, ProcessRow.seen_at < ago(self._database, kept_for)
                     )
                 )
 
@@ -125,7 +152,7 @@ class ProcessRecord:
         """Delete the record."""
         try:
             async with self._database.write() as session:
-                await session.execute(delete(ProcessRow).where(ProcessRow.id == self._id))
+                await session.execute(delete(ProcessRow).where(ProcessRow.id == self.id))
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             log.warning("could not remove the record of this process", reason=error_summary(error))
 
@@ -144,8 +171,17 @@ class ProcessList:
         """
         if not caller.is_admin:
             raise Denied(f'user "{caller.name}" is not an administrator; only administrators list workers')
+        return await self.load()
+
+    async def known_regions(self) -> set[RegionId]:
+        """Return the regions that the running processes know."""
+        running = [one for one in await self.load() if not one.is_lost]
+        return {RegionId(region["id"]) for one in running for region in one.configured or ()}
+
+    async def load(self) -> list[ProcessInfo]:
+        """Return the processes, those that were started last first, for a caller who may use the database."""
         newest_first = ProcessRow.started_at.desc(), ProcessRow.id
-        wanted = select(ProcessRow, (ProcessRow.seen_at < _ago(self._database, LOST_AFTER)).label("is_lost"))
+        wanted = select(ProcessRow, (ProcessRow.seen_at < ago(self._database, LOST_AFTER)).label("is_lost"))
         async with self._database.read() as session:
             rows = (await session.execute(wanted.order_by(*newest_first))).all()
         return [
@@ -159,6 +195,8 @@ class ProcessList:
                 started_at=row.started_at,
                 seen_at=row.seen_at,
                 is_lost=bool(is_lost),
+                configured=row.configured,
+                key_ids=row.key_ids or (),
             )
             for row, is_lost in rows
         ]
@@ -170,6 +208,6 @@ async def process_names(database: Database) -> list[str]:
         return list(await session.scalars(select(ProcessRow.name)))
 
 
-def _ago(database: Database, age: timedelta) -> ColumnElement[Any]:
+def ago(database: Database, age: timedelta) -> ColumnElement[Any]:
     """Return a time in the past. The clocks of machines may differ, so the clock of a shared database counts."""
     return func.now() - age if database.is_shared else literal(datetime.now(UTC) - age, UtcDateTime)

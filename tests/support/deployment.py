@@ -19,7 +19,7 @@ from huaweicloudsdkswr.v2 import SwrClient
 from yarl import URL
 
 from tagferry.accounts.model import AccessKey, Permission
-from tagferry.app import DEFAULT_DOMAIN, App, FirstAdmin, ensure_admin, open_app
+from tagferry.app import DEFAULT_DOMAIN, App, FirstAdmin, Reloader, Serving, ensure_admin, open_app
 from tagferry.cli.client import ManagementClient
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
@@ -85,12 +85,25 @@ class Deployment:
 
     Attributes:
         urls: the address of every served region.
+        reloader: reloads its configuration, which is `wanted[0]`.
     """
 
     app: App
-    settings: Settings
+    reloader: Reloader
+    wanted: list[Settings]
     admin: FirstAdmin
     urls: dict[RegionId, str]
+
+    @property
+    def settings(self) -> Settings:
+        """Its configuration."""
+        return self.reloader.settings
+
+    async def reload(self, **sections: Any) -> list[str]:
+        """Reload the configuration with these top-level settings changed; returns the keys that have changed."""
+        document = {**self.settings.model_dump(exclude_unset=True), **sections}
+        self.wanted[0] = Settings.parse(document)
+        return await self.reloader.reload()
 
     def store(self, region: RegionId) -> ImageStore:
         """Return the region's image store, without an API in between."""
@@ -250,12 +263,15 @@ async def deployed(
         name: f"{'https' if region.tls_certificate else 'http'}://{region.listen}"
         for name, region in parsed.served_regions.items()
     }
-    async with open_app(parsed) as app, listening(app.listeners, parsed.limits):
+    wanted = [parsed]
+    async with open_app(parsed) as app, listening(app.listeners, parsed.limits) as open_listeners:
         # Pages wait for whatever takes long, as it may on a slow machine.
         app.services.console.eventual.patience = 60.0
         admin = await ensure_admin(app.accounts)
         assert admin is not None
-        deployment = Deployment(app=app, settings=parsed, admin=admin, urls=urls)
+        serving = Serving(app, open_listeners)
+        reloader = Reloader(parsed, app.backend, read=lambda: wanted[0], configure_logs=lambda _: None, serving=serving)
+        deployment = Deployment(app=app, reloader=reloader, wanted=wanted, admin=admin, urls=urls)
         for name in parsed.regions:
             for organization in (TEAM, RELEASE):
                 await deployment.organization(RegionId(name), organization)

@@ -11,7 +11,7 @@ from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionDeletionRow
-from tagferry.housekeeping import run_housekeeping
+from tagferry.housekeeping import Housekeeping
 from tagferry.names import Digest, RegionId, RepositoryName
 from tagferry.regions import Region, Regions
 from tagferry.registry.storage.store import DiskStore
@@ -41,7 +41,7 @@ async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
 
     jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
     work = asyncio.create_task(
-        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
+        Housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30)).run()
     )
 
     async def is_left() -> bool:
@@ -68,7 +68,7 @@ async def test_records_that_cannot_be_deleted_do_not_keep_others(database: Datab
     monkeypatch.setattr(jobs, "prune", fail)
     monkeypatch.setattr(deliveries, "prune", prune)
     work = asyncio.create_task(
-        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
+        Housekeeping(keeper.regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30)).run()
     )
 
     await asyncio.wait_for(pruned.wait(), 30)
@@ -98,7 +98,7 @@ async def test_a_region_whose_garbage_cannot_be_collected_does_not_affect_others
     keeper = Keeper(database)
     jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
     work = asyncio.create_task(
-        run_housekeeping(regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30))
+        Housekeeping(regions, jobs, keeper.history, deliveries, audit(database), kept=timedelta(days=30)).run()
     )
 
     async def is_collected() -> bool:

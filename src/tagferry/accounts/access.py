@@ -92,7 +92,7 @@ class AccessControl:
 
     def __init__(self, database: Database, *, open_regions: frozenset[RegionId] = frozenset()) -> None:
         self._database = database
-        self._open_regions = open_regions
+        self.open_regions = open_regions
         self._decisions = RememberedQuery(database, _DECISION, _decided, size=lambda found: int(found.is_granted))
         self._organizations = RememberedQuery(database, _ORGANIZATION, _first)
         self._readable_organizations = RememberedQuery(
@@ -201,7 +201,7 @@ class AccessControl:
 
     def is_open(self, region: RegionId) -> bool:
         """Return whether the region's registry manages its own organizations."""
-        return region in self._open_regions
+        return region in self.open_regions
 
     def has_unrecorded_organizations(self, caller: Caller, region: RegionId) -> bool:
         """Return whether this caller may use organizations that are not recorded here."""

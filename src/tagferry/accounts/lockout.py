@@ -41,6 +41,8 @@ class OnResult(Protocol):
 class Lockout:
     """Counts failures by claimed name and address, so that one client cannot lock out another.
 
+    A reload changes `attempts` and `seconds`.
+
     Each address has its own tables of bounded size, one for names and one for access keys. When all names in it are
     locked, a further name is refused, since it would evict a lock. A further access key evicts the first one: its
     secret cannot be guessed.
@@ -52,8 +54,8 @@ class Lockout:
     def __init__(
         self, *, attempts: int = 5, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._attempts = attempts
-        self._seconds = seconds
+        self.attempts = attempts
+        self.seconds = seconds
         self._clock = clock
         self._sources: OrderedDict[tuple[str, bool], _Names] = OrderedDict()
         self.on_result: OnResult | None = None
@@ -70,7 +72,7 @@ class Lockout:
                 self._require_room(names, address)
         elif (left := self._left(failures)) <= 0:
             del names[claimed]
-        elif failures.count >= self._attempts:
+        elif failures.count >= self.attempts:
             raise LoginThrottled(
                 f'"{claimed}" is locked after {failures.count} failed authentications; try again in {left:.0f} s',
                 retry_after=left,
@@ -123,10 +125,10 @@ class Lockout:
         return names is not None and any(self._left(failures) > 0 for failures in names.values())
 
     def _left(self, failures: _Failures) -> float:
-        return failures.last + self._seconds - self._clock()
+        return failures.last + self.seconds - self._clock()
 
     def _is_locked(self, failures: _Failures) -> bool:
-        return failures.count >= self._attempts and self._left(failures) > 0
+        return failures.count >= self.attempts and self._left(failures) > 0
 
     def _require_room(self, names: _Names, address: str) -> None:
         left = min(self._left(failures) for failures in names.values())

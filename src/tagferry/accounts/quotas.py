@@ -29,6 +29,11 @@ class OrganizationQuotas:
         self._defaults = defaults
         self._known: dict[tuple[RegionId, str], tuple[float, Limits]] = {}
 
+    def set_defaults(self, defaults: Limits) -> None:
+        """Change the quotas of organizations without their own."""
+        self._defaults = defaults
+        self._known.clear()
+
     async def limits(self, region: RegionId, namespace: str) -> Limits:
         """Return the quotas of an organization; a change takes effect within seconds."""
         known = self._known.get((region, namespace))

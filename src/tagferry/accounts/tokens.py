@@ -78,11 +78,11 @@ class _Found:
 
 
 class Tokens:
-    """Issues tokens and finds their owners."""
+    """Issues tokens and finds their owners. A reload changes `lifetime`."""
 
     def __init__(self, database: Database, *, lifetime: timedelta, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._clock = clock
         self._by_hash = RememberedQuery(database, _BY_HASH, _found)
 
@@ -113,7 +113,7 @@ class Tokens:
         now = self._clock()
         credential = caller.credential
         expires_at = (
-            now + self._lifetime if credential.expires_at is None else min(now + self._lifetime, credential.expires_at)
+            now + self.lifetime if credential.expires_at is None else min(now + self.lifetime, credential.expires_at)
         )
         value = secrets.token_urlsafe(48)
         async with self._database.write() as session:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tagferry.accounts.access import AccessControl
+from tagferry.accounts.key_rotation import KeyRotation
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
@@ -19,6 +20,7 @@ from tagferry.app.startup.secrets import check_secrets, key_file
 from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.db.engine import Database
 from tagferry.db.faults import empty_file
+from tagferry.errors import Invalid
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.settings import Settings
@@ -36,12 +38,33 @@ class Accounts:
     database: Database
     supervisor: Supervisor
     bus: MessageBus
+    vault: Vault
     users: Users
     keys: AccessKeys
     organizations: Organizations
     quotas: OrganizationQuotas
     temporary: TemporaryCredentials
     access: AccessControl
+
+    async def prepare(self, settings: Settings) -> Vault:
+        """Return the keys of a reloaded configuration.
+
+        Raises:
+            Invalid: a key is malformed, or a stored secret can be decrypted with the current keys only.
+        """
+        configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+        vault, rotation = Vault.open(configured, key_file(settings)), KeyRotation(self.database)
+        if lost := set(await rotation.unreadable(vault)) - set(await rotation.unreadable(self.vault)):
+            rule = f"must decrypt all stored secrets, and {len(lost)} are encrypted with another key"
+            raise Invalid("secret_key", f"{rule}; keep the former keys behind the new one")
+        return vault
+
+    def apply(self, settings: Settings, vault: Vault | None) -> None:
+        """Apply a reloaded configuration, and its keys if they have changed. Cannot fail."""
+        if vault is not None:
+            self.vault.replace(vault)
+        self.access.open_regions = _open_regions(settings)
+        self.quotas.set_defaults(_quotas(settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +96,6 @@ async def open_accounts(settings: Settings, *, needs_secrets: bool = False) -> A
         await database.migrate()
         # The database library creates files with default permissions.
         protect(settings)
-        open_regions = frozenset(
-            RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
-        )
         vault = await _vault(settings, database, needs_secrets=needs_secrets)
         supervisor = Supervisor()
         users, keys, bus = Users(database, vault), AccessKeys(database, vault), message_bus_of(database, supervisor)
@@ -84,12 +104,13 @@ async def open_accounts(settings: Settings, *, needs_secrets: bool = False) -> A
                 database=database,
                 supervisor=supervisor,
                 bus=bus,
+                vault=vault,
                 users=users,
                 keys=keys,
                 organizations=Organizations(database, on_delete=JobCleanup(bus).detach_organization),
                 quotas=OrganizationQuotas(database, _quotas(settings)),
                 temporary=TemporaryCredentials(users, vault),
-                access=AccessControl(database, open_regions=open_regions),
+                access=AccessControl(database, open_regions=_open_regions(settings)),
             )
         finally:
             await keys.close()
@@ -119,6 +140,10 @@ def require_content(settings: Settings) -> None:
         return
     if key_file(settings).exists():
         raise empty_file(file)
+
+
+def _open_regions(settings: Settings) -> frozenset[RegionId]:
+    return frozenset(RegionId(name) for name, region in settings.regions.items() if region.organizations == "open")
 
 
 def _quotas(settings: Settings) -> Limits:

@@ -19,7 +19,7 @@ from tagferry.quotas import Limits
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
 from tagferry.sync.jobs.cleanup import JobCleanup
-from tagferry.workers import ProcessRecord
+from tagferry.workers import ConfiguredRegion, ProcessRecord
 
 log = structlog.get_logger("tagferry")
 
@@ -33,6 +33,7 @@ class Backend:
     sync: SyncComponents
     automation: AutomationComponents
     health: RegionMonitor
+    process: ProcessRecord
 
 
 @asynccontextmanager
@@ -56,9 +57,9 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
         async with (
             open_automation(settings, accounts, repositories, sync) as automation,
             open_health(settings, accounts, sync) as health,
-            _recorded(settings, accounts, sync),
+            _recorded(settings, accounts, sync) as process,
         ):
-            yield Backend(accounts, repositories, sync, automation, health)
+            yield Backend(accounts, repositories, sync, automation, health, process)
 
 
 @asynccontextmanager
@@ -70,18 +71,30 @@ async def _open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
 
 
 @asynccontextmanager
-async def _recorded(settings: Settings, accounts: Accounts, sync: SyncComponents) -> AsyncIterator[None]:
+async def _recorded(settings: Settings, accounts: Accounts, sync: SyncComponents) -> AsyncIterator[ProcessRecord]:
     """Record this process among those of the database while the context is open."""
     record = ProcessRecord(
         accounts.database, sync.worker, regions=settings.served_regions, is_leader=sync.coordination.is_leader
     )
+    record.configured = configured_regions(settings)
+    record.key_ids = lambda: accounts.vault.key_ids
     keeping = accounts.supervisor.start("recording this process", record.keep)
     try:
-        yield
+        yield record
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
         await record.remove()
+
+
+def configured_regions(settings: Settings) -> list[ConfiguredRegion]:
+    """Return the regions of a configuration, as other processes see them."""
+    return [
+        ConfiguredRegion(
+            id=name, listen=one.listen, registry=one.registry, url=one.url, organizations=one.organizations
+        )
+        for name, one in settings.regions.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
 """Build the background work: rules, triggers, retention, housekeeping and scrubbing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import NoReturn
 
 from tagferry.accounts.repositories import Repositories
@@ -27,7 +26,7 @@ from tagferry.automation.triggers.store import Triggers
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.clock import Clock
-from tagferry.housekeeping import run_housekeeping
+from tagferry.housekeeping import Housekeeping
 from tagferry.memory import keep_returning_memory
 from tagferry.names import RegionId
 from tagferry.registry.storage.store import DiskStore
@@ -50,6 +49,26 @@ class AutomationComponents:
     policies: Policies
     history: DeletionHistory
     audit: AuditLog
+    webhooks: Webhooks
+    clock: Clock
+    housekeeping: Housekeeping
+    scrubbers: Sequence[Scrubber]
+
+    def apply(self, settings: Settings, webhooks: Iterable[Webhook], *, have_regions_changed: bool) -> None:
+        """Apply a reloaded configuration, whose webhooks have been checked. Cannot fail."""
+        self.watch.poll_intervals = _poll_intervals(settings)
+        if have_regions_changed:
+            # Rules and triggers of regions that were added become active.
+            self.watch.regions_changed()
+        self.clock.settling = timedelta(minutes=settings.retention.clock_jump_pause_minutes)
+        self.retention.interval = timedelta(hours=settings.retention.interval_hours)
+        self.retention.run_limit = settings.retention.max_deletions_per_run
+        self.webhooks.replace(webhooks)
+        self.audit.kept = timedelta(days=settings.audit.history_days)
+        self.audit.max_records = settings.audit.max_records
+        self.housekeeping.kept = timedelta(days=settings.sync.history_days)
+        for scrubber in self.scrubbers:
+            scrubber.days = settings.limits.scrub_interval_days
 
 
 @asynccontextmanager
@@ -62,7 +81,6 @@ async def open_automation(
     rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)
     deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
     announcer = TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries)
-    pauses = {RegionId(name): region.poll_interval for name, region in settings.regions.items()}
     watch = TagWatcher(
         followers=[
             announcer,
@@ -78,7 +96,7 @@ async def open_automation(
         regions=regions,
         sync_history=sync_history,
         record_push=announcer.pushed,
-        poll_intervals={name: pause for name, pause in pauses.items() if pause is not None},
+        poll_intervals=_poll_intervals(settings),
         is_leader=is_leader,
     )
     clock = Clock(database, settling=timedelta(minutes=settings.retention.clock_jump_pause_minutes))
@@ -93,13 +111,12 @@ async def open_automation(
         is_plausible=clock.is_plausible,
         run_limit=settings.retention.max_deletions_per_run,
     )
-    webhooks = Webhooks(map(_webhook, settings.webhooks))
+    webhooks = Webhooks(webhooks_of(settings))
     kept, most = timedelta(days=settings.audit.history_days), settings.audit.max_records
     audit = AuditLog(database, kept=kept, max_records=most)
     sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
     async with AsyncExitStack() as stack:
-        house = partial(
-            run_housekeeping,
+        housekeeping = Housekeeping(
             regions,
             sync.jobs,
             history,
@@ -108,12 +125,13 @@ async def open_automation(
             kept=timedelta(days=settings.sync.history_days),
             is_plausible=clock.is_plausible,
         )
-        stack.push_async_callback(_cancel, supervisor.start("housekeeping", house))
+        stack.push_async_callback(_cancel, supervisor.start("housekeeping", housekeeping.run))
         stack.push_async_callback(_cancel, supervisor.start("returning freed memory", keep_returning_memory))
-        restorer = Restorer(regions, sync.locations)
+        restorer, scrubbers = Restorer(regions, sync.locations), []
         for region in regions:
             if isinstance(region.store, DiskStore):
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_interval_days)
+                scrubbers.append(scrubber)
                 scrubbing = supervisor.start(f"verifying the content of {region.id}", scrubber.run)
                 stack.push_async_callback(_cancel, scrubbing)
         sync.bus.subscribe(JOBS_ENDED, watch.jobs_ended)
@@ -141,7 +159,21 @@ async def open_automation(
             policies=policies,
             history=history,
             audit=audit,
+            webhooks=webhooks,
+            clock=clock,
+            housekeeping=housekeeping,
+            scrubbers=scrubbers,
         )
+
+
+def _poll_intervals(settings: Settings) -> dict[RegionId, float]:
+    pauses = {RegionId(name): region.poll_interval for name, region in settings.regions.items()}
+    return {name: pause for name, pause in pauses.items() if pause is not None}
+
+
+def webhooks_of(settings: Settings) -> list[Webhook]:
+    """Return the configured webhooks; raises Invalid if a file of certificates cannot be used."""
+    return list(map(_webhook, settings.webhooks))
 
 
 def _webhook(given: WebhookSettings) -> Webhook:

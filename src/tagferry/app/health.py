@@ -16,13 +16,12 @@ from tagferry.settings import Settings
 @asynccontextmanager
 async def open_health(settings: Settings, accounts: Accounts, sync: SyncComponents) -> AsyncIterator[RegionMonitor]:
     """Build and start the checks of all regions. Stop them when the context exits."""
-    interval = settings.health.check_interval_seconds
     monitor = RegionMonitor(
         regions=sync.regions,
         records=HealthRecords(accounts.database),
         check=RegionCheck(seconds=settings.health.check_timeout_seconds),
         is_leader=sync.coordination.is_leader,
-        interval=timedelta(seconds=interval) if interval else None,
+        interval=interval_of(settings),
     )
     checking = accounts.supervisor.start("checking regions", monitor.keep_checking)
     try:
@@ -30,3 +29,9 @@ async def open_health(settings: Settings, accounts: Accounts, sync: SyncComponen
     finally:
         checking.cancel()
         await asyncio.wait([checking])
+
+
+def interval_of(settings: Settings) -> timedelta | None:
+    """Return the interval of the checks; None for checks on request only."""
+    seconds = settings.health.check_interval_seconds
+    return timedelta(seconds=seconds) if seconds else None

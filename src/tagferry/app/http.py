@@ -1,6 +1,7 @@
 """Build the application: an HTTP application for each served region, and all services behind it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -44,7 +45,7 @@ from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.console.context import ConsoleServices
 from tagferry.web.iam.context import IamServices
 from tagferry.web.probes import Readiness
-from tagferry.web.region import ApiServices, region_app
+from tagferry.web.region import ApiServices, ReplaceableApp, region_app
 from tagferry.web.registry_tokens import RegistryTokens
 from tagferry.web.server.admission import Load
 from tagferry.web.server.body_budget import BodyBudget
@@ -57,10 +58,40 @@ from tagferry.workers import ProcessList
 class App:
     """The whole application, ready to listen."""
 
-    accounts: Accounts
+    backend: Backend
     services: ApiServices
-    worker: Worker
+    lockout: Lockout
+    apps: Mapping[RegionId, ReplaceableApp]
     listeners: tuple[Listener, ...]
+
+    @property
+    def accounts(self) -> Accounts:
+        """The services for accounts."""
+        return self.backend.accounts
+
+    @property
+    def worker(self) -> Worker:
+        """Runs jobs."""
+        return self.backend.sync.worker
+
+    async def prepare(self, settings: Settings, regions: Iterable[Region]) -> Callable[[], None]:
+        """Build the applications for a reloaded configuration; return a function that puts them to use."""
+        # In a thread, since the routes of a region take long to build.
+        renewed = await asyncio.to_thread(_region_apps, {one.id: one for one in regions}, settings, self.services)
+        limits = settings.limits
+
+        def apply() -> None:
+            self.lockout.attempts, self.lockout.seconds = (
+                limits.lockout_failure_attempts,
+                limits.lockout_duration_seconds,
+            )
+            self.services.load.limit = limits.concurrent_requests
+            self.services.iam.tokens.lifetime = timedelta(hours=limits.token_lifetime_hours)
+            self.services.swr.organization_inventory.limit_per_user = settings.quotas.organizations or None
+            for region, app in renewed.items():
+                self.apps[region].current = app
+
+        return apply
 
 
 @asynccontextmanager
@@ -86,13 +117,14 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
                 EventualResults() as eventual,
             ):
                 services = _services(settings, backend, signatures, lockout, downloads, trail, eventual)
-                regions = backend.sync.regions
-                listeners = [_listener(regions[name], settings, services) for name in settings.served_regions]
+                built = _region_apps({region.id: region for region in backend.sync.regions}, settings, services)
+                apps = {region: ReplaceableApp(app) for region, app in built.items()}
                 yield App(
-                    accounts=accounts,
+                    backend=backend,
                     services=services,
-                    worker=backend.sync.worker,
-                    listeners=tuple(listeners),
+                    lockout=lockout,
+                    apps=apps,
+                    listeners=listeners_of(settings, apps),
                 )
         finally:
             await downloads.close()
@@ -227,14 +259,27 @@ def _services(
     )
 
 
-def _listener(region: Region, settings: Settings, services: ApiServices) -> Listener:
-    own = settings.regions[region.id]
-    return Listener(
-        app=region_app(region, settings, services, _registry(region, settings, services)),
-        address=own.listen or "",
-        tls_certificate=own.tls_certificate,
-        tls_key=own.tls_key,
+def listeners_of(settings: Settings, apps: Mapping[RegionId, ASGIApp]) -> tuple[Listener, ...]:
+    """Return the listeners of the served regions, which have these applications."""
+    return tuple(
+        Listener(
+            app=apps[name],
+            address=region.listen or "",
+            tls_certificate=region.tls_certificate,
+            tls_key=region.tls_key,
+        )
+        for name, region in settings.served_regions.items()
     )
+
+
+def _region_apps(
+    regions: Mapping[RegionId, Region], settings: Settings, services: ApiServices
+) -> dict[RegionId, ASGIApp]:
+    """Return the application of each served region."""
+    return {
+        name: region_app(regions[name], settings, services, _registry(regions[name], settings, services))
+        for name in settings.served_regions
+    }
 
 
 def _registry(region: Region, settings: Settings, services: ApiServices) -> ASGIApp | None:

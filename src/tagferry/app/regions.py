@@ -1,10 +1,11 @@
 """Build the regions with their image stores."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.cache.upload_sessions import DatabaseUploadCheckpoints
@@ -46,17 +47,79 @@ async def open_regions(settings: Settings, persistence: StorePersistence | None 
     Raises:
         Unavailable: another process serves an embedded registry of the same directory.
     """
-    async with AsyncExitStack() as stack:
+    stores = RegionStores(persistence)
+    try:
+        yield Regions(await stores.open(settings))
+    finally:
+        await stores.close()
+
+
+class RegionStores:
+    """Opens the stores of all regions, again for each reload, and closes them at the end.
+
+    A store that a reload has replaced remains usable, since copies may take long. Its idle connections are closed by
+    its pool. It is closed at the end, too, if it is still in use then.
+
+    Args:
+        persistence: see `open_regions`.
+    """
+
+    def __init__(self, persistence: StorePersistence | None) -> None:
+        self._persistence = persistence
+        self._stores: WeakSet[ImageStore] = WeakSet()
+        self._locks: list[RootLock] = []
+
+    async def open(self, settings: Settings, kept: Mapping[RegionId, ImageStore] | None = None) -> list[Region]:
+        """Return all regions; those in `kept` with these stores, the others with new ones.
+
+        Raises:
+            Unavailable: another process serves an embedded registry of the same directory.
+            Invalid: a file or a proxy cannot be used; nothing has changed.
+        """
         regions = []
         for name, region in settings.regions.items():
-            if region.is_embedded and persistence is not None:
-                lock = await asyncio.to_thread(RootLock.take, registry_root(settings, name))
-                stack.callback(lock.release)
-            store = await _store(RegionId(name), region, settings, persistence)
-            stack.push_async_callback(store.close)
+            store = (kept or {}).get(RegionId(name))
+            if store is None:
+                if region.is_embedded and self._persistence is not None:
+                    self._locks.append(await asyncio.to_thread(RootLock.take, registry_root(settings, name)))
+                store = await _store(RegionId(name), region, settings, self._persistence)
+                self._stores.add(store)
             accepts = Acceptance(**region.accepts.model_dump())
             regions.append(Region(id=RegionId(name), url=region.url, store=store, accepts=accepts))
-        yield Regions(regions)
+        return regions
+
+    async def close(self) -> None:
+        """Close all stores that are in use, and release the directories of embedded registries."""
+        async with AsyncExitStack() as stack:
+            for lock in self._locks:
+                stack.callback(lock.release)
+            for store in list(self._stores):
+                stack.push_async_callback(store.close)
+
+
+_NOT_OF_STORES: set[str] = {
+    "listen",
+    "public_url",
+    "hosts",
+    "max_bytes_per_second",
+    "max_concurrent_tags",
+    "max_tags_per_minute",
+    "accepts",
+    "poll_interval_seconds",
+    "notifications_token",
+    "organizations",
+    "placeholder_repository",
+    "tls_certificate",
+    "tls_key",
+}
+"""The settings of a region that its store does not depend on."""
+
+
+def have_same_store(one: RegionSettings, other: RegionSettings) -> bool:
+    """Return whether two settings of a region reach its registry in the same way."""
+    return one.is_embedded == other.is_embedded and (
+        one.is_embedded or one.model_dump(exclude=_NOT_OF_STORES) == other.model_dump(exclude=_NOT_OF_STORES)
+    )
 
 
 async def _store(

@@ -22,7 +22,7 @@ _IS_REFUSED = text("is_refused")
 
 
 class AuditLog:
-    """The audit records of all processes.
+    """The audit records of all processes. A reload changes `kept` and `max_records`.
 
     Args:
         database: has the records.
@@ -32,8 +32,8 @@ class AuditLog:
 
     def __init__(self, database: Database, *, kept: timedelta, max_records: int) -> None:
         self._database = database
-        self._kept = kept
-        self._max_records = max_records
+        self.kept = kept
+        self.max_records = max_records
 
     async def search(self, caller: Caller, query: AuditQuery) -> AuditPage:
         """Return the records that match, newest first.
@@ -52,10 +52,10 @@ class AuditLog:
 
     async def prune(self) -> int:
         """Delete old records, and the oldest ones above the maximum; returns how many."""
-        pruned = await self._prune(datetime.now(UTC) - self._kept)
-        if self._max_records:
-            pruned += await self._prune_above(self._max_records // _ANONYMOUS_SHARE, Row.user_name.is_(None))
-            pruned += await self._prune_above(self._max_records)
+        pruned = await self._prune(datetime.now(UTC) - self.kept)
+        if self.max_records:
+            pruned += await self._prune_above(self.max_records // _ANONYMOUS_SHARE, Row.user_name.is_(None))
+            pruned += await self._prune_above(self.max_records)
         return pruned
 
     async def _prune_above(self, most: int, condition: ColumnElement[bool] | None = None) -> int:

@@ -21,6 +21,13 @@ async def accounts_of(config: Path, *, needs_secrets: bool = False) -> AsyncIter
         yield accounts
 
 
+def has_database(settings: Settings) -> bool:
+    """Return False if opening the database would create it."""
+    if settings.has_shared_database:
+        return True
+    return Path(settings.effective_database_url.partition(":///")[2].partition("?")[0]).is_file()
+
+
 def show_first_admin(admin: FirstAdmin) -> None:
     """Print the generated secrets. They are not shown again."""
     out.print("The administrator's secrets, shown only once; keep them safe:\n")

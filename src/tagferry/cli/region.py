@@ -23,10 +23,12 @@ from tagferry.cli.options import (
     OptionalEndpoint,
     OptionalSecretKey,
     SecretKey,
+    err,
     out,
 )
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.cli.region_health import health_rows, health_table
+from tagferry.cli.running_regions import running_regions
 from tagferry.errors import Invalid, NotFound
 from tagferry.health.model import RegionHealth
 from tagferry.health.records import HealthRecords
@@ -63,24 +65,32 @@ def list_all(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the regions: those of the configuration, or with an endpoint and an access key those of a server.
+    """List the regions as the running processes know them.
 
-    A server also reports their health.
+    They come from the database that the configuration names, or with an endpoint and an access key from a server, which
+    also reports their health. If no process runs, they come from the configuration file.
     """
     if endpoint and access_key and secret_key:
         regions = run(_list(endpoint, access_key, secret_key, ca_file))
         return write_json(regions) if as_json else out.print(health_table(regions))
-    table = Table("region", "served on", "registry", "organizations", box=None)
-    listed = Settings.load(config).regions.items()
-    for name, region in listed:
-        table.add_row(name, escape(region.listen or ""), escape(region.registry), region.organizations)
+    found = run(running_regions(Settings.load(config)))
+    for note in found.notes:
+        err.print(note, soft_wrap=True, markup=False)
     if as_json:
         return write_json(
             [
-                {"regionID": name, "listen": one.listen, "registry": one.registry, "organizations": one.organizations}
-                for name, one in listed
+                {
+                    "regionID": one["id"],
+                    "listen": one["listen"],
+                    "registry": one["registry"],
+                    "organizations": one["organizations"],
+                }
+                for one in found.regions
             ]
         )
+    table = Table("region", "served on", "registry", "organizations", box=None)
+    for one in found.regions:
+        table.add_row(one["id"], escape(one["listen"] or ""), escape(one["registry"]), one["organizations"])
     return out.print(table)
 
 
@@ -111,13 +121,14 @@ def show(
             async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
                 return await client.show_region(region, check=check_now)
         settings = Settings.load(config)
-        if region not in settings.regions:
-            raise NotFound("region", region, f"the configuration has {', '.join(settings.regions)}")
+        known = {one["id"]: one["url"] for one in (await running_regions(settings)).regions}
+        if region not in known:
+            raise NotFound("region", region, f"the known regions are {', '.join(known)}")
         async with open_accounts(settings) as accounts:
-            keeper = DatabaseCapabilities(accounts.database, settings.regions[region].url)
+            keeper = DatabaseCapabilities(accounts.database, known[region])
             health = (await HealthRecords(accounts.database).load()).get(RegionId(region))
-            known = await LearnedCapabilities(keeper).known()
-        return {"regionID": region, "health": _recorded(health), "capabilities": known.to_json()}
+            capabilities = await LearnedCapabilities(keeper).known()
+        return {"regionID": region, "health": _recorded(health), "capabilities": capabilities.to_json()}
 
     details = run(work())
     if as_json:

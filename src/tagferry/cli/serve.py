@@ -10,7 +10,7 @@ import structlog
 import typer
 
 from tagferry import logs
-from tagferry.app import ensure_admin, open_app
+from tagferry.app import Reloader, Serving, checked_settings, ensure_admin, open_app
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.problem import Problem, StartRefused
 from tagferry.app.startup.site import ready_to_start
@@ -22,6 +22,7 @@ from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, is_default
 from tagferry.cli.systemd import notify
 from tagferry.errors import Invalid
 from tagferry.memory import limit_arenas
+from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
@@ -79,13 +80,16 @@ async def _serve(config: Path, slots: int | None) -> None:
         raise Invalid("--max-concurrent-tags", rule, slots)
     logs.configure(style=settings.log_format, level=settings.log_level)
     with ready_to_start(settings, serves=True) as sockets:
-        logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
+        _configure_logs(settings)
         async with open_app(settings, slots=slots) as app, AsyncExitStack() as stack:
             if (admin := await ensure_admin(app.accounts)) is not None:
                 deliver_first_admin(admin, settings.data_dir)
             listeners = [*app.listeners, *metrics_listeners(settings)]
             served = listening(listeners, settings.limits, proxies=settings.trusted_proxies, sockets=sockets)
-            await stack.enter_async_context(served)
+            serving = Serving(app, await stack.enter_async_context(served))
+            read = partial(checked_settings, config, serves=True)
+            reloader = Reloader(settings, app.backend, read=read, configure_logs=_configure_logs, serving=serving)
+            await stack.enter_async_context(reloader.running())
             for name, region in settings.served_regions.items():
                 console = f"{(region.public_url or region.listening_url).rstrip('/')}/console/"
                 log.info(
@@ -94,7 +98,12 @@ async def _serve(config: Path, slots: int | None) -> None:
             await until_signalled(partial(notify, "READY=1"))
             notify("STOPPING=1")
             # Unfinished jobs continue in another process, or at the next start.
-            log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
+            drain_timeout = reloader.settings.sync.drain_timeout_seconds
+            log.info("stopping", drain_timeout_seconds=drain_timeout)
             await app.services.console.live.close()
-            await app.worker.drain(settings.sync.drain_timeout_seconds)
+            await app.worker.drain(drain_timeout)
             await app.services.swr.sync.close()
+
+
+def _configure_logs(settings: Settings) -> None:
+    logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)

@@ -1,5 +1,6 @@
 """`tagferry worker`: run sync jobs that other processes have accepted, and list the processes that do."""
 
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagferry import logs
-from tagferry.app import open_backend
+from tagferry.app import Reloader, checked_settings, open_backend
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.site import ready_to_start
 from tagferry.cli.check import check as check_start
@@ -21,6 +22,7 @@ from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, 
 from tagferry.cli.systemd import notify
 from tagferry.memory import limit_arenas
 from tagferry.printable import printable
+from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
@@ -92,15 +94,21 @@ def _table(workers: list[dict[str, Any]]) -> Table:
 
 async def _work(config: Path, slots: int | None) -> None:
     settings = load_settings(config)
-    logs.configure(style=settings.log_format, level=settings.log_level)
+    _configure_logs(settings)
     with ready_to_start(settings, serves=False) as sockets:
-        async with (
-            open_backend(settings, slots=slots) as backend,
-            listening(metrics_listeners(settings), settings.limits, sockets=sockets),
-        ):
+        async with open_backend(settings, slots=slots) as backend, AsyncExitStack() as stack:
+            await stack.enter_async_context(listening(metrics_listeners(settings), settings.limits, sockets=sockets))
+            read = partial(checked_settings, config, serves=False)
+            reloader = Reloader(settings, backend, read=read, configure_logs=_configure_logs)
+            await stack.enter_async_context(reloader.running())
             log.info("started the worker", slots=slots or settings.sync.max_concurrent_tags)
             await until_signalled(partial(notify, "READY=1"))
             notify("STOPPING=1")
             # Unfinished jobs continue in another worker.
-            log.info("stopping", drain_timeout_seconds=settings.sync.drain_timeout_seconds)
-            await backend.sync.worker.drain(settings.sync.drain_timeout_seconds)
+            drain_timeout = reloader.settings.sync.drain_timeout_seconds
+            log.info("stopping", drain_timeout_seconds=drain_timeout)
+            await backend.sync.worker.drain(drain_timeout)
+
+
+def _configure_logs(settings: Settings) -> None:
+    logs.configure(style=settings.log_format, level=settings.log_level)

@@ -39,7 +39,7 @@ def utc_now() -> datetime:
 
 
 class Clock:
-    """Decides whether the clock has been plausible for long enough.
+    """Decides whether the clock has been plausible for long enough. A reload changes `settling`.
 
     Args:
         database: stores the last recorded time; PostgreSQL also has a clock of its own.
@@ -57,7 +57,7 @@ class Clock:
         elapsed: Callable[[], float] = since_boot,
     ) -> None:
         self._database = database
-        self._settling = settling.total_seconds()
+        self.settling = settling
         self._now = now
         self._elapsed = elapsed
         self._seen: tuple[datetime, float] | None = None
@@ -86,7 +86,7 @@ class Clock:
         return True
 
     def _distrust(self, elapsed: float, reason: str) -> None:
-        self._trusted_at, self._doubt = elapsed + self._settling, reason
+        self._trusted_at, self._doubt = elapsed + self.settling.total_seconds(), reason
 
     async def _compare_with_record(self, now: datetime, elapsed: float) -> None:
         last = await self._last_recorded()

@@ -13,7 +13,7 @@ from tagferry.remote import RemoteStore
 
 
 class RegionCheck:
-    """Checks regions.
+    """Checks regions. A reload changes `seconds`.
 
     Args:
         seconds: the time that one check may take.
@@ -21,7 +21,7 @@ class RegionCheck:
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
 
     async def run(self, region: Region) -> RegionHealth | None:
@@ -36,10 +36,10 @@ class RegionCheck:
             # It answers, and has asked not to be sent requests for a while.
             return self._remote(region, store, state, reason)
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 await store.probe()
         except TimeoutError:
-            state, reason = HealthState.UNREACHABLE, f"registry {region.id} did not answer within {self._seconds:g} s"
+            state, reason = HealthState.UNREACHABLE, f"registry {region.id} did not answer within {self.seconds:g} s"
         except TagferryError as error:
             state = HealthState.UNREACHABLE if isinstance(error, Unavailable) else HealthState.REFUSED
             reason = one_line(without_secrets(error.message))
@@ -77,10 +77,10 @@ class RegionCheck:
     async def _disk(self, region: Region, store: DiskStore) -> RegionHealth:
         now = self._clock()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 reason, space = await store.health_error(), await store.disk_space()
         except TimeoutError:
-            reason, space = f"the disk did not answer within {self._seconds:g} s", None
+            reason, space = f"the disk did not answer within {self.seconds:g} s", None
         return RegionHealth(
             region=region.id,
             kind=CheckKind.DISK,

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -36,6 +36,8 @@ sparse = SparseEvents(__name__)
 class RegionMonitor:
     """Checks the regions, and records their health.
 
+    A reload changes `interval` and the time of `check`, and then calls `regions_changed`.
+
     Args:
         regions: the regions.
         records: the health that any process has recorded.
@@ -58,9 +60,10 @@ class RegionMonitor:
     ) -> None:
         self._regions = regions
         self._records = records
-        self._check = check
+        self.check = check
         self._is_leader = is_leader
-        self._interval = interval
+        self.interval = interval
+        self._changed = asyncio.Event()
         self._random_share = random_share
         self._lanes = {True: asyncio.Semaphore(_HEALTHY_LANE), False: asyncio.Semaphore(_FAILING_LANE)}
         self._states: dict[RegionId, HealthState] = {}
@@ -85,12 +88,23 @@ class RegionMonitor:
 
     async def keep_checking(self) -> None:
         """Check all regions until cancelled."""
-        if self._interval is None:
-            await asyncio.Event().wait()
-            return
-        async with asyncio.TaskGroup() as group:
-            for region in self._regions:
-                group.create_task(self._watch(region, self._interval))
+        while True:
+            self._changed.clear()
+            interval = self.interval
+            async with asyncio.TaskGroup() as group:
+                watches = [
+                    group.create_task(self._watch(region, interval)) for region in self._regions if interval is not None
+                ]
+                await self._changed.wait()
+                for watch in watches:
+                    watch.cancel()
+
+    def regions_changed(self, changed: Iterable[RegionId]) -> None:
+        """Check the current regions from now on; forget the health of those that have changed or were removed."""
+        for region in changed:
+            self._states.pop(region, None)
+            forget(region)
+        self._changed.set()
 
     async def _watch(self, region: Region, interval: timedelta) -> None:
         seconds = interval.total_seconds()
@@ -108,7 +122,7 @@ class RegionMonitor:
     async def _look(self, region_id: RegionId, interval: timedelta) -> None:
         """Record what requests have shown; if there were none, ask the registry if this process has to."""
         region = self._regions[region_id]
-        if (seen := self._check.observed(region, since=datetime.now(UTC) - interval)) is not None:
+        if (seen := self.check.observed(region, since=datetime.now(UTC) - interval)) is not None:
             await self._save(seen)
         elif isinstance(region.store, DiskStore) or await self._is_leader():
             await self._flights.run(region_id, lambda: self._run(region))
@@ -117,7 +131,7 @@ class RegionMonitor:
 
     async def _run(self, region: Region) -> RegionHealth | None:
         async with self._lanes[self._states.get(region.id, HealthState.OK) is HealthState.OK]:
-            health = await self._check.run(region)
+            health = await self.check.run(region)
         if health is not None:
             await self._save(health)
         return health

@@ -43,7 +43,7 @@ class ListedOrganization:
 
 
 class OrganizationInventory:
-    """The organizations of the regions, for callers of every API.
+    """The organizations of the regions, for callers of every API. A reload changes `limit_per_user`.
 
     Args:
         access: authorizes the caller.
@@ -66,11 +66,11 @@ class OrganizationInventory:
         self._organizations = organizations
         self._repositories = repositories
         self._downloads = downloads
-        self._limit = limit
+        self.limit_per_user = limit
 
     def limit(self, caller: Caller) -> int | None:
         """Return the maximum number of organizations that the caller can create in a region; None for no limit."""
-        return None if caller.is_admin else self._limit
+        return None if caller.is_admin else self.limit_per_user
 
     async def list_for(self, caller: Caller, region: Region, *, name: str = "") -> list[ListedOrganization]:
         """Return the organizations that the caller can read, by name, or only the one with this name."""

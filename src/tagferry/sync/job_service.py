@@ -13,6 +13,7 @@ from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_target
 from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter, JobPage
 from tagferry.sync.jobs.model import JobSelection, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.reasons import unconfigured_reason
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import JobSummaries, JobSummary
 from tagferry.sync.jobs.timeline import JobDetails
@@ -161,7 +162,7 @@ class JobService:
         for source, group in _by_source(jobs).items():
             region, namespace, repository = source
             if region not in self._regions:
-                results.refuse(group, f"the source region {region} is not configured any more")
+                results.refuse(group, unconfigured_reason(region))
                 continue
             selection = JobSelection(region=region, namespace=namespace, repository=repository)
             for request, repeated in requests_to_retry(caller, selection, request_id, group).items():

@@ -22,7 +22,7 @@ from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
-from tagferry.sync.jobs.reasons import waiting_reason
+from tagferry.sync.jobs.reasons import unconfigured_reason, waiting_reason
 from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.routes import route_of
 from tagferry.sync.jobs.searches import ReferrerSearches
@@ -57,7 +57,7 @@ class StartedSync:
 
 
 class SyncService:
-    """The use cases of synchronization.
+    """The use cases of synchronization. A reload changes the public attributes.
 
     Args:
         max_tags_per_request: maximum number of tags of a request.
@@ -90,9 +90,9 @@ class SyncService:
         self._waiter = waiter
         self._live = live
         self._preflight = Preflight(engine, worker, searches)
-        self._max_tags_per_request = max_tags_per_request
-        self._max_concurrent_requests_per_user = max_concurrent_requests_per_user
-        self._seconds = seconds
+        self.max_tags_per_request = max_tags_per_request
+        self.max_concurrent_requests_per_user = max_concurrent_requests_per_user
+        self.seconds = seconds
         self._starting: Counter[str] = Counter()
         self._coalescer = RequestCoalescer()
 
@@ -250,6 +250,11 @@ class SyncService:
         """Add the progress, and the reason to wait that only this process knows, to an open job."""
         pauses = self._worker.paused_regions
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
+        missing = next(
+            (region for region in (job.target_region, job.source_region) if region not in self._regions), None
+        )
+        if job.status is JobStatus.WAITING and missing is not None:
+            return replace(job, reason=f"waiting: {unconfigured_reason(missing)}")
         if job.status is JobStatus.WAITING and paused is not None:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
         if job.status is JobStatus.RUNNING and (progress := self._live.progress(job.id)) is not None:
@@ -262,8 +267,8 @@ class SyncService:
         """Authorize a request; returns it with the ids of its current organizations."""
         if not request.tags:
             raise Invalid("imageTag", "must name at least one tag")
-        if len(request.tags) > self._max_tags_per_request:
-            raise TooLarge("imageTag", f"must name at most {self._max_tags_per_request} tags", len(request.tags))
+        if len(request.tags) > self.max_tags_per_request:
+            raise TooLarge("imageTag", f"must name at most {self.max_tags_per_request} tags", len(request.tags))
         authorized = await authorize_sync(
             self._regions,
             self._access,
@@ -285,8 +290,8 @@ class SyncService:
         """Return the selected jobs in one of these states, oldest first; for guests only those of their own domain."""
         organization = (selection.region, selection.namespace)
         source = await authorize_source(self._access, caller, organization, selection.repository)
-        if len(selection.jobs) > self._max_tags_per_request:
-            raise TooLarge("jobs", f"must name at most {self._max_tags_per_request} jobs", len(selection.jobs))
+        if len(selection.jobs) > self.max_tags_per_request:
+            raise TooLarge("jobs", f"must name at most {self.max_tags_per_request} jobs", len(selection.jobs))
         found, _ = await self._pages.of_repository(
             selection.region,
             selection.namespace,
@@ -302,7 +307,7 @@ class SyncService:
         return found
 
     def _bounded(self, request: SyncRequest) -> SyncRequest:
-        limits = [seconds for seconds in (request.seconds, self._seconds) if seconds is not None]
+        limits = [seconds for seconds in (request.seconds, self.seconds) if seconds is not None]
         return replace(request, seconds=min(limits)) if limits else request
 
     async def _start(
@@ -310,7 +315,7 @@ class SyncService:
     ) -> dict[Tag, JobHandle]:
         """Record jobs for tags without an open job: as ended if there is nothing to do, else as waiting."""
         user = request.caller.user_id
-        limit = self._max_concurrent_requests_per_user - self._starting[user]
+        limit = self.max_concurrent_requests_per_user - self._starting[user]
         if limit <= 0 and not request.is_automatic:
             raise Throttled(
                 f'user "{request.caller.name}" has {self._starting[user]} syncs in progress; '

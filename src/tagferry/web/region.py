@@ -82,6 +82,21 @@ class ApiServices:
     trail: AuditTrail | None
 
 
+class ReplaceableApp:
+    """The application of a listener, which a reload replaces. Requests in progress end with the former one.
+
+    Attributes:
+        current: answers new requests.
+    """
+
+    def __init__(self, current: ASGIApp) -> None:
+        self.current = current
+
+    # Not a coroutine: one more would cost time in each step of every request.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.current(scope, receive, send)
+
+
 def region_app(region: Region, settings: Settings, services: ApiServices, registry: ASGIApp | None) -> ASGIApp:
     """Return the ASGI application of a served region. `registry` is its embedded registry, if it has one."""
     management = _management(region, settings, services)

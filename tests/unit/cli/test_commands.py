@@ -160,7 +160,7 @@ def test_the_observed_capabilities_of_a_registry_are_shown(home: Path) -> None:
     assert re.search(r"^ *lists referrers +no *$", shown, re.MULTILINE)
     assert OCI_INDEX in shown
     assert re.search(r"^ *unsupported requests +tag list: it answered 403 *$", shown, re.MULTILINE)
-    assert "the configuration has cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
+    assert "the known regions are cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", "cn-north-4=", "North=127.0.0.1:1", "=127.0.0.1:1"])

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from tagferry.errors import Invalid
+from tagferry.settings import LimitSettings
 from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.processes import free_port
@@ -103,3 +104,24 @@ async def test_a_server_whose_files_are_of_no_use_does_not_start(tmp_path: Path)
     with pytest.raises(Invalid, match="tls_certificate must be a file that can be read"):
         async with listening([listener]):
             pass
+
+
+async def test_a_reload_changes_the_files_of_new_connections_and_invalid_ones_change_nothing(
+    authority: Authority, certificate: Path, tmp_path: Path
+):
+    other = authority.issue(tmp_path / "other.pem", "127.0.0.1", name="other")
+    address = f"127.0.0.1:{free_port()}"
+
+    def listener(file: Path) -> Listener:
+        return Listener(APP, address, tls_certificate=file, tls_key=file)
+
+    async with listening([listener(certificate)]) as listeners:
+        client = Client(authority.write(tmp_path / "ca.pem"), int(address.rpartition(":")[2]))
+        with pytest.raises(Invalid):
+            listeners.prepare([listener(tmp_path / "missing.pem")], LimitSettings(), ())
+        seen = [await client.sees()]
+        for file in (other, certificate):
+            listeners.prepare([listener(file)], LimitSettings(), ())()
+            seen.append(await client.sees())
+
+    assert seen == ["first", "other", "first"]

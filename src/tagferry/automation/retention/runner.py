@@ -46,7 +46,7 @@ def now_utc() -> datetime:
 
 
 class RetentionRunner:
-    """Deletes the tags that expire by policies.
+    """Deletes the tags that expire by policies. A reload changes `interval` and `run_limit`.
 
     Args:
         regions: the configured regions.
@@ -81,10 +81,10 @@ class RetentionRunner:
         self._history = history
         self._forget = forget
         self._is_leader = is_leader
-        self._interval = interval
+        self.interval = interval
         self._clock = clock
         self._is_plausible = is_plausible
-        self._run_limit = run_limit
+        self.run_limit = run_limit
         self._backoff = Backoff(initial=60.0, maximum=3600.0)
         self._queue: DelayQueues[tuple[int, RegionId]] = DelayQueues(_QUEUE_LIMIT, lambda due: due[1])
         self._running: set[int] = set()
@@ -158,7 +158,7 @@ class RetentionRunner:
         for tag in expired:
             if tag in deleted:
                 continue
-            if len(deleted) >= self._run_limit:
+            if len(deleted) >= self.run_limit:
                 log.warning(
                     "retention reached its limit of tags; the rest follow in the next run",
                     policy=policy.id,
@@ -218,7 +218,7 @@ class RetentionRunner:
             self._woken.clear()
             try:
                 if await self._is_leader() and await self._trusts_the_clock():
-                    for due in await self._policies.due(ran_before=self._clock() - self._interval):
+                    for due in await self._policies.due(ran_before=self._clock() - self.interval):
                         if due[0] not in self._running and self._backoff.retry_at(due[0]) is None:
                             self._queue.add(due)
             except Exception as error:
@@ -227,7 +227,7 @@ class RetentionRunner:
             else:
                 self._backoff.succeeded(self)
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(_TICK_SECONDS, self._interval.total_seconds())):
+                async with asyncio.timeout(min(_TICK_SECONDS, self.interval.total_seconds())):
                     await self._woken.wait()
 
     async def _run_due(self, due: tuple[int, RegionId]) -> None:
@@ -251,9 +251,9 @@ class RetentionRunner:
                 now = self._clock()
                 deleted = await self.run(policy)
                 log.info("a retention policy ran", policy=policy_id, name=policy.name, deleted=deleted)
-                if deleted >= self._run_limit:
+                if deleted >= self.run_limit:
                     # The rest is deleted soon, not after a whole interval.
-                    now = min(now, now - self._interval + _REST)
+                    now = min(now, now - self.interval + _REST)
                 await self._policies.ran(policy, now)
         except Exception as error:
             if self._backoff.failed(policy_id, reason_of(error))[1]:

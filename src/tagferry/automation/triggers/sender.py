@@ -153,6 +153,8 @@ class WebhookSender:
             **webhook.sign(body),
         }
         if webhook not in self._clients:
+            # After a reload, no call uses the clients of former webhooks again.
+            self._clients = {one: client for one, client in self._clients.items() if one in self._webhooks}
             self._clients[webhook] = WebhookClient(
                 webhook.url, tls=webhook.tls, proxy=webhook.proxy, seconds=webhook.seconds
             )

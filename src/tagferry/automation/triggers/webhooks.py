@@ -74,8 +74,15 @@ class Webhooks:
     def __init__(self, webhooks: Iterable[Webhook]) -> None:
         self._webhooks = tuple(webhooks)
 
+    def replace(self, webhooks: Iterable[Webhook]) -> None:
+        """Replace all webhooks at once; calls in progress end with the former ones."""
+        self._webhooks = tuple(webhooks)
+
     def __bool__(self) -> bool:
         return bool(self._webhooks)
+
+    def __contains__(self, webhook: Webhook) -> bool:
+        return webhook in self._webhooks
 
     def find(self, spec: TriggerSpec, namespace: Namespace) -> Webhook | None:
         """Return the webhook that a trigger of an organization calls, if one is configured."""

@@ -155,6 +155,11 @@ class Backoff:
         self._failures[key] = _Failures(failures, reason, until)
         return until, is_news
 
+    def reset(self) -> None:
+        """Let every key be retried now, since the cause of its failures may be gone."""
+        for failure in self._failures.values():
+            failure.until = self._clock()
+
     def succeeded(self, key: Hashable) -> bool:
         """Record a success; return whether the key had failed before."""
         return self._failures.pop(key, None) is not None

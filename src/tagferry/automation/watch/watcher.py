@@ -66,7 +66,7 @@ class Follower(Protocol):
 
 
 class TagWatcher:
-    """Detects changed tags and has the followers of their repository check them.
+    """Detects changed tags and has the followers of their repository check them. A reload changes `poll_intervals`.
 
     Args:
         followers: act on tag changes.
@@ -96,7 +96,7 @@ class TagWatcher:
         self._regions = regions
         self._sync_history = sync_history
         self._record_push = record_push
-        self._poll_intervals = poll_intervals
+        self.poll_intervals = poll_intervals
         self._is_leader = is_leader
         self._clock = clock
         self._tags: DelayQueues[_TagWork] = DelayQueues(queue_limit, lambda work: work[0].region, clock)
@@ -140,6 +140,11 @@ class TagWatcher:
         """Schedule a scan of a repository."""
         # If the queue is full, the next full scan covers this repository.
         self._needs_full_scan |= not self._sources.add(source)
+
+    def regions_changed(self) -> None:
+        """Scan every followed repository within seconds, also those that could not be scanned."""
+        self._backoff.reset()
+        self._needs_full_scan = True
 
     async def try_scan(self, source: RepositoryRef) -> None:
         """Scan a repository now; after a failure, schedule another scan. Never raises."""
@@ -264,14 +269,13 @@ class TagWatcher:
 
     async def _poll(self) -> None:
         """Schedule scans: of everything when this process becomes the leader, then of each repository when due."""
-        tick = min([_TICK_SECONDS, *self._poll_intervals.values()])
         while True:
             try:
                 is_leader = await self._is_leader()
                 everything = self._needs_full_scan or (is_leader and not self._was_leader)
                 # Set before the sources are read: jobs whose end was ignored until now are covered by that read.
                 self._was_leader = is_leader
-                if everything or (is_leader and self._poll_intervals):
+                if everything or (is_leader and self.poll_intervals):
                     self._needs_full_scan = False
                     self._schedule(await self._followed_sources(), everything=everything)
             except Exception as error:
@@ -280,7 +284,7 @@ class TagWatcher:
                     log_error(error, "the followed repositories could not be looked up")
             else:
                 self._backoff.succeeded(self)
-            await asyncio.sleep(tick)
+            await asyncio.sleep(min([_TICK_SECONDS, *self.poll_intervals.values()]))
 
     async def _followed_sources(self) -> list[RepositoryRef]:
         return list(dict.fromkeys([source for follower in self._followers for source in await follower.sources()]))
@@ -289,7 +293,7 @@ class TagWatcher:
         now = self._clock()
         self._polled_at = {source: self._polled_at[source] for source in sources if source in self._polled_at}
         for source in sources:
-            pause = self._poll_intervals.get(source.region)
+            pause = self.poll_intervals.get(source.region)
             polled_at = self._polled_at.get(source)
             is_due = pause is not None and (polled_at is None or polled_at + pause <= now)
             if self._backoff.retry_at(source) is not None:

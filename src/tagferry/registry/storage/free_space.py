@@ -24,7 +24,7 @@ class DiskSpace:
 
 
 class FreeSpace:
-    """The free space on the disk of one registry. Its methods block for microseconds.
+    """The free space on the disk of one registry. Its methods block for microseconds. A reload changes `reserve`.
 
     Args:
         root: a directory on the disk.
@@ -34,12 +34,12 @@ class FreeSpace:
 
     def __init__(self, root: Path, reserve: int | None = None) -> None:
         self._root = root
-        self._reserve = reserve
+        self.reserve = reserve
 
     def require(self, size: int) -> None:
         """Raise DiskFull if writing this many bytes would use the reserve."""
         disk = os.statvfs(self._root)
-        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
+        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self.reserve):
             BOUND_REACHED.labels(bound="disk_reserve_bytes").inc()
             raise DiskFull(DISK_FULL)
 
@@ -63,13 +63,13 @@ class FreeSpace:
         reserved = self._reserved(disk)
         if disk.f_bavail * disk.f_frsize < reserved + max(_LEAST, min(_MARGIN, reserved)):
             return DISK_FULL
-        if not _has_inodes(disk, self._reserve, margin=min(_SPARE_INODES, disk.f_files // _RESERVED_PART)):
+        if not _has_inodes(disk, self.reserve, margin=min(_SPARE_INODES, disk.f_files // _RESERVED_PART)):
             return DISK_FULL
         return None
 
     def _reserved(self, disk: os.statvfs_result) -> int:
-        if self._reserve is not None:
-            return self._reserve
+        if self.reserve is not None:
+            return self.reserve
         return min(_LARGEST_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
 
 

@@ -129,6 +129,10 @@ class DiskStore:
     def identity(self) -> int:
         return 0
 
+    def set_reserve(self, reserve: int | None) -> None:
+        """Change the bytes of the disk that are left free; see `FreeSpace`."""
+        self._free_space.reserve = reserve
+
     async def head_manifest(
         self,
         repository: RepositoryName,

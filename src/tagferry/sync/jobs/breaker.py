@@ -85,6 +85,11 @@ class CircuitBreakers:
                 REGIONS_PAUSED.labels(region=region).set(0)
                 log.info("resumed an idle region", region=region)
 
+    def forget(self, region: RegionId) -> None:
+        """End the pause of a region whose registry has changed, or which was removed."""
+        if self._open.pop(region, None) is not None:
+            REGIONS_PAUSED.labels(region=region).set(0)
+
     def record_failure(self, region: RegionId, reason: str) -> None:
         """Pause a region that did not respond, or extend its pause."""
         now, known = self._clock(), self._open.get(region)

@@ -45,13 +45,14 @@ class JobStatus(StrEnum):
 
 _ENDS = frozenset({JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL, JobStatus.EXISTED})
 FOLLOWING: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.WAITING: frozenset({JobStatus.RUNNING, JobStatus.TIMEOUT, JobStatus.CANCEL}),
+    JobStatus.WAITING: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL}),
     JobStatus.RUNNING: _ENDS | {JobStatus.WAITING},
     **dict.fromkeys(_ENDS, frozenset()),
 }
 """The states that may follow each state. A job returns to waiting if its worker was lost or a registry is unavailable.
 
-A job is first recorded as waiting, or as ended if there is nothing to do.
+A waiting job fails if its region was removed. A job is first recorded as waiting, or as ended if there is nothing to
+do.
 """
 
 

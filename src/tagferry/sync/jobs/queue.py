@@ -74,7 +74,7 @@ class QueueLimits:
 
 
 class JobQueue:
-    """The waiting and running jobs of all workers.
+    """The waiting and running jobs of all workers. A reload changes `regions` and `limits`.
 
     Args:
         database: stores the jobs.
@@ -96,8 +96,8 @@ class JobQueue:
         self._database = database
         self._bus = bus
         self._membership = membership
-        self._regions = list(regions)
-        self._limits = limits or QueueLimits()
+        self.regions = list(regions)
+        self.limits = limits or QueueLimits()
 
     async def claim(self, worker_id: int, slots: int, capacity: Capacity | None = None) -> list[SyncJob]:
         """Claim the next jobs for this worker and record them as running.
@@ -186,7 +186,7 @@ class JobQueue:
         return count
 
     async def _remaining(self, session: AsyncSession, slots: int, capacity: Capacity) -> "_Remaining":
-        limits = self._limits
+        limits = self.limits
         running: Counter[str] = Counter()
         if limits.jobs is not None or limits.region_jobs:
             counts = await session.execute(
@@ -217,11 +217,11 @@ class JobQueue:
         """Choose the next jobs in fair order; if a region has no capacity left, jobs behind it run first."""
         chosen: list[int] = []
         while free.slots > 0:
-            sources = [region for region in self._regions if free.capacity.regions.get(region, 1) > 0]
+            sources = [region for region in self.regions if free.capacity.regions.get(region, 1) > 0]
             parameters = {
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
-                "closed_pairs": [_BETWEEN.join(pair) for pair in free.capacity.closed(self._regions)],
+                "closed_pairs": [_BETWEEN.join(pair) for pair in free.capacity.closed(self.regions)],
                 "most_lost": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOST_WORKERS,
                 "chosen": chosen,
                 "slots": free.slots,

@@ -52,6 +52,8 @@ def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
     """Return why a tag failed, for users, and the number of attempts if there were several."""
     if isinstance(error, NotFound) and error.kind == "tag":
         return describe(Verdict.MISSING)[1]
+    if isinstance(error, NotFound) and error.kind == "region":
+        return unconfigured_reason(error.name)
     if attempt is None or attempt.number == 1:
         return error.message
     return f"{error.message}; tried {attempt.number} times in {_span(attempt.failed_at - attempt.failing_since)}"
@@ -60,6 +62,11 @@ def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
 def waiting_reason(region: str, since: datetime) -> str:
     """Return why a job of a paused region waits, without the error, which may name images of another organization."""
     return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def unconfigured_reason(region: str) -> str:
+    """Return why a job of a region that was removed waits or failed."""
+    return f"region {region} is no longer configured"
 
 
 def _span(time: timedelta) -> str:

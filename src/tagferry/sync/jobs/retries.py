@@ -15,9 +15,9 @@ _LAST_ATTEMPT = timedelta(seconds=5)
 """The time between a job's last attempt and its deadline."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class JobRetry:
-    """How jobs are retried after transient faults.
+    """How jobs are retried after transient faults. A reload changes its times.
 
     Attributes:
         interactive: how long a user's job is retried after its first failure; zero means never.

@@ -207,6 +207,12 @@ class JobSlots:
         traffic = self._pairs.get(pair)
         return self.paused_regions.keys().isdisjoint(pair) and (traffic is None or not self._is_quiet(traffic))
 
+    def forget(self, region: RegionId) -> None:
+        """Forget how a region responded: its registry has changed, or it was removed."""
+        self._breakers.forget(region)
+        for pair in [pair for pair, traffic in self._pairs.items() if region in pair and not traffic.running]:
+            del self._pairs[pair]
+
     def observe(self, moved: Iterable[SyncJob]) -> bool:
         """Record which jobs made progress; returns whether quiet jobs may have freed capacity for others."""
         self._breakers.forget_idle()

@@ -5,7 +5,7 @@ A worker that may have lost its lease stops all its jobs before another worker c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ from tagferry.supervision import Supervisor, surfacing
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_READY
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.orphans import OrphanedJobs
 from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.retries import JobRetry
@@ -37,6 +38,7 @@ _POLL_SECONDS = 1.0
 _RECOVER_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
 """Seconds between polls for jobs to retry, in case other workers postponed some and were lost."""
+_ORPHANS_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _PREFETCH_LIMIT = 1000
 
@@ -56,6 +58,7 @@ class Worker:
         slots: jobs that run at once in this process; 0 means that it runs none.
         retry: how jobs are retried after a registry was unavailable.
         handing_over: set while cancelled jobs are handed over to other workers.
+        orphans: ends the jobs of regions that were removed.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Worker:
         slots: int,
         retry: JobRetry | None = None,
         handing_over: asyncio.Event | None = None,
+        orphans: OrphanedJobs | None = None,
     ) -> None:
         self._runner = Runner(
             engine=engine, jobs=jobs, membership=membership, regions=regions, retry=retry or JobRetry()
@@ -79,6 +83,7 @@ class Worker:
         self._membership = membership
         self._slot_count = slots
         self._slots = JobSlots(slots)
+        self._orphans = orphans
         self._handing_over = handing_over or asyncio.Event()
         self._id = 0
         self._runs: dict[int, JobRun] = {}
@@ -184,6 +189,14 @@ class Worker:
             self._prefetched.clear()
         self._prefetched[job_id] = prefetch
 
+    def regions_changed(self, regions: Iterable[RegionId]) -> None:
+        """Forget what is known of regions whose registries have changed, or which were added or removed."""
+        for region in regions:
+            self._slots.forget(region)
+        # They may have been read from a former registry.
+        self._prefetched.clear()
+        self._wake.set()
+
     def snapshot(self, job_id: int) -> ProgressSnapshot | None:
         """Return the current progress of a job; None if it does not run in this process."""
         run = self._runs.get(job_id)
@@ -209,6 +222,7 @@ class Worker:
                     (self._report, _REPORT_SECONDS),
                     (self._recover, _RECOVER_SECONDS),
                     (self._resume, 0.0),
+                    (self._end_orphans, _ORPHANS_SECONDS),
                 )
             ]
             try:
@@ -270,6 +284,10 @@ class Worker:
         await self._jobs.expire()
         if freed := await self._jobs.unblock():
             log.info("unblocked jobs whose predecessors had ended", jobs=len(freed))
+
+    async def _end_orphans(self) -> None:
+        if self._orphans is not None:
+            await self._orphans.end(self._queue.regions)
 
     async def _resume(self) -> None:
         """Queue the jobs whose next attempt is due, then wait until more may be due."""

@@ -20,7 +20,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class Acceptor:
-    """Accepts the connections of one listener.
+    """Accepts the connections of one listener. A reload changes `tls` and `handshake_seconds`.
 
     Args:
         listening: the listening socket.
@@ -45,8 +45,8 @@ class Acceptor:
         self._connections = connections
         self._number = number
         self._protocol = protocol
-        self._tls = tls
-        self._handshake_seconds = handshake_seconds
+        self.tls = tls
+        self.handshake_seconds = handshake_seconds
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._resuming: asyncio.TimerHandle | None = None
@@ -100,7 +100,7 @@ class Acceptor:
 
     def _refuse(self, accepted: socket.socket) -> None:
         with accepted, suppress(OSError):
-            if self._tls is None:
+            if self.tls is None:
                 accepted.send(no_slot())
                 accepted.shutdown(socket.SHUT_WR)
 
@@ -109,8 +109,8 @@ class Acceptor:
             await self._loop.connect_accepted_socket(
                 lambda: self._protocol(slot),
                 accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_seconds if self._tls is not None else None,
+                ssl=self.tls,
+                ssl_handshake_timeout=self.handshake_seconds if self.tls is not None else None,
             )
         except (OSError, TimeoutError):
             # The client does not speak TLS, does not trust the certificate, disconnected, or timed out.

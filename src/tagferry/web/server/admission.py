@@ -31,7 +31,7 @@ _LEAST_ADMITTED = 8
 
 
 class Load:
-    """The load of this process.
+    """The load of this process. A reload changes `limit`.
 
     Args:
         limit: the maximum number of requests in progress.
@@ -43,7 +43,7 @@ class Load:
     def __init__(self, limit: int) -> None:
         self.busy = 0
         self._busy_of: dict[str, int] = {}
-        self._limit = limit
+        self.limit = limit
         self._shed_at = float("-inf")
         self._lags = [0.0] * _SAMPLES
         self._is_sampling = False
@@ -68,7 +68,7 @@ class Load:
         if not self._is_sampling:
             self._sample_later()
         has_room = self._has_slot(source) and (self._allowed is None or self._has_quota(source, self._allowed))
-        if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
+        if has_room or (self.busy < self.limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
             self._admitted += 1
             self._sources[source] += 1
             return True
@@ -96,10 +96,10 @@ class Load:
             del self._busy_of[source]
 
     def _has_slot(self, source: str) -> bool:
-        if self.busy < self._limit:
+        if self.busy < self.limit:
             return True
-        share = _share(self._limit, len(self._busy_of))
-        return self._busy_of.get(source, 0) < share and self.busy < self._limit + bounds.SHARES_RESERVE
+        share = _share(self.limit, len(self._busy_of))
+        return self._busy_of.get(source, 0) < share and self.busy < self.limit + bounds.SHARES_RESERVE
 
     def _has_quota(self, source: str, allowed: int) -> bool:
         if self._admitted < allowed:

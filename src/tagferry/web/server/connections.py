@@ -100,6 +100,11 @@ class Connections:
         self._idle: dict[Slot, None] = {}
         self._shed: OrderedDict[str, deque[float]] = OrderedDict()
 
+    def set_limits(self, limit: int, per_address: int, is_exempt: Callable[[str], bool]) -> None:
+        """Change the limits, see the class. Connections above a lower limit stay open until they end."""
+        self._limit, self._per_address, self._is_exempt = limit, per_address, is_exempt
+        self._guaranteed = limit // (2 * len(self._held))
+
     @property
     def held(self) -> int:
         """The number of slots in use."""

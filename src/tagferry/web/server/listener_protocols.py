@@ -15,7 +15,7 @@ _faults = structlog.get_logger(__name__)
 
 
 class ListenerProtocols:
-    """Creates the protocols of one listener's connections, and keeps what they share.
+    """Creates the protocols of one listener's connections, and keeps what they share. A reload changes `limits`.
 
     Args:
         app: the application that answers the requests.
@@ -24,12 +24,12 @@ class ListenerProtocols:
 
     def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
         self._config, self._state = listener_state(app)
-        self._limits = limits
+        self.limits = limits
         self.tick()
 
     def new(self, slot: Slot) -> BoundedProtocol:
         """Return the protocol of a new connection."""
-        return BoundedProtocol(self._config, self._state, slot, self._limits)
+        return BoundedProtocol(self._config, self._state, slot, self.limits)
 
     @property
     def is_idle(self) -> bool:

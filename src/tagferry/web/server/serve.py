@@ -82,6 +82,23 @@ class _Server:
             self._protocols.tick()
             await asyncio.sleep(_TICK_SECONDS)
 
+    @property
+    def listener(self) -> Listener:
+        """The application and its address."""
+        return self._listener
+
+    def renew(self, listener: Listener, tls: ssl.SSLContext | None, limits: LimitSettings) -> None:
+        """Use the certificates of a listener, in this TLS context, and these limits for new connections."""
+        self._listener = listener
+        self._acceptor.tls = self._tls = tls
+        self._acceptor.handshake_seconds = limits.header_timeout_seconds
+        self._protocols.limits = limits
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """The TLS context; None without TLS."""
+        return self._tls
+
     async def stop(self) -> None:
         """Stop accepting, give requests in progress time to finish, and close all connections."""
         self._acceptor.close()
@@ -107,6 +124,41 @@ class _Server:
         return self._protocols.is_idle
 
 
+class Listening:
+    """The listeners of this process, at work. A reload changes their certificates and limits for new connections."""
+
+    def __init__(self, servers: Sequence[_Server], connections: Connections) -> None:
+        self._servers = servers
+        self._connections = connections
+
+    def prepare(
+        self, listeners: Sequence[Listener], limits: LimitSettings, proxies: Sequence[str]
+    ) -> Callable[[], None]:
+        """Read the certificates of listeners that have others; return a function that applies all changes.
+
+        Args:
+            listeners: the listeners to change, by their addresses; the others keep their certificates.
+            limits: as for `listening`.
+            proxies: as for `listening`.
+
+        Raises:
+            Invalid: a certificate or key is missing or invalid; nothing has changed.
+        """
+        wanted = {listener.address: listener for listener in listeners}
+        renewed = []
+        for server in self._servers:
+            old, new = server.listener, wanted.get(server.listener.address, server.listener)
+            is_same = (old.tls_certificate, old.tls_key) == (new.tls_certificate, new.tls_key)
+            renewed.append((server, new, server.tls if is_same else _tls(new)))
+
+        def apply() -> None:
+            self._connections.set_limits(*_connection_limits(limits), trust(proxies))
+            for server, listener, context in renewed:
+                server.renew(listener, context, limits)
+
+        return apply
+
+
 @asynccontextmanager
 async def listening(
     listeners: Sequence[Listener],
@@ -114,7 +166,7 @@ async def listening(
     *,
     proxies: Sequence[str] = (),
     sockets: Sequence[socket.socket] | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Listening]:
     """Serve while the context is entered. On exit, requests get ten seconds to finish, and one more to clean up.
 
     Args:
@@ -128,8 +180,7 @@ async def listening(
         Invalid: a certificate or key is missing or invalid.
     """
     limits = limits or LimitSettings()
-    most = affordable_connections(limits.connections, raise_descriptor_limit())
-    per_address = min(limits.connections_per_address, max(most // 2, 1))
+    most, per_address = _connection_limits(limits)
     connections = Connections(most, per_address, listeners=len(listeners), is_exempt=trust(proxies))
     bound: list[socket.socket] = list(sockets or ())
     try:
@@ -146,7 +197,7 @@ async def listening(
     for server in servers:
         server.start()
     try:
-        yield
+        yield Listening(servers, connections)
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
         for bound_socket in bound:
@@ -169,6 +220,12 @@ async def until_signalled(is_waiting: Callable[[], None] = lambda: None) -> None
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _connection_limits(limits: LimitSettings) -> tuple[int, int]:
+    """Return the number of connections that the process can afford, and that of one address."""
+    most = affordable_connections(limits.connections, raise_descriptor_limit())
+    return most, min(limits.connections_per_address, max(most // 2, 1))
 
 
 def _tls(listener: Listener) -> ssl.SSLContext | None:

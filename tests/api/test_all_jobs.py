@@ -87,6 +87,14 @@ async def test_jobs_are_found_by_every_filter(ferry: Deployment, token: str):
     assert await listed(ferry, token, "until=2020-01-01T00:00:00Z") == []
 
 
+async def test_selected_jobs_are_returned_without_those_that_the_caller_may_not_see(ferry: Deployment, token: str):
+    (mine,), (other,) = await synced(ferry, TEAM, WEB, "v1"), await synced(ferry, RELEASE, WEB, "v1", to=TEAM)
+    carol, _ = await outsider(ferry)
+
+    assert await listed(ferry, token, f"jobs={mine},999,{other},{mine}") == [other, mine]
+    assert await listed(ferry, carol, f"jobs={mine},{other}") == [mine]
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -106,6 +114,10 @@ async def test_jobs_are_found_by_every_filter(ferry: Deployment, token: str):
         ("marker=1e3", "marker"),
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
+        ("jobs=x", "jobs"),
+        ("jobs=1,0", "jobs"),
+        ("jobs=1&limit=2", "jobs"),
+        (f"jobs={','.join(str(number) for number in range(1, 202))}", "jobs"),
     ],
 )
 async def test_an_invalid_filter_is_refused_by_its_name(ferry: Deployment, token: str, query: str, field: str):

@@ -18,7 +18,7 @@ from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.web.bodies import require_json
 from tagferry.web.items import Items
 from tagferry.web.response_models import CamelCaseModel, OptionalTime
-from tagferry.web.swr.context import RequestContext
+from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import DEFAULT_LIMIT, MAXIMUM_LIMIT, parse_number
 from tagferry.web.swr.synchronization import SyncJobItem
 
@@ -187,12 +187,21 @@ async def list_jobs(
     remote_namespace: Annotated[str, Query(description="The target organization.")] = "",
     operator: Annotated[str, Query(description="The name of the user who requested the jobs, or an id.")] = "",
     request: Annotated[str, Query(description="The id of the request that created the jobs.")] = "",
+    jobs: Annotated[
+        str,
+        Query(
+            description=f"Only these jobs: ids separated by commas, at most {bounds.JOBS_SELECTED}. Cannot be combined "
+            "with other parameters."
+        ),
+    ] = "",
     since: Annotated[str, Query(description="Created at this time (ISO 8601) or later.")] = "",
     until: Annotated[str, Query(description="Created before this time (ISO 8601).")] = "",
     marker: Annotated[str, Query(description="`nextMarker` of the previous page.")] = "",
     limit: Annotated[str, Query(description=f"Jobs on the page, at most {MAXIMUM_LIMIT}.")] = "",
 ) -> JobList:
     """List the sync jobs of all repositories that the caller may read, newest first."""
+    if jobs:
+        return await _selected(jobs, context)
     size = parse_number({"limit": limit}, "limit", default=DEFAULT_LIMIT)
     if not 1 <= size <= MAXIMUM_LIMIT:
         raise Invalid("limit", f"must be 1 to {MAXIMUM_LIMIT}", size)
@@ -240,6 +249,15 @@ async def retry_jobs(body: RetriedJobs, context: RequestContext) -> RetryResults
         context.caller, body.ids(), request_id=context.request_id, override=body.override
     )
     return RetryResults.of(context.request_id, results)
+
+
+async def _selected(text: str, context: SwrContext) -> JobList:
+    """Return those of these jobs that exist and that the caller may read, newest first."""
+    if set(context.request.query_params) != {"jobs"}:
+        raise Invalid("jobs", "cannot be combined with other parameters")
+    ids = dict.fromkeys(number for part in text.split(",") if (number := parse_id("jobs", part)) is not None)
+    found = await context.services.jobs.some(context.caller, list(ids))
+    return JobList(jobs=[JobItem.model_validate(job) for job in reversed(found)], next_marker=None)
 
 
 def parse_statuses(text: str) -> frozenset[JobStatus]:

@@ -76,7 +76,7 @@ def test_init_writes_a_configuration_for_its_owner_and_shows_the_secrets_once(in
 
     again = tagferry(installation.folder, "init")
 
-    assert (again.returncode, again.stdout) == (1, "")
+    assert (again.returncode, again.stdout) == (4, "")
     assert again.stderr.count("\n") == 1
     assert "tagferry.toml exists already" in again.stderr
     assert config.read_text() == before
@@ -95,7 +95,7 @@ async def test_users_keys_and_permissions_hold_in_the_running_server_at_once(ins
         assert await management.sync_jobs(TEAM, Repository("app"), [1]) == {}
 
 
-async def test_sync_prints_each_result_and_exits_with_1_if_one_failed(installation: Installation) -> None:
+async def test_sync_prints_each_result_and_exits_with_3_if_one_failed(installation: Installation) -> None:
     old, new = images.image(seed="old"), images.image(seed="new")
     await installation.push(NORTH, APP, new, "v1", "v2")
     await installation.push(SOUTH, RepositoryName("release/app"), old, "v2")
@@ -114,7 +114,7 @@ async def test_sync_prints_each_result_and_exits_with_1_if_one_failed(installati
     assert done.returncode == 0, done.stderr
     (job,) = json.loads(done.stdout)
     assert (job["tag"], job["status"], job["digest"]) == ("v1", "success", new.digest)
-    assert mixed.returncode == 1
+    assert mixed.returncode == 3
     assert mixed.stdout.strip().endswith("1 of 3 synchronized")
     assert "team/app:v2  existed  the target holds another image under this tag; send override=true" in mixed.stderr
     assert "team/app:v3  failed  the tag does not exist in the source repository" in mixed.stderr
@@ -123,7 +123,7 @@ async def test_sync_prints_each_result_and_exits_with_1_if_one_failed(installati
 def test_an_unreachable_endpoint_is_reported_in_one_sentence(installation: Installation) -> None:
     wrong = {**installation.environment, "TAGFERRY_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     done = tagferry(installation.folder, "sync", "team/app:v1", "--to", f"{SOUTH}/{RELEASE}", environment=wrong)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr.startswith(f"error: cannot reach {wrong['TAGFERRY_ENDPOINT']}: ")
     assert done.stderr.count("\n") == 1
 

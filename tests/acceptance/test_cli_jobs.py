@@ -84,7 +84,7 @@ async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
     assert await is_running()
     code, shown, _ = await tagferry(ferry, *arguments.split())
     assert (code, shown) == (0, "1 cancelled\n")
-    assert await tagferry(ferry, *arguments.split()) == (0, "no job of this request is waiting or running\n", "")
+    assert await tagferry(ferry, *arguments.split()) == (1, "no job of this request is waiting or running\n", "")
 
     held.released.set()
     code, shown, told = await tagferry(ferry, "job", "retry", "team/app", "1")
@@ -97,23 +97,26 @@ async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
     assert shown.splitlines()[2].rstrip().endswith("cancelled by admin")
 
 
-async def test_a_sync_that_times_out_exits_with_1_and_its_job_is_found_by_status(ferry: Deployment) -> None:
+async def test_a_sync_that_times_out_exits_with_5_and_its_job_is_found_by_status(ferry: Deployment) -> None:
     ferry.hold(SOUTH)
 
     code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "0.5")
 
-    assert code == 1
+    assert code == 5
     assert "team/app:v1  timeout  the request's deadline passed" in told
     code, shown, _ = await tagferry(ferry, "job", "list", "team/app", "--status", "timeout,cancel", "--json")
     assert [(job["id"], job["status"]) for job in json.loads(shown)] == [(1, "timeout")]
     assert json.loads((await tagferry(ferry, "job", "list", "team/app", "--status", "waiting", "--json"))[1]) == []
     code, shown, _ = await tagferry(ferry, "job", "cancel", "team/app", "1", "7")
-    assert (code, shown) == (
-        0,
-        "".join(f"{job} not cancelled: it has ended, or is not a job of team/app\n" for job in (1, 7)),
-    )
-    code, _, told = await tagferry(ferry, "job", "cancel", "team/app")
     assert code == 1
+    assert shown.splitlines() == [
+        "1 not cancelled: it has ended already",
+        '7 not cancelled: sync job "7" does not exist',
+    ]
+    code, shown, _ = await tagferry(ferry, "job", "cancel", "team/other", "1")
+    assert (code, shown) == (1, "1 not cancelled: it is a job of team/app\n")
+    code, _, told = await tagferry(ferry, "job", "cancel", "team/app")
+    assert code == 2
     assert told.startswith("error: ID or --request is required, but not both")
 
 
@@ -146,3 +149,77 @@ async def test_jobs_of_all_repositories_are_listed_shown_retried_and_cancelled_b
     code, _, err = await tagferry(ferry, "job", "show", "999999")
     assert code == 1
     assert 'sync job "999999" does not exist' in err
+
+
+async def test_waiting_for_jobs_ends_with_the_codes_of_a_sync(ferry: Deployment) -> None:
+    held = ferry.hold(SOUTH)
+    (failed,) = await ferry.start_sync(name_in("team"), [Tag("v9")], RELEASE)
+    (running,) = await ferry.start_sync(name_in("team"), [Tag("v1")], RELEASE)
+
+    code, shown, told = await tagferry(ferry, "job", "wait", str(running), "--timeout", "0.2")
+    assert (code, shown) == (5, "0 of 1 synchronized\n")
+    assert re.search(rf"^error: timed out; job {running} is still (waiting|running): .*team/app:v1", told, re.MULTILINE)
+    code, _, told = await tagferry(ferry, "job", "wait", str(running), "999")
+    assert (code, told) == (1, 'error: sync job "999" does not exist\n')
+    code, _, told = await tagferry(ferry, "job", "wait", "--request", "nope")
+    assert (code, 'request "nope" does not exist' in told) == (1, True)
+
+    held.released.set()
+    code, shown, told = await tagferry(ferry, "job", "wait", str(running), str(failed))
+    assert (code, shown) == (3, "1 of 2 synchronized\n")
+    assert f"{running}  team/app:v1 to {TO}  success  copied and verified\n" in told
+    code, shown, _ = await tagferry(ferry, "job", "wait", "team/app", str(running), "--json")
+    assert (code, [job["id"] for job in json.loads(shown)]) == (0, [running])
+
+
+async def test_a_job_that_is_unknown_cannot_be_retried(ferry: Deployment) -> None:
+    for arguments, line in (
+        (("999",), '999 not retried: sync job "999" does not exist\n'),
+        (("team/app", "999"), '999 not retried: sync job "999" does not exist\n'),
+    ):
+        code, shown, told = await tagferry(ferry, "job", "retry", *arguments)
+        assert code == 1
+        assert line in shown + told
+    code, _, told = await tagferry(ferry, "job", "cancel", "--request", "nope")
+    assert (code, 'request "nope" does not exist' in told) == (1, True)
+
+
+async def test_a_sync_to_several_targets_follows_all_of_them(ferry: Deployment) -> None:
+    code, shown, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--to", f"{SOUTH}/team", "--to", TO)
+    assert (code, shown) == (0, "2 of 2 synchronized\n")
+    assert sorted(told.splitlines()) == [
+        f"team/app:v1 to {SOUTH}/{target}  success  copied and verified" for target in sorted((RELEASE, "team"))
+    ]
+
+    code, shown, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--to", f"{SOUTH}/nowhere")
+    assert (code, shown) == (1, "1 of 2 synchronized\n")
+    assert f"error: team/app to {SOUTH}/nowhere: organization" in told
+
+
+async def test_a_dry_run_tells_up_to_date_from_would_copy_if_it_is_asked_to(ferry: Deployment) -> None:
+    dry = ("sync", "team/app:v1", "--to", TO, "--dry-run")
+    assert (await tagferry(ferry, *dry))[0] == 0
+    code, shown, _ = await tagferry(ferry, *dry, "--exit-code")
+    assert (code, "nothing was changed" in shown) == (10, True)
+    assert (await tagferry(ferry, "sync", "team/app:v1", "--to", TO))[0] == 0
+    assert (await tagferry(ferry, *dry, "--exit-code"))[0] == 0
+    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--exit-code")
+    assert (code, told) == (2, "error: --exit-code: needs --dry-run\n")
+    assert (await tagferry(ferry, "sync", "team/app:v9", "--to", TO, "--dry-run", "--exit-code"))[0] == 3
+
+
+async def test_what_a_server_refuses_is_named_with_the_option(ferry: Deployment) -> None:
+    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", f"nowhere/{RELEASE}")
+    assert (code, told.startswith("error: --to: must be one of the known regions")) == (2, True)
+    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "1e300")
+    assert (code, told.startswith("error: --timeout: ")) == (2, True)
+    code, _, told = await tagferry(ferry, "job", "list", "--by", "x" * 100)
+    assert (code, told.startswith("error: --by: must be ")) == (2, True)
+
+
+async def test_a_key_without_permission_is_denied(ferry: Deployment) -> None:
+    _, key = await ferry.user("mallory")
+    keys = ("--ak", key.access_key, "--sk", key.secret_key)
+    assert (await tagferry(ferry, "sync", "team/app:v1", "--to", TO, *keys))[0] == 7
+    assert (await tagferry(ferry, "audit", "list", *keys))[0] == 7
+    assert (await tagferry(ferry, "job", "list", "--ak", "A" * 20, "--sk", "wrong"))[0] == 7

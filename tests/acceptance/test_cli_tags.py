@@ -34,9 +34,9 @@ async def test_the_exit_code_says_whether_the_copies_are_in_sync(ferry: Deployme
     }
 
     code, _, said = await tagferry(ferry, "tags", "team/app", "--compare", "--to", "nowhere")
-    assert (code, "nowhere" in said) == (1, True)
+    assert (code, said.startswith("error: --to: "), "nowhere" in said) == (2, True, True)
     code, _, said = await tagferry(ferry, "tags", "team/app", "--to", SOUTH)
-    assert (code, "add --compare" in said) == (1, True)
+    assert (code, said) == (2, "error: --to: is for comparisons; add --compare\n")
 
 
 async def test_tags_are_listed_without_a_comparison(ferry: Deployment) -> None:  # noqa: F811

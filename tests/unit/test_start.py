@@ -79,7 +79,7 @@ def test_a_copy_with_everything_in_place_loads_nothing_but_the_engine(registry: 
 def test_a_synchronization_is_requested_without_the_libraries_of_a_server():
     login = ("--ak", "key", "--sk", "secret", "--endpoint", "http://127.0.0.1:1")
 
-    loaded = loaded_by("sync", "team/app:v1", "--to", "cn-north-4/team", *login, code=1)
+    loaded = loaded_by("sync", "team/app:v1", "--to", "cn-north-4/team", *login, code=6)
 
     assert "tagferry.cli.client" in loaded
     assert loaded & (_SERVER | _CLIENT | {"tagferry.copy", "tagferry.remote"}) == set()

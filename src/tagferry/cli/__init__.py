@@ -8,6 +8,8 @@ import gc
 import os
 import sys
 
+from tagferry.cli.exit_codes import FAILED, INTERRUPTED, OK, USAGE, described, of_error
+
 COMMANDS = {
     "copy": "Copy images between registries, OCI layouts and archives, without a server.",
     "init": "Write a configuration file, and create the first administrator.",
@@ -15,7 +17,7 @@ COMMANDS = {
     "worker": "Run sync jobs without serving any region, or list the processes that do.",
     "reload": "Have the running processes apply their configurations again.",
     "sync": "Synchronize images to another region and follow the progress.",
-    "job": "List, show, cancel and retry sync jobs.",
+    "job": "List, show, wait for, cancel and retry sync jobs.",
     "tags": "List the tags of a repository, and compare them with its copies in other regions.",
     "locate": "Find the regions and repositories that hold an image, by its digest.",
     "demo": "Serve two regions with a sample image, and show what to try.",
@@ -30,9 +32,15 @@ COMMANDS = {
 }
 """The commands, each with what it does."""
 
+OPTIONS = {
+    "--version": "Show the version and exit.",
+    "--help": "Show this text and exit; after a command, that of the command.",
+}
+"""The options of the program itself, each with what it does."""
+
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. An error prints one sentence and exits with code 1, wrong usage with 2."""
+    """Run the command line. An error prints one sentence; the codes are those of `exit_codes`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else "--help"
     if name == "--version":
@@ -41,54 +49,81 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.write(f"tagferry {__version__}\n")
     elif name in ("--help", "-h", "help"):
         sys.stdout.write(_usage())
-        sys.exit(0 if arguments else 2)
-    elif name not in COMMANDS:
-        sys.stderr.write(f'error: tagferry has no command "{name[:100]}"; see: tagferry --help\n')
-        sys.exit(2)
+        sys.exit(OK if arguments else USAGE)
+    elif name in COMMANDS:
+        sys.exit(_run(name, arguments[1:]))
     else:
-        _run(name, arguments[1:])
+        from tagferry.cli.usage import suggestion
+
+        what = "option" if name.startswith("-") else "command"
+        hint = suggestion(name, [option.partition(" ")[0] for option in OPTIONS] if what == "option" else COMMANDS)
+        sys.exit(_fail(f'tagferry has no {what} "{name[:100]}"{hint}; see: tagferry --help', USAGE))
 
 
 def _usage() -> str:
     commands = "\n".join(f"  {name:<10}{purpose}" for name, purpose in COMMANDS.items())
+    options = "\n".join(f"  {name:<30}{purpose}" for name, purpose in OPTIONS.items())
     return (
         "Usage: tagferry COMMAND [OPTIONS]\n\n"
         "Copy container images between registries, complete and bit-identical.\n\n"
-        f"Commands:\n{commands}\n\n"
-        "Options:\n"
-        "  --version Show the version and exit.\n"
-        "  --help    Show this text and exit; after a command, that of the command.\n"
+        f"Commands:\n{commands}\n\nOptions:\n{options}\n\n{described()}"
     )
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def _run(name: str, arguments: list[str]) -> int:
+    """Run a command; return its exit code."""
     # Imports make many objects and no garbage; the commands enable the collector when they begin to work.
     gc.disable()
     from tagferry.errors import DatabaseUnavailable, TagferryError
 
     try:
-        if name == "copy":
-            from tagferry.cli.copy import main as copy
-
-            sys.exit(copy(arguments))
-        if name == "sync":
-            from tagferry.cli.sync import main as sync
-
-            sys.exit(sync(arguments))
-        # Files that libraries create, such as the database and the audit log, must be private from the start.
-        os.umask(0o077)
-        from tagferry.cli.commands import app
-
-        gc.enable()
-        app([name, *arguments], prog_name="tagferry")
+        code = _call(name, arguments)
+        # What is left in the buffer would fail when Python exits, after the code was chosen.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has ended, as `head` does.
+        _discard_output()
+        return FAILED
     except DatabaseUnavailable as error:
-        _fail(error.detail)
+        return _fail(error.detail, of_error(error))
     except TagferryError as error:
-        _fail(error.message)
+        from tagferry.cli.usage import describe
+
+        return _fail(describe(error), of_error(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _discard_output()
+        return _fail(f'"{error.filename}": {error.strerror}' if error.filename else str(error.strerror or error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
 
 
-def _fail(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    sys.exit(1)
+def _call(name: str, arguments: list[str]) -> int:
+    if name == "copy":
+        from tagferry.cli.copy import main as copy
+
+        return copy(arguments)
+    if name == "sync":
+        from tagferry.cli.sync import main as sync
+
+        return sync(arguments)
+    # Files that libraries create, such as the database and the audit log, must be private from the start.
+    os.umask(0o077)
+    from tagferry.cli.commands import run
+
+    return run([name, *arguments])
+
+
+def _fail(message: str, code: int = FAILED) -> int:
+    from tagferry.printable import printable
+
+    sys.stderr.write(f"error: {printable(message)}\n")
+    return code
+
+
+def _discard_output() -> None:
+    """Make Python's last flush of standard output succeed."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

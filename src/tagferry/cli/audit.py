@@ -11,11 +11,15 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
 from tagferry.cli.times import parse_time
+from tagferry.cli.usage import naming, require_choice
+from tagferry.names import Namespace, RepositoryName
 from tagferry.printable import printable
 
 app = typer.Typer(add_completion=False, help="List who did what. Only administrators may.", no_args_is_help=True)
 
-_REFUSED = frozenset({401, 403})
+_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD")
+_FIELDS = {name: f"--{name}" for name in ("user", "organization", "repository", "operation", "since", "until")}
+"""The options that a server calls by other names."""
 
 
 @app.callback()
@@ -45,10 +49,12 @@ def list_records(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """List the newest requests that may have changed something, and those that were refused."""
+    if method:
+        require_choice("--method", method.upper(), _METHODS)
     terms = {
         "user": user,
-        "organization": organization,
-        "repository": repository,
+        "organization": Namespace(organization, field="--organization") if organization else "",
+        "repository": RepositoryName(repository, field="--repository") if repository else "",
         "method": method,
         "operation": operation,
         "refused": "true" if refused else "",
@@ -60,7 +66,8 @@ def list_records(
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
             return await client.list_audit_records(limit=limit, **terms)
 
-    records = run(work())
+    with naming(_FIELDS):
+        records = run(work())
     if as_json:
         write_json(records)
     else:

@@ -12,7 +12,9 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from tagferry import __version__, signing
-from tagferry.errors import Invalid, Refused, Unavailable
+from tagferry.cli.server_error import ServerError, ServerUnreachable
+from tagferry.cli.usage import naming
+from tagferry.errors import Invalid
 from tagferry.http.content_coding import codings, decoded
 from tagferry.http.faults import ConnectionFailed
 from tagferry.http.pool import ConnectionPool
@@ -25,6 +27,8 @@ _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 120.0
 """Seconds to wait for a response, and then for more of it."""
 _PAGE = 1000
+_IDS = 100
+"""Ids of jobs in the query of one request."""
 _ALL_JOBS = "/v2/manage/sync_jobs"
 _CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
 
@@ -53,16 +57,19 @@ class ManagementClient:
         ca_file: PEM file with certificate authorities to trust in addition to the system's.
 
     Raises:
-        Invalid: the endpoint is not such an address, or the file is unusable.
+        Invalid: the endpoint is not such an address, a credential cannot be sent, or the file is unusable.
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
+        _check_credential("--ak", access_key, shown=access_key)
+        _check_credential("--sk", secret_key)
         self._base = _address(endpoint)
         self._host = self._base.partition("://")[2]
-        self._access_key = access_key
+        self.access_key = access_key
         self._secret_key = secret_key
         tls = ClientTls(ca_file=ca_file)
-        tls.check()
+        with naming({"ca_file": "--ca-file"}):
+            tls.check()
         self._connections = ConnectionPool(
             tls=ClientContexts(tls), headers={"Accept-Encoding": "identity"}, connect_timeout=_CONNECT_SECONDS
         )
@@ -156,6 +163,15 @@ class ManagementClient:
                 break
         return found
 
+    async def jobs_by_id(self, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return those of these sync jobs, of any repositories, that exist and that the caller may read, by id."""
+        found: dict[int, dict[str, Any]] = {}
+        for start in range(0, len(job_ids), _IDS):
+            wanted = ",".join(str(job_id) for job_id in job_ids[start : start + _IDS])
+            page = await self._call("GET", _ALL_JOBS, query=_query([("jobs", wanted)]))
+            found |= {job["id"]: job for job in self._jobs(page.get("jobs") if isinstance(page, dict) else None)}
+        return found
+
     async def show_job(self, job_id: int) -> dict[str, Any]:
         """Return a sync job (`JobDetailsItem` in the OpenAPI document)."""
         (job,) = self._jobs([await self._call("GET", f"{_ALL_JOBS}/{job_id}")])
@@ -205,6 +221,17 @@ class ManagementClient:
             marker = page.get("next")
         return records
 
+    async def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """Send a request to any operation; return the document in the response, or None.
+
+        Args:
+            method: the HTTP method.
+            path: the path, with its parts encoded.
+            query: the parameters; empty ones are left out.
+            body: the document to send; None for none.
+        """
+        return await self._call(method, path, query=_query((query or {}).items()), body=body)
+
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""
         await self._call("POST", "/v2/manage/namespaces", body={"namespace": namespace})
@@ -223,8 +250,8 @@ class ManagementClient:
             return answer
         raise self._unexpected(f"a document with {' and '.join(lists)}")
 
-    def _unexpected(self, expected: str) -> Unavailable:
-        return Unavailable(f"{self._base} did not return {expected}; {_CHECK_ENDPOINT}")
+    def _unexpected(self, expected: str) -> ServerUnreachable:
+        return ServerUnreachable(f"{self._base} did not return {expected}; {_CHECK_ENDPOINT}")
 
     async def _call(
         self,
@@ -232,7 +259,7 @@ class ManagementClient:
         path: str,
         *,
         query: str = "",
-        body: dict[str, Any] | None = None,
+        body: Any = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
         content = json.dumps(body).encode() if body is not None else b""
@@ -243,15 +270,15 @@ class ManagementClient:
             # A signature is accepted once and its date has a resolution of one second, so equal requests need a nonce.
             sent["X-Request-Nonce"] = secrets.token_hex(8)
         request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
-        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC))
+        sent |= signing.sign(request, self.access_key, self._secret_key, now=datetime.now(UTC))
         url = f"{self._base}{path}" + (f"?{query}" if query else "")
         try:
             response = await self._connections.send(method, url, sent, content, idle_timeout=_SILENT_SECONDS)
             return _read(response.status, await _body(response), self._base)
         except ConnectionFailed as fault:
             # A direct connection that cannot be made names the address, too.
-            why = str(fault).removeprefix(f"cannot connect to {self._base}: ")
-            raise Unavailable(f"cannot reach {self._base}: {why}") from None
+            why = str(fault).removeprefix(f"cannot connect to {self._base}: ").replace("set ca_file", "set --ca-file")
+            raise ServerUnreachable(f"cannot reach {self._base}: {why}") from None
 
 
 def _address(endpoint: str) -> str:
@@ -261,7 +288,13 @@ def _address(endpoint: str) -> str:
         if not set("/?#@") & set(address.partition("://")[2]):
             origin = origin_of(address)
             return f"{origin[0]}://{authority(origin)}"
-    raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
+    raise Invalid("--endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
+
+
+def _check_credential(option: str, value: str, *, shown: str | None = None) -> None:
+    """Raise Invalid for a value that a header cannot have."""
+    if not (value and value.isascii() and value.isprintable() and " " not in value):
+        raise Invalid(option, "must be printable ASCII characters without spaces", shown)
 
 
 async def _body(response: Response) -> bytes:
@@ -277,12 +310,13 @@ def _read(status: int, content: bytes, base: str) -> Any:
     try:
         document = json.loads(content) if content else None
     except ValueError:
-        raise Unavailable(f"{base} returned {status} with a body that is not JSON; {_CHECK_ENDPOINT}") from None
+        raise ServerUnreachable(f"{base} returned {status} with a body that is not JSON; {_CHECK_ENDPOINT}") from None
     if status < 300:
         return document
     if isinstance(document, dict) and "error_msg" in document:
-        raise Refused(f"{document['error_msg']} ({document.get('error_code')}, request {document.get('request_id')})")
-    raise Unavailable(f"{base} returned {status}; {_CHECK_ENDPOINT}")
+        code, request_id = str(document.get("error_code")), str(document.get("request_id"))
+        raise ServerError(status, str(document["error_msg"]), code=code, request_id=request_id)
+    raise ServerUnreachable(f"{base} returned {status}; {_CHECK_ENDPOINT}")
 
 
 def _query(terms: Iterable[tuple[str, str]]) -> str:

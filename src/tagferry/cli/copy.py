@@ -1,35 +1,31 @@
 """`tagferry copy`: copy images between registries, OCI layouts and archives, without a server."""
 
-from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from functools import partial
 
-from tagferry.cli.arguments import Parser, number
+from tagferry.cli.arguments import Parser, Switch, number
 
 _TEXT = (
     "Copy images between registries, OCI layouts and archives, without a server. An image is HOST/REPOSITORY[:TAG], an "
     "OCI layout oci:DIRECTORY[:TAG] or an archive FILE.tar[:TAG]. A TARGET without a tag gets the tag of SOURCE. "
     "Repeat an interrupted copy to continue it."
 )
-_CODES = (
-    "Exit codes: 0 the target has all images, 2 wrong usage, 3 an image was not copied, 4 --no-override kept another "
-    "image, or SOURCE has several and needs a tag, 6 a registry cannot be reached, 7 a registry denied access, 130 "
-    "interrupted. Example: tagferry copy alpine:3.20 registry.example.com/base/alpine"
-)
+_EXAMPLE = "Example: tagferry copy alpine:3.20 registry.example.com/base/alpine"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
-    options = _parse(arguments)
+    options = parser().parse(arguments)
     # The parser alone answers --help.
     from tagferry.cli.copy_process import copy
 
     return copy(options)
 
 
-def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = Parser("copy", description=_TEXT, usage="SOURCE TARGET", epilog=_CODES)
-    add = parser.add_argument
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    made = Parser("copy", description=_TEXT, usage="SOURCE TARGET", epilog=_EXAMPLE)
+    add = made.add_argument
     add("images", nargs="*", metavar="SOURCE TARGET", help="The images, or with --all-tags or --tags the repositories.")
     add("-a", "--all-tags", action="store_true", help="Copy all tags of the repository.")
     add("--tags", action="append", default=[], metavar="REGEX", help="Copy the tags that match. Repeatable.")
@@ -49,12 +45,13 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     add(
         "--override",
-        action=BooleanOptionalAction,
+        action=Switch,
         default=True,
         help="Replace different images with the same tag, or keep them.",
     )
-    add("--referrers", action=BooleanOptionalAction, default=True, help="Copy signatures and other referrers, too.")
+    add("--referrers", action=Switch, default=True, help="Copy signatures and other referrers, too.")
     add("--dry-run", action="store_true", help="Show what would be copied, and change nothing.")
+    add("--exit-code", action="store_true", help="With --dry-run: exit with 10 if something would be copied.")
     add(
         "--from",
         dest="list",
@@ -82,4 +79,4 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     add("--docker-config", metavar="FILE", help="Credentials file; by default those of docker, podman and skopeo.")
     add("--json", action="store_true", help="Print the results as JSON.")
-    return parser.parse(arguments)
+    return made

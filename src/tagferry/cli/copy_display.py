@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO
 
-from tagferry.cli.lines import write_json, write_line
+from tagferry.cli.lines import PROGRESS_SECONDS, write_json, write_line
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import DirectCopier
 from tagferry.direct.sizes import format_size
@@ -30,16 +30,18 @@ class CopyDisplay:
 
     Args:
         as_json: whether standard output gets only JSON, which `results` prints.
+        clock: seconds, monotonic.
 
     Attributes:
         is_incomplete: whether results could not be printed, and their reader does not know it.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._as_json = as_json
+        self._clock = clock
         self._is_terminal = sys.stderr.isatty()
         self._line = ""
-        self._started_at = time.monotonic()
+        self._started_at = self._shown_at = clock()
         self.is_incomplete = False
 
     def result(self, result: CopyResult) -> None:
@@ -56,17 +58,23 @@ class CopyDisplay:
             self._print(sys.stderr, f"warning: {result.target}: {result.reason}")
 
     def progress(self, copier: DirectCopier) -> None:
-        """Show what was copied so far, on a terminal only."""
-        if not self._is_terminal:
+        """Show what was copied so far: always on a terminal, and every ten seconds in a line of its own elsewhere."""
+        now = self._clock()
+        if not self._is_terminal and now - self._shown_at < PROGRESS_SECONDS:
             return
+        self._shown_at = now
         transfers = {id(one): one for copy in copier.copies for one in copy.transfers}.values()
         total, done = sum(one.size for one in transfers), sum(one.done for one in transfers)
-        rate = sum(one.read for one in transfers) / max(0.001, time.monotonic() - self._started_at)
-        self._line = (
+        rate = sum(one.read for one in transfers) / max(0.001, now - self._started_at)
+        line = (
             f"{len(copier.results)} of {copier.found} images, {format_size(done)} of {format_size(total)}, "
             f"{format_size(rate)}/s"
         )
-        self._write(sys.stderr, partial(sys.stderr.write, f"{_CLEAR}{self._line}"))
+        if self._is_terminal:
+            self._line = line
+            self._write(sys.stderr, partial(sys.stderr.write, f"{_CLEAR}{line}"))
+        else:
+            self._print(sys.stderr, f"progress: {line}")
 
     def error(self, message: str) -> None:
         """Print an error."""

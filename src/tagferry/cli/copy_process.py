@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import uvloop
 
-from tagferry.cli.arguments import USAGE
+from tagferry.cli import exit_codes
 from tagferry.cli.copy_display import CopyDisplay
+from tagferry.cli.usage import describe
 from tagferry.direct.lists import parse_list
 from tagferry.direct.platforms import parse_platform
-from tagferry.direct.references import LayoutReference, parse_image
-from tagferry.direct.results import FAILED, INTERRUPTED, OK, CopyResult, exit_code
+from tagferry.direct.references import LayoutReference, parse_host, parse_image
+from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import parse_rate
 from tagferry.direct.state import state_directory
@@ -31,10 +32,12 @@ def copy(options: Namespace) -> int:
     """Run the copies that the options of the command ask for; return the exit code."""
     display = CopyDisplay(as_json=options.json)
     try:
+        if options.exit_code and not options.dry_run:
+            raise Invalid("--exit-code", "needs --dry-run")
         wanted = _wanted(options)
         access = RegistryAccess(
-            plain_http=wanted.plain_http | frozenset(options.plain_http),
-            insecure=wanted.insecure | frozenset(options.insecure),
+            plain_http=wanted.plain_http | _hosts(options.plain_http, "--plain-http"),
+            insecure=wanted.insecure | _hosts(options.insecure, "--insecure"),
             ca_file=options.ca_file,
             certificates=_directory(options.certs_dir),
             docker_config=options.docker_config,
@@ -49,18 +52,36 @@ def copy(options: Namespace) -> int:
         display.ignored(wanted.ignored)
         results = _run_until_interrupted(_tasks(wanted, options), access, how, display)
     except Invalid as error:
-        display.error(error.message)
-        return USAGE
+        # Whatever is invalid was named by an argument, also what a list or a certificate contains.
+        display.error(describe(error))
+        return exit_codes.USAGE
     except TagferryError as error:
         # The errors of single copies are results.
         display.error(error.message)
-        return FAILED
+        return exit_codes.of_registry_error(error)
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.error("interrupted; repeat the command to continue")
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     display.results(results)
     display.summary(results)
-    return exit_code(results) or (FAILED if display.is_incomplete else OK)
+    return _exit_code(results, display, tells_changes=options.exit_code)
+
+
+def _exit_code(results: Sequence[CopyResult], display: CopyDisplay, *, tells_changes: bool) -> int:
+    code = exit_codes.combined([code_of(result) for result in results])
+    if code != exit_codes.OK or display.is_incomplete:
+        return code or exit_codes.TAG_FAILED
+    would_copy = tells_changes and any(result.status == "to_copy" for result in results)
+    return exit_codes.WOULD_COPY if would_copy else exit_codes.OK
+
+
+def code_of(result: CopyResult) -> int:
+    """Return the exit code of a command that has this result alone."""
+    if result.is_ok:
+        return exit_codes.OK
+    if result.status == "existed":
+        return exit_codes.CONFLICT
+    return exit_codes.of_registry_error(result.error) if result.error is not None else exit_codes.TAG_FAILED
 
 
 def _wanted(options: Namespace) -> CopyList:
@@ -113,6 +134,10 @@ def _patterns(texts: Sequence[str], field: str) -> tuple[TagPattern, ...]:
     from tagferry.patterns import Pattern
 
     return tuple(Pattern(text, field=field) for text in texts)
+
+
+def _hosts(texts: Sequence[str], field: str) -> frozenset[str]:
+    return frozenset(parse_host(text, field=field) for text in texts)
 
 
 def _directory(name: str | None) -> str | None:

@@ -78,7 +78,7 @@ def demo(
 
 async def _demo(*, keep: bool) -> None:
     logs.configure(style="console", level="warning")
-    out.rule("[bold]tagferry demo")
+    out.print("[bold]tagferry demo")
     with tempfile.TemporaryDirectory(prefix="tagferry-demo-") as directory:
         async with _stage(Path(directory)) as stage:
             image = await _build_image(stage)

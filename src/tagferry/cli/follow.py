@@ -1,13 +1,15 @@
 """Follow sync jobs through the API and show their progress: bars on a terminal (`bars`), lines elsewhere."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self, TextIO
 
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.lines import write_line
+from tagferry.cli.lines import PROGRESS_SECONDS, write_line
+from tagferry.direct.sizes import format_size
 from tagferry.names import Namespace, Repository
 
 _POLL_SECONDS = 0.25
@@ -24,16 +26,19 @@ class Followed:
     Attributes:
         tags: the tag of each job, by job id.
         request_id: the request that started them.
+        target: `REGION/ORG`, if others are followed that have another target.
     """
 
     namespace: Namespace
     repository: Repository
     tags: Mapping[int, str]
     request_id: str = ""
+    target: str = ""
 
     def label(self, tag: str) -> str:
-        """Return the image's name."""
-        return f"{self.namespace}/{self.repository}:{tag}"
+        """Return the image's name, with the target if there are several."""
+        name = f"{self.namespace}/{self.repository}:{tag}"
+        return f"{name} to {self.target}" if self.target else name
 
 
 class Display(Protocol):
@@ -97,15 +102,19 @@ class Attempts:
 
 
 class LineDisplay:
-    """A `Display` with a line when an image ends or is retried.
+    """A `Display` with a line when an image ends or is retried, and every ten seconds one with the progress.
 
     Args:
         stream: gets the lines.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._clock = clock
         self._attempts = Attempts()
+        self._jobs: dict[str, Mapping[str, Any]] = {}
+        self._shown_at = clock()
 
     def __enter__(self) -> Self:
         return self
@@ -114,11 +123,27 @@ class LineDisplay:
         self._stream.flush()
 
     def show(self, label: str, job: Mapping[str, Any]) -> None:
-        """Print the end or the next attempt of a job."""
+        """Print the end or the next attempt of a job, or the progress of all of them if it is time."""
+        self._jobs[label] = job
         if waits := self._attempts.new(label, job):
             write_line(self._stream, f"{label}  {waits}")
         if job["status"] in ENDED:
             write_line(self._stream, f"{label}  {job['status']}  {job['reason']}")
+        if self._clock() - self._shown_at >= PROGRESS_SECONDS:
+            self._shown_at = self._clock()
+            write_line(self._stream, progress_of(self._jobs.values()))
+
+
+def progress_of(jobs: Collection[Mapping[str, Any]]) -> str:
+    """Describe the progress of jobs in one line."""
+    ended = sum(job["status"] in ENDED for job in jobs)
+    running = sum(job["status"] == "running" for job in jobs)
+    done, total = (sum(job.get(name) or 0 for job in jobs) for name in ("bytesDone", "bytesTotal"))
+    rate = sum(job.get("bytesPerSecond") or 0 for job in jobs)
+    return (
+        f"progress: {ended} of {len(jobs)} tags ended, {running} running, "
+        f"{format_size(done)} of {format_size(total)}, {format_size(rate)}/s"
+    )
 
 
 def display_on(stream: TextIO) -> Display:

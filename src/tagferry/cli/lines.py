@@ -7,6 +7,9 @@ from typing import IO, Any
 
 from tagferry.printable import printable
 
+PROGRESS_SECONDS = 10.0
+"""The interval of lines with the progress of copies, where there is no terminal."""
+
 
 def write_line(stream: IO[str], line: str) -> None:
     """Print a line at once; characters that a terminal does not print are escaped."""

@@ -1,14 +1,15 @@
 """`tagferry locate`: find the repositories that hold an image."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
+from tagferry.cli.exit_codes import FAILED
+from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out
-from tagferry.names import Digest
+from tagferry.names import Digest, RepositoryName
 
 app = typer.Typer(add_completion=False)
 
@@ -31,6 +32,8 @@ def locate(
     printed to standard error. Exits with code 1 if the image was not found.
     """
     wanted = Digest(digest, field="DIGEST")
+    if repository:
+        repository = RepositoryName(repository, field="--repository")
 
     async def work() -> dict[str, Any]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
@@ -38,7 +41,7 @@ def locate(
 
     answer = run(work())
     if as_json:
-        out.print_json(json.dumps(answer))
+        write_json(answer)
     else:
         for found in answer["found"]:
             out.print(f"{found['region']}/{found['namespace']}/{found['repository']}", soft_wrap=True)
@@ -47,4 +50,4 @@ def locate(
                 asked = f"{region['asked']} repositories asked"
                 err.print(f"{region['region']}: {asked}; {region['reason']}", markup=False, soft_wrap=True)
     if not answer["found"]:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

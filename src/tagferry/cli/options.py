@@ -1,41 +1,55 @@
-"""Options that several commands share, and the consoles that they print to."""
+"""Options that several commands share, and the consoles that they print to (`console`)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from tagferry.cli.console import err as err
+from tagferry.cli.console import out as out
 
 ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True)
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True
+    ),
 ]
 Endpoint = Annotated[
-    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The address of a region's API, e.g. http://127.0.0.1:5004.")
+    str,
+    typer.Option(
+        metavar="URL", envvar="TAGFERRY_ENDPOINT", help="The address of a region's API, e.g. http://127.0.0.1:5004."
+    ),
 ]
-AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
+AccessKey = Annotated[str, typer.Option("--ak", metavar="KEY", envvar="CLOUD_SDK_AK", help="The access key.")]
 SecretKey = Annotated[
-    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable.")
+    str,
+    typer.Option(
+        "--sk", metavar="SECRET", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable."
+    ),
 ]
 OptionalEndpoint = Annotated[
     str,
     typer.Option(
-        "--endpoint", envvar="TAGFERRY_ENDPOINT", help="Ask the server at this address, e.g. http://127.0.0.1:5004."
+        "--endpoint",
+        metavar="URL",
+        envvar="TAGFERRY_ENDPOINT",
+        help="Ask the server at this address, e.g. http://127.0.0.1:5004.",
     ),
 ]
-OptionalAccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key for the server.")]
+OptionalAccessKey = Annotated[
+    str, typer.Option("--ak", metavar="KEY", envvar="CLOUD_SDK_AK", help="The access key for the server.")
+]
 OptionalSecretKey = Annotated[
-    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable.")
+    str,
+    typer.Option(
+        "--sk", metavar="SECRET", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable."
+    ),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option(help="PEM file with certificate authorities to trust in addition to the system's."),
+    typer.Option(metavar="FILE", help="PEM file with certificate authorities to trust in addition to the system's."),
 ]
 DEFAULT_CONFIG = Path("tagferry.toml")
-
-out = Console(highlight=False)
-"""The console for a command's results."""
-err = Console(stderr=True, highlight=False)
-"""The console for progress and errors."""
 
 
 def is_default(context: typer.Context, option: str) -> bool:

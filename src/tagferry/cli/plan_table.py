@@ -2,29 +2,37 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
+from tagferry.cli.console import out
 from tagferry.cli.lines import write_rewritten
-from tagferry.names import Namespace, Repository
 
 _COLOURS = {"copy": "cyan", "up_to_date": "green", "existed": "yellow", "failed": "red"}
 
 
-def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console: Console) -> None:
-    """Print a line for each image, and the total number of bytes to copy."""
-    table = Table("image", "action", "to copy", "to mount", "present", "", box=None)
-    for (namespace, repository), plan in plans.items():
+def show_plan(plans: list[tuple[str, str, dict[str, Any]]]) -> None:
+    """Print a line for each image, and the total number of bytes to copy.
+
+    Args:
+        plans: the repository, the target and the plan of each synchronization.
+    """
+    has_targets = len({target for _, target, _ in plans}) > 1
+    table = Table(
+        "image", *(["target"] if has_targets else []), "action", "to copy", "to mount", "present", "", box=None
+    )
+    for repository, target, plan in plans:
         for tag in plan["tags"]:
             table.add_row(
-                f"{namespace}/{repository}:{tag['tag']}",
+                Text(f"{repository}:{tag['tag']}"),
+                *([target] if has_targets else []),
                 f"[{_COLOURS.get(tag['action'], 'red')}]{tag['action'].replace('_', ' ')}",
                 *(decimal(tag[name]) for name in ("bytesToCopy", "bytesToMount", "bytesPresent")),
-                tag["reason"],
+                Text(tag["reason"]),
             )
-    console.print(table)
-    for (namespace, repository), plan in plans.items():
+    out.print(table)
+    for repository, _, plan in plans:
         for tag in plan["tags"]:
-            write_rewritten(console.file, f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"))
-    console.print(f"{decimal(sum(plan['bytesToCopy'] for plan in plans.values()))} to copy; nothing was changed")
+            write_rewritten(out.file, f"{repository}:{tag['tag']}", tag.get("rewritten"))
+    out.print(f"{decimal(sum(plan['bytesToCopy'] for _, _, plan in plans))} to copy; nothing was changed")

@@ -1,7 +1,6 @@
 """`tagferry region`: show the configured regions, and check their registries."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,25 +9,15 @@ from rich.table import Table
 
 from tagferry.app import open_accounts
 from tagferry.cache.capabilities import DatabaseCapabilities
-from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
+from tagferry.cli.exit_codes import FAILED, combined
 from tagferry.cli.lines import write_json
-from tagferry.cli.options import (
-    DEFAULT_CONFIG,
-    AccessKey,
-    CaFile,
-    ConfigFile,
-    Endpoint,
-    OptionalAccessKey,
-    OptionalEndpoint,
-    OptionalSecretKey,
-    SecretKey,
-    err,
-    out,
-)
+from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, err, out
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.cli.region_health import health_rows, health_table
 from tagferry.cli.running_regions import running_regions
+from tagferry.cli.site import Site, on_server
+from tagferry.cli.usage import naming
 from tagferry.errors import Invalid, NotFound
 from tagferry.health.model import RegionHealth
 from tagferry.health.records import HealthRecords
@@ -57,23 +46,17 @@ _FACTS = {
 
 
 @app.command("list")
-def list_all(
-    config: ConfigFile = DEFAULT_CONFIG,
-    endpoint: OptionalEndpoint = "",
-    access_key: OptionalAccessKey = "",
-    secret_key: OptionalSecretKey = "",
-    ca_file: CaFile = None,
-    as_json: AsJson = False,
-) -> None:
+@on_server
+def list_all(site: Site, as_json: AsJson = False) -> None:
     """List the regions as the running processes know them.
 
     They come from the database that the configuration names, or with an endpoint and an access key from a server, which
     also reports their health. If no process runs, they come from the configuration file.
     """
-    if endpoint and access_key and secret_key:
-        regions = run(_list(endpoint, access_key, secret_key, ca_file))
+    if site.is_remote:
+        regions = run(_list(site))
         return write_json(regions) if as_json else out.print(health_table(regions))
-    found = run(running_regions(Settings.load(config)))
+    found = run(running_regions(Settings.load(site.config)))
     for note in found.notes:
         err.print(note, soft_wrap=True, markup=False)
     if as_json:
@@ -95,13 +78,10 @@ def list_all(
 
 
 @app.command()
+@on_server
 def show(
+    site: Site,
     region: Annotated[str, typer.Argument(metavar="REGION", help="The region's id.")],
-    config: ConfigFile = DEFAULT_CONFIG,
-    endpoint: OptionalEndpoint = "",
-    access_key: OptionalAccessKey = "",
-    secret_key: OptionalSecretKey = "",
-    ca_file: CaFile = None,
     check_now: Annotated[
         bool, typer.Option("--check", help="Let the server check the registry now; for administrators.")
     ] = False,
@@ -112,15 +92,14 @@ def show(
     They come from the database, or with an endpoint and an access key from a server. Capabilities are observed during
     copies, and expire after a day.
     """
-    asks_server = bool(endpoint and access_key and secret_key)
-    if check_now and not asks_server:
+    if check_now and not site.is_remote:
         raise Invalid("--check", "requires --endpoint, --ak and --sk; without a server, use: tagferry region check")
 
     async def work() -> dict[str, Any]:
-        if asks_server:
-            async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+        if site.is_remote:
+            async with site.client() as client:
                 return await client.show_region(region, check=check_now)
-        settings = Settings.load(config)
+        settings = Settings.load(site.config)
         known = {one["id"]: one["url"] for one in (await running_regions(settings)).regions}
         if region not in known:
             raise NotFound("region", region, f"the known regions are {', '.join(known)}")
@@ -130,7 +109,8 @@ def show(
             capabilities = await LearnedCapabilities(keeper).known()
         return {"regionID": region, "health": _recorded(health), "capabilities": capabilities.to_json()}
 
-    details = run(work())
+    with naming({"region": "REGION", "region_id": "REGION"}):
+        details = run(work())
     if as_json:
         return write_json(details)
     table = Table(show_header=False, box=None)
@@ -141,8 +121,8 @@ def show(
     return out.print(table)
 
 
-async def _list(endpoint: str, access_key: str, secret_key: str, ca_file: Path | None) -> list[dict[str, Any]]:
-    async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+async def _list(site: Site) -> list[dict[str, Any]]:
+    async with site.client() as client:
         return await client.list_regions()
 
 
@@ -169,18 +149,22 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 @app.command()
-def paused(endpoint: Endpoint, access_key: AccessKey, secret_key: SecretKey, ca_file: CaFile = None) -> None:
+def paused(
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
     """List the regions that a server has paused because their registries do not answer. Their jobs wait."""
-
-    async def work() -> list[dict[str, Any]]:
-        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            return await client.list_regions()
-
+    listed = run(_list(Site(DEFAULT_CONFIG, endpoint, access_key, secret_key, ca_file)))
+    regions = [region for region in listed if region.get("pausedSince")]
+    if as_json:
+        return write_json(regions)
     table = Table("region", "paused since", box=None)
-    for region in run(work()):
-        if since := region.get("pausedSince"):
-            table.add_row(escape(str(region["regionID"])), escape(str(since)))
-    out.print(table if table.row_count else "no region is paused")
+    for region in regions:
+        table.add_row(escape(str(region["regionID"])), escape(str(region["pausedSince"])))
+    return out.print(table if regions else "no region is paused")
 
 
 @app.command()
@@ -192,17 +176,19 @@ def check(
         str | None, typer.Option(metavar="ORG/REPO[:TAG]", help="The repository to read; it must exist.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Authenticate to the registries and read what a sync reads. Exits with code 1 if a check fails.
+    """Authenticate to the registries and read what a sync reads.
 
     By default, the check reads a repository that a sync has used, or one in the registry's catalog. It does not push.
     """
     wanted = parse_image(repository) if repository is not None else None
     results = run(check_regions(Settings.load(config), regions or (), wanted))
-    for result in results:
+    if as_json:
+        write_json([result.to_json() for result in results])
+    for result in () if as_json else results:
         out.print(f"{result.region}  {result.url}  {result.summary}", soft_wrap=True, markup=False)
-    if not all(result.is_ok for result in results):
-        raise typer.Exit(1)
+    raise typer.Exit(combined([result.exit_code for result in results], mixed=FAILED))
 
 
 def _shown(fact: Any) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.app import open_accounts, open_regions
+from tagferry.cli.exit_codes import FAILED, OK, of_registry_error
 from tagferry.diagnosis.advice import advice
 from tagferry.errors import NotFound, TagferryError
 from tagferry.names import RegionId, RepositoryName, Tag
@@ -18,18 +20,27 @@ from tagferry.sync.jobs.used_repositories import used_repositories
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a region's check, with a summary to print."""
+    """The outcome of a region's check, with a summary to print, and the exit code of a command that has it alone."""
 
     region: RegionId
     url: str
     summary: str
-    is_ok: bool
+    exit_code: int = OK
+
+    @property
+    def is_ok(self) -> bool:
+        """True if the check succeeded."""
+        return self.exit_code == OK
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record for `--json`."""
+        return {"regionID": self.region, "url": self.url, "ok": self.is_ok, "summary": self.summary}
 
 
 def parse_image(text: str) -> tuple[RepositoryName, Tag | None]:
     """Parse `ORG/REPO` or `ORG/REPO:TAG`; raises InvalidName."""
     name, colon, tag = text.partition(":")
-    return RepositoryName(name, field="--repository"), Tag(tag) if colon else None
+    return RepositoryName(name, field="--repository"), Tag(tag, field="--repository") if colon else None
 
 
 async def check_regions(settings: Settings, names: Collection[str], wanted: Sample | None) -> list[Result]:
@@ -44,7 +55,7 @@ async def check_regions(settings: Settings, names: Collection[str], wanted: Samp
 async def _check(settings: Settings, region: Region, wanted: Sample | None) -> Result:
     store = region.store
     if not isinstance(store, RemoteStore):
-        return Result(region.id, region.url, "ok", is_ok=True)
+        return Result(region.id, region.url, "ok")
     try:
         checked = (
             await store.check(*wanted)
@@ -52,8 +63,9 @@ async def _check(settings: Settings, region: Region, wanted: Sample | None) -> R
             else await store.check_any(await _used(settings, region.id))
         )
     except TagferryError as error:
-        return Result(region.id, region.url, f"{error.message}; {advice(f'[regions.{region.id}]', error)}", is_ok=False)
-    return Result(region.id, region.url, f"ok  read {checked.request}, as {checked.user}", is_ok=True)
+        summary = f"{error.message}; {advice(f'[regions.{region.id}]', error)}"
+        return Result(region.id, region.url, summary, of_registry_error(error, otherwise=FAILED))
+    return Result(region.id, region.url, f"ok  read {checked.request}, as {checked.user}")
 
 
 async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:

@@ -1,6 +1,5 @@
 """`tagferry registry`: verify and repair the content of embedded registries."""
 
-import json
 from typing import Annotated, NamedTuple
 
 import typer
@@ -9,6 +8,8 @@ from tagferry import logs
 from tagferry.app import open_accounts, open_regions
 from tagferry.cache.blob_locations import DatabaseBlobLocations
 from tagferry.cli.event_loop import run
+from tagferry.cli.exit_codes import FAILED
+from tagferry.cli.lines import write_json
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.registry.storage.integrity import Damage
@@ -66,12 +67,12 @@ def verify_all(
     logs.configure(style=settings.log_format, level=settings.log_level)
     results = run(_verify(settings, regions or [], bytes_per_second, repair=repair))
     if as_json:
-        out.print_json(json.dumps([_document(result) for result in results]))
+        write_json([_document(result) for result in results])
     else:
         for result in results:
             _show(result)
     if any(result.remaining or result.failure is not None for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bool) -> list[VerifyResult]:

@@ -1,6 +1,5 @@
 """`tagferry tags`: list the tags of a repository, and compare them with its copies."""
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -11,16 +10,18 @@ from rich.text import Text
 
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
+from tagferry.cli.exit_codes import FAILED, TAG_FAILED
+from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out
 from tagferry.cli.references import parse_repository, parse_target
+from tagferry.cli.usage import naming
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, Repository
 
 app = typer.Typer(add_completion=False)
 
-_BEHIND = 3
-"""The exit code for a target that lacks a tag, or has another image."""
-_UNKNOWN = 1
+_FIELDS = {"to": "--to", "tag": "--tag", "namespace": "ORG", "repository": "REPO"}
+"""The options and arguments that a server calls by other names."""
 _COLORS = {"same": "green", "converted": "green", "different": "yellow", "missing": "red", "unknown": "red"}
 _SYMBOLS = {"same": "=", "converted": "\u2248", "different": "\u2260", "missing": "-", "extra": "+", "unknown": "?"}
 _DIGEST = len("sha256:") + 12
@@ -60,7 +61,7 @@ def tags(
     """
     name = parse_repository(repository)
     if not compare and (to or differences):
-        raise Invalid("--to", "and --differences are for comparisons; add --compare")
+        raise Invalid("--to" if to else "--differences", "is for comparisons; add --compare")
     for target in to or ():
         parse_target(target, field="--to")
 
@@ -69,7 +70,8 @@ def tags(
             pages = _compared(client, name, to or [], part, differences) if compare else _listed(client, name, part)
             return [page async for page in pages]
 
-    pages = run(work())
+    with naming(_FIELDS):
+        pages = run(work())
     if not compare:
         _show_list([tag for page in pages for tag in page["tags"]], as_json=as_json)
         return
@@ -77,14 +79,14 @@ def tags(
     targets = list(dict.fromkeys(_name(target) for page in pages for target in page["targets"]))
     rows = [_row(tag, page) for page in pages for tag in page["tags"]]
     if as_json:
-        out.print_json(json.dumps({"source": pages[0]["source"], "targets": _targets(pages), "tags": rows}))
+        write_json({"source": pages[0]["source"], "targets": _targets(pages), "tags": rows})
     else:
         _show_comparison(pages, targets, rows)
     states = {cell["state"] for row in rows for cell in row["targets"].values()}
     if states & {"missing", "different"}:
-        raise typer.Exit(_BEHIND)
+        raise typer.Exit(TAG_FAILED)
     if "unknown" in states or any(target["reason"] for target in _targets(pages)) or pages[0]["source"]["reason"]:
-        raise typer.Exit(_UNKNOWN)
+        raise typer.Exit(FAILED)
 
 
 async def _listed(client: ManagementClient, name: tuple[Namespace, Repository], part: str) -> AsyncIterator[Page]:
@@ -128,7 +130,7 @@ def _row(tag: Page, page: Page) -> Page:
 
 def _show_list(listed: list[Page], *, as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps(listed))
+        write_json(listed)
         return
     table = Table("tag", "digest", "size", "updated", box=None)
     for tag in listed:

@@ -1,6 +1,7 @@
-"""Times, as options of commands: absolute, or an age."""
+"""Times, as options of commands: absolute, an age, or a number of seconds."""
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 from re import fullmatch
 
 from tagferry.errors import Invalid
@@ -25,3 +26,14 @@ def parse_time(option: str, given: str) -> str:
         return datetime.fromisoformat(given).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise Invalid(option, "must be an age such as 2h or 7d, or a time such as 2024-05-06T07:08", given) from None
+
+
+def parse_seconds(option: str, given: str) -> float:
+    """Parse a positive number of seconds; raises Invalid."""
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise Invalid(option, "must be a number of seconds, more than 0", given)
+    return seconds

@@ -135,6 +135,13 @@ def parse_image(text: str, *, field: str) -> ImageReference:
     return _registry(text, field=field)
 
 
+def parse_host(text: str, *, field: str) -> str:
+    """Return the host of a registry as references have it; raises Invalid."""
+    if not _HOST.fullmatch(text):
+        raise Invalid(field, "must be the host of a registry, as in registry.example.com:5000", text)
+    return DOCKER_HUB if text in DOCKER_HUB_HOSTS else text.lower()
+
+
 def _may_be_host(parts: tuple[str, str, str]) -> bool:
     """Return whether the first part of the path of an archive is more likely a registry than a directory."""
     first, slash, _ = parts

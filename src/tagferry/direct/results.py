@@ -1,25 +1,12 @@
-"""The results of copies, as they are printed, and the exit code that they lead to."""
+"""The results of copies, as they are printed."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tagferry.errors import Conflict, Misused, Refused, StorageUnavailable, TagferryError, Unavailable
+from tagferry.errors import TagferryError
 from tagferry.names import Digest
 
 Status = Literal["copied", "up_to_date", "existed", "failed", "to_copy"]
-
-OK = 0
-USAGE = 2
-FAILED = 3
-"""A tag was not copied, for a reason without a code of its own, or several were not for different reasons."""
-EXISTED = 4
-"""The target has another image under the tag, and `--no-override` protects it; or a name is ambiguous."""
-UNREACHABLE = 6
-"""A registry could not be reached, or did not answer."""
-DENIED = 7
-"""A registry denied access."""
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +40,6 @@ class CopyResult:
         """True if the target has, or in a dry run would get, the image."""
         return self.status in ("copied", "up_to_date", "to_copy")
 
-    @property
-    def exit_code(self) -> int:
-        """The exit code of a command that has this result alone."""
-        if self.is_ok:
-            return OK
-        if self.status == "existed" or isinstance(self.error, Conflict):
-            return EXISTED
-        if isinstance(self.error, Refused):
-            return DENIED
-        if isinstance(self.error, Misused):
-            return USAGE
-        is_registry = isinstance(self.error, Unavailable) and not isinstance(self.error, StorageUnavailable)
-        return UNREACHABLE if is_registry else FAILED
-
     def to_json(self) -> dict[str, Any]:
         """Return the record for `--json`."""
         return {
@@ -79,11 +52,3 @@ class CopyResult:
             "reason": self.reason,
             "leftBehind": list(self.left_behind),
         }
-
-
-def exit_code(results: Iterable[CopyResult]) -> int:
-    """Return the exit code of a command: that of the failed copies if it is the same for all of them."""
-    codes = {result.exit_code for result in results} - {OK}
-    if not codes:
-        return OK
-    return codes.pop() if len(codes) == 1 else FAILED

@@ -116,7 +116,7 @@ async def test_only_authorities_of_the_system_and_of_the_ca_file_are_trusted(tmp
     context.load_cert_chain(certificate)
     async with listening(responding(STARTED), tls=context) as url:
         assert await start(url, ca_file=certificate) == StartedJobs("abc", {7: "v1"})
-        with pytest.raises(Unavailable, match="unknown authority; set ca_file to trust it") as caught:
+        with pytest.raises(Unavailable, match="unknown authority; set --ca-file to trust it") as caught:
             await start(url)
     assert caught.value.message.startswith(f"cannot reach {url}: certificate is ")
 
@@ -153,7 +153,7 @@ def test_an_unreadable_ca_file_is_rejected(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
     for ca_file in (wrong, tmp_path / "missing.pem", tmp_path):
-        with pytest.raises(Invalid, match="ca_file must be a") as caught:
+        with pytest.raises(Invalid, match="--ca-file must be a") as caught:
             ManagementClient("https://registry.example.com", "AK", "SK", ca_file=ca_file)
         assert str(ca_file) in caught.value.message
 

@@ -39,7 +39,7 @@ def succeed(*arguments: str) -> str:
 
 
 def fail(kind: type[TagferryError], *arguments: str) -> str:
-    """Return the message of the error, which `main` prints before it exits with code 1."""
+    """Return the message of the error, which `main` prints before it exits with the code of its kind."""
     result = invoke(*arguments)
     assert isinstance(result.exception, kind), (result.exception, result.output)
     return result.exception.message
@@ -139,7 +139,7 @@ def test_a_registry_that_does_not_answer_fails_the_check(home: Path) -> None:
     with (home / "tagferry.toml").open("a") as config:
         config.write('\n[regions.away]\nregistry = "http://127.0.0.1:1"\n')
     result = invoke("region", "check")
-    assert result.exit_code == 1
+    assert result.exit_code == 6
     assert re.search(r"^away  http://127\.0\.0\.1:1  .*127\.0\.0\.1:1", result.stdout, re.MULTILINE)
 
 
@@ -207,8 +207,8 @@ def test_without_a_configuration_the_error_says_how_to_create_one(
 @pytest.mark.parametrize(
     ("images", "target", "words"),
     [
-        ("app:v1", "cn-north-4/release", "image must have the form ORG/REPO:TAG"),
-        ("team/app", "cn-north-4/release", "image must have the form ORG/REPO:TAG"),
+        ("app:v1", "cn-north-4/release", "ORG/REPO:TAG must name an image"),
+        ("team/app", "cn-north-4/release", "ORG/REPO:TAG must name an image"),
         ("team/[/app:v1", "cn-north-4/release", "REPO"),
         ("Team/app:v1", "cn-north-4/release", "ORG"),
         ("team/app:", "cn-north-4/release", "TAG"),

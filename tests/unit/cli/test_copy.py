@@ -11,6 +11,8 @@ import pytest
 from tagferry.cli.copy import main
 from tagferry.cli.copy_display import CopyDisplay
 from tagferry.direct.results import CopyResult
+from tagferry.direct.runner import CopyOptions, DirectCopier
+from tagferry.direct.stores import RegistryAccess, Stores
 from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.referrer_tags import cosign_tags
@@ -218,9 +220,9 @@ def test_a_layout_with_a_damaged_manifest_is_repaired(
         (["--from", "list.txt", "a", "b"], "SOURCE must be omitted with --from"),
         (["oci:source:v1", "docker-archive:target.tar"], "TARGET must not use the transport docker-archive"),
         (["--from", "docker.txt"], "TARGET must not use the transport docker-archive"),
-        (["--bandwidth", "fast", "oci:source:v1", "oci:target"], "--bandwidth must be a number of bytes per second"),
+        (["--bandwidth", "fast", "oci:source:v1", "oci:target"], "--bandwidth: must be a number of bytes per second"),
         (["--ca-file", "nothing.pem", "oci:source:v1", "registry.example.com/app"], "--ca-file"),
-        (["--certs-dir", "nothing", "oci:source:v1", "registry.example.com/app"], "--certs-dir must be a directory"),
+        (["--certs-dir", "nothing", "oci:source:v1", "registry.example.com/app"], "--certs-dir: must be a directory"),
     ],
 )
 def test_wrong_usage_names_the_argument(
@@ -230,3 +232,29 @@ def test_wrong_usage_names_the_argument(
 
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_changes_from_none_if_it_is_asked_to(source: str, capsys: pytest.CaptureFixture[str]):
+    copied = (f"{source}:v1", "oci:target")
+    assert main(["--dry-run", *copied]) == 0
+    assert main(["--dry-run", "--exit-code", *copied]) == 10
+    assert main([*copied]) == 0
+    assert main(["--dry-run", "--exit-code", *copied]) == 0
+    assert main(["--dry-run", "--exit-code", f"{source}:v9", "oci:target"]) == 3
+    capsys.readouterr()
+    assert main(["--exit-code", *copied]) == 2
+    assert capsys.readouterr().err == "error: --exit-code: needs --dry-run\n"
+
+
+def test_without_a_terminal_the_progress_is_one_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]):
+    now = 0.0
+    display = CopyDisplay(as_json=True, clock=lambda: now)
+    copier = DirectCopier(Stores(RegistryAccess(), state_directory="unused"), CopyOptions())
+
+    for second in range(25):
+        now = float(second)
+        display.progress(copier)
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "progress: 0 of 0 images, 0 B of 0 B, 0 B/s\n" * 2

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from tagferry.cli import follow as follow_module
 from tagferry.cli.bars import BarDisplay
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import Followed, display_on, follow, waiting_for
+from tagferry.cli.follow import Followed, LineDisplay, display_on, follow, waiting_for
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository
 
@@ -115,4 +116,32 @@ async def test_each_failed_attempt_is_shown_once():
         "team/app:v1  waiting for attempt 2: away",
         "team/app:v1  waiting for attempt 3: still away",
         "team/app:v1  success  copied and verified",
+    ]
+
+
+async def test_without_a_terminal_the_progress_is_one_line_every_ten_seconds():
+    stream, now = io.StringIO(), 0.0
+    display = LineDisplay(stream, clock=lambda: now)
+    running = {**RUNNING, "attempts": 1, "bytesPerSecond": 50_000}
+    with display:
+        for second in range(25):
+            now = float(second)
+            display.show("team/app:v1", running)
+            display.show("team/app:v2", {**running, "status": "waiting", "bytesDone": 0, "bytesPerSecond": None})
+    display.show("team/app:v1", ENDED)
+
+    progress = "progress: 0 of 2 tags ended, 1 running, 250.0 kB of 2.0 MB, 50.0 kB/s"
+    assert stream.getvalue().splitlines() == [progress, progress, "team/app:v1  success  copied and verified"]
+
+
+async def test_jobs_of_several_targets_are_told_apart():
+    stream = io.StringIO()
+    followed = [replace(FOLLOWED, target=f"{region}/team") for region in ("north", "south")]
+
+    for one in followed:
+        await follow(cast("ManagementClient", Server(ENDED)), [one], on=display_on(stream))
+
+    assert stream.getvalue().splitlines() == [
+        "team/app:v1 to north/team  success  copied and verified",
+        "team/app:v1 to south/team  success  copied and verified",
     ]

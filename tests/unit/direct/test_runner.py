@@ -2,9 +2,11 @@
 
 import pytest
 
+from tagferry.cli.copy_process import code_of
+from tagferry.cli.exit_codes import combined
 from tagferry.direct.platforms import parse_platform
 from tagferry.direct.references import ImageReference, LayoutReference, RegistryReference, parse_image
-from tagferry.direct.results import CopyResult, exit_code
+from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import format_size, parse_rate
 from tagferry.direct.stores import RegistryAccess, Stores
@@ -74,7 +76,7 @@ async def test_a_target_without_a_tag_gets_the_tag_of_the_source(stores: MemoryS
     (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app"))
 
     assert (result.source, result.target) == ("a.example/team/app:v1", "b.example/release/app:v1")
-    assert (result.status, result.digest, result.exit_code) == ("copied", image().digest, 0)
+    assert (result.status, result.digest, code_of(result)) == ("copied", image().digest, 0)
     assert await stores.digest("b.example/release/app:v1") == image().digest
 
 
@@ -102,7 +104,7 @@ async def test_a_digest_alone_needs_a_tag_for_the_copy(stores: MemoryStores):
     (result,) = await run(stores, task(f"a.example/team/app@{image().digest}", "b.example/release/app"))
 
     assert result.reason.startswith("TARGET must have a tag, because SOURCE has none")
-    assert result.exit_code == 2
+    assert code_of(result) == 2
 
 
 async def test_selected_tags_are_copied_under_their_own_names(stores: MemoryStores):
@@ -152,7 +154,7 @@ async def test_a_selection_that_matches_nothing_fails(stores: MemoryStores):
 
     (result,) = await run(stores, task("a.example/team/app", "b.example/release/app", nothing))
 
-    assert (result.status, result.exit_code) == ("failed", 3)
+    assert (result.status, code_of(result)) == ("failed", 3)
     assert result.reason == "nothing to copy from a.example/team/app: none of its tags is selected"
 
 
@@ -164,7 +166,7 @@ async def test_another_image_is_kept_without_override(stores: MemoryStores):
     (kept,) = await run(stores, copy, override=False)
     (replaced,) = await run(stores, copy, override=True)
 
-    assert (kept.status, kept.exit_code, replaced.status) == ("existed", 4, "copied")
+    assert (kept.status, code_of(kept), replaced.status) == ("existed", 4, "copied")
 
 
 async def test_one_platform_is_copied_as_the_image_itself(stores: MemoryStores):
@@ -210,7 +212,7 @@ async def test_a_platform_that_the_image_lacks_fails(stores: MemoryStores, sampl
     for platforms in (("linux/riscv64",), ("linux/amd64", "linux/riscv64")):
         (result,) = await run(stores, task("a.example/team/app:v1", "b.example/release/app", platforms=platforms))
 
-        assert (result.status, result.reason, result.exit_code) == ("failed", reason, 3)
+        assert (result.status, result.reason, code_of(result)) == ("failed", reason, 3)
         assert await stores.digest("b.example/release/app:v1") is None
 
 
@@ -247,7 +249,7 @@ async def test_a_failing_image_does_not_stop_the_others(stores: MemoryStores):
     )
 
     assert {result.status for result in results} == {"failed", "copied"}
-    assert exit_code(results) == 3
+    assert combined([code_of(result) for result in results]) == 3
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def result_of(error: TagferryError | None) -> CopyResult:
     ],
 )
 def test_the_exit_code_is_that_of_the_failures_if_they_agree(errors: list[TagferryError | None], code: int):
-    assert exit_code([result_of(error) for error in errors]) == code
+    assert combined([code_of(result_of(error)) for error in errors]) == code
 
 
 @pytest.mark.parametrize(

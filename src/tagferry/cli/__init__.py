@@ -34,6 +34,8 @@ COMMANDS = {
 
 OPTIONS = {
     "--version": "Show the version and exit.",
+    "--install-completion [SHELL]": "Install the completion of bash, zsh or fish.",
+    "--show-completion [SHELL]": "Print the completion script of bash, zsh or fish.",
     "--help": "Show this text and exit; after a command, that of the command.",
 }
 """The options of the program itself, each with what it does."""
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif name in ("--help", "-h", "help"):
         sys.stdout.write(_usage())
         sys.exit(OK if arguments else USAGE)
-    elif name in COMMANDS:
+    elif name in COMMANDS or name in ("--complete", "--install-completion", "--show-completion"):
         sys.exit(_run(name, arguments[1:]))
     else:
         from tagferry.cli.usage import suggestion
@@ -109,6 +111,10 @@ def _call(name: str, arguments: list[str]) -> int:
         return sync(arguments)
     # Files that libraries create, such as the database and the audit log, must be private from the start.
     os.umask(0o077)
+    if name.startswith("--"):
+        from tagferry.cli.completion import run as complete
+
+        return complete(name, arguments)
     from tagferry.cli.commands import run
 
     return run([name, *arguments])

@@ -1,0 +1,5 @@
+"""Run the command line with `python -m tagferry`."""
+
+from tagferry.cli import main
+
+main()

@@ -1,17 +1,18 @@
 """`tagferry key`: manage the access keys (AK/SK) that sign requests."""
 
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tagferry.accounts.model import AccessKey
-from tagferry.cli.accounts import accounts_of
+from tagferry.cli.directory import directory_of
 from tagferry.cli.event_loop import run
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import out
+from tagferry.cli.site import Site, on_site
+from tagferry.cli.usage import naming
 
 app = typer.Typer(add_completion=False, help="Manage access keys (AK/SK).", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The name of the key's user.")]
@@ -20,81 +21,93 @@ Description = Annotated[str, typer.Option("--for", help="Describe the key's purp
 
 
 @app.command()
-def create(user: UserArgument, description: Description = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Create an access key for a user, and show its secret once."""
+@on_site
+def create(site: Site, user: UserArgument, description: Description = "") -> None:
+    """Create an access key for a user, and show its secret once. On a server, a user can have two."""
 
     async def work() -> None:
-        async with accounts_of(config, needs_secrets=True) as accounts:
-            owner = await accounts.users.find(user)
-            _show(await accounts.keys.create(owner.user_id, description=description))
+        async with directory_of(site, needs_secrets=True) as directory:
+            with naming({"description": "--for"}):
+                _show(*await directory.create_key(user, description))
 
     run(work())
 
 
 @app.command()
-def rotate(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def rotate(site: Site, key: KeyArgument) -> None:
     """Create another access key with the same user and purpose. The old one stays valid until disabled or deleted."""
 
     async def work() -> None:
-        async with accounts_of(config, needs_secrets=True) as accounts:
-            old = await accounts.keys.show(access_key)
-            _show(await accounts.keys.create(old.user_id, description=old.description))
-        out.print(f"once the new key is in use: tagferry key disable {access_key}", soft_wrap=True)
-        out.print(f"finally:                    tagferry key delete {access_key}", soft_wrap=True)
+        async with directory_of(site, needs_secrets=True) as directory:
+            _show(*await directory.rotate_key(key))
+        out.print(f"once the new key is in use: tagferry key disable {key}", soft_wrap=True)
+        out.print(f"finally:                    tagferry key delete {key}", soft_wrap=True)
 
     run(work())
 
 
 @app.command("list")
-def list_all(user: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def list_all(
+    site: Site, user: UserArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
     """List the access keys of a user."""
 
     async def work() -> None:
+        async with directory_of(site) as directory:
+            keys = await directory.keys_of(user)
+        if as_json:
+            return write_json([key.to_json() for key in keys])
         table = Table("access key", "created (UTC)", "last used (UTC)", "disabled", "for", box=None)
-        async with accounts_of(config) as accounts:
-            owner = await accounts.users.find(user)
-            for key in await accounts.keys.list_of(owner.user_id):
-                table.add_row(
-                    *(key.access_key, _moment(key.created_at), _moment(key.last_used_at)),
-                    *("" if key.enabled else "yes", escape(key.description)),
-                )
-        out.print(table)
+        for key in keys:
+            table.add_row(
+                *(key.access_key, _moment(key.created_at), _moment(key.last_used_at)),
+                *("" if key.enabled else "yes", escape(key.description)),
+            )
+        return out.print(table)
 
     run(work())
 
 
 @app.command()
-def disable(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def disable(site: Site, key: KeyArgument) -> None:
     """Reject an access key, and all tokens and temporary credentials issued for it, until it is enabled."""
-    run(_enable(config, access_key, enabled=False))
+    _enable(site, key, enabled=False)
 
 
 @app.command()
-def enable(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def enable(site: Site, key: KeyArgument) -> None:
     """Enable a disabled access key."""
-    run(_enable(config, access_key, enabled=True))
+    _enable(site, key, enabled=True)
 
 
 @app.command()
-def delete(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def delete(site: Site, key: KeyArgument) -> None:
     """Delete an access key. Requests signed with it are rejected from then on."""
 
     async def work() -> None:
-        async with accounts_of(config) as accounts:
-            await accounts.keys.delete(access_key)
+        async with directory_of(site) as directory:
+            await directory.delete_key(key)
 
     run(work())
 
 
-async def _enable(config: Path, access_key: str, *, enabled: bool) -> None:
-    async with accounts_of(config) as accounts:
-        await accounts.keys.update(access_key, enabled=enabled)
+def _enable(site: Site, access_key: str, *, enabled: bool) -> None:
+    async def work() -> None:
+        async with directory_of(site) as directory:
+            await directory.enable_key(access_key, enabled=enabled)
+
+    run(work())
 
 
-def _show(key: AccessKey) -> None:
-    out.print(f"access key  {key.access_key}", soft_wrap=True)
-    out.print(f"secret key  {key.secret_key}", soft_wrap=True, markup=False)
+def _show(access_key: str, secret_key: str) -> None:
+    out.print(f"access key  {access_key}", soft_wrap=True)
+    out.print(f"secret key  {secret_key}", soft_wrap=True, markup=False)
 
 
 def _moment(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else ""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment is not None else ""

@@ -7,21 +7,23 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tagferry.accounts.model import Permission
-from tagferry.cli.accounts import accounts_of
+from tagferry.cli.directory import PERMISSIONS, Quotas, directory_of
 from tagferry.cli.event_loop import run
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import out
 from tagferry.cli.references import parse_organization
-from tagferry.errors import Invalid, NotFound
-from tagferry.names import Namespace, RegionId
+from tagferry.cli.site import Site, on_site
+from tagferry.errors import Invalid
+from tagferry.names import RegionId
 from tagferry.quotas import UNLIMITED, human_size
-from tagferry.settings import Settings
 
 app = typer.Typer(
     add_completion=False, help="Manage organizations, their permissions and quotas.", no_args_is_help=True
 )
 
 OrganizationArgument = Annotated[str, typer.Argument(metavar="REGION/ORG", help="The region and the organization.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The name of the user.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class PermissionName(StrEnum):
@@ -33,64 +35,109 @@ class PermissionName(StrEnum):
 
 
 @app.command()
+@on_site
 def create(
+    site: Site,
     organization: OrganizationArgument,
-    config: ConfigFile = DEFAULT_CONFIG,
-    owner: Annotated[str, typer.Option(help="The user who manages the organization.")] = "admin",
+    owner: Annotated[
+        str | None,
+        typer.Option(help='The user who manages the organization; by default "admin", or on a server the caller.'),
+    ] = None,
 ) -> None:
     """Create an organization."""
+    region, name = parse_organization(organization)
 
     async def work() -> None:
-        region, name = _parse(organization, Settings.load(config))
-        async with accounts_of(config) as accounts:
-            await accounts.organizations.create(await accounts.users.find(owner), region, name)
+        async with directory_of(site) as directory:
+            await directory.create_organization(region, name, owner=owner)
 
     run(work())
 
 
 @app.command("list")
+@on_site
 def list_all(
+    site: Site,
     region: Annotated[str, typer.Argument(metavar="REGION", help="The region's id.")],
-    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
     """List the organizations of a region."""
+    wanted = RegionId(region, field="REGION")
 
     async def work() -> None:
+        async with directory_of(site) as directory:
+            listed = await directory.organizations(wanted)
+        if as_json:
+            return write_json([one.to_json() for one in listed])
         table = Table("name", "creator", "created", box=None)
-        async with accounts_of(config) as accounts:
-            for one in await accounts.organizations.list_all(_configured(RegionId(region), Settings.load(config))):
-                table.add_row(one.name, one.creator_name, one.created_at.isoformat(timespec="seconds"))
-        out.print(table)
+        for one in listed:
+            table.add_row(one.name, one.creator, one.created_at.isoformat(timespec="seconds") if one.created_at else "")
+        return out.print(table)
 
     run(work())
 
 
 @app.command()
+@on_site
+def grants(site: Site, organization: OrganizationArgument, as_json: AsJson = False) -> None:
+    """List the users with a permission in an organization."""
+    region, name = parse_organization(organization)
+    names = {number: permission for permission, number in PERMISSIONS.items()}
+
+    async def work() -> None:
+        async with directory_of(site) as directory:
+            listed = [(user, names.get(number, str(number))) for user, number in await directory.grants(region, name)]
+        if as_json:
+            return write_json([{"user": user, "permission": permission} for user, permission in listed])
+        table = Table("user", "permission", box=None)
+        for row in listed:
+            table.add_row(*row)
+        return out.print(table)
+
+    run(work())
+
+
+@app.command()
+@on_site
 def grant(
+    site: Site,
     organization: OrganizationArgument,
-    user: Annotated[str, typer.Argument(metavar="USER", help="The name of the user.")],
+    user: UserArgument,
     permission: Annotated[
         PermissionName, typer.Argument(metavar="PERMISSION", help="read: pull; edit: also push; manage: everything.")
     ],
-    config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Set a user's permission in an organization. Higher permissions include the lower ones.
 
     Example: tagferry org grant cn-north-4/team ci edit
     """
+    region, name = parse_organization(organization)
 
     async def work() -> None:
-        region, name = _parse(organization, Settings.load(config))
-        async with accounts_of(config) as accounts:
-            await accounts.organizations.grant(region, name, user, Permission[permission.name])
+        async with directory_of(site) as directory:
+            await directory.grant(region, name, user, PERMISSIONS[permission])
 
     run(work())
 
 
 @app.command()
+@on_site
+def revoke(site: Site, organization: OrganizationArgument, user: UserArgument) -> None:
+    """Revoke a user's permission in an organization. Permissions granted on single repositories remain."""
+    region, name = parse_organization(organization)
+
+    async def work() -> None:
+        async with directory_of(site) as directory:
+            await directory.revoke(region, name, user)
+
+    run(work())
+
+
+@app.command()
+@on_site
 def quota(
+    site: Site,
     organization: OrganizationArgument,
-    config: ConfigFile = DEFAULT_CONFIG,
     size: Annotated[
         str | None, typer.Option("--bytes", help="Bytes of images: e.g. 100GiB, unlimited or default.")
     ] = None,
@@ -100,39 +147,44 @@ def quota(
     uploads: Annotated[
         str | None, typer.Option(help="Number of open upload sessions: e.g. 50, unlimited or default.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the quotas of an organization, or set the given ones. Servers apply a change within five seconds."""
+    """Show the quotas of an organization, or set the given ones. Servers apply a change within five seconds.
+
+    They can be set only where the configuration is.
+    """
+    region, name = parse_organization(organization)
     given = {"bytes": size, "repositories": repositories, "uploads": uploads}
     changes = {kind: _limit(kind, text) for kind, text in given.items() if text is not None}
 
-    async def work() -> None:
-        region, name = _parse(organization, Settings.load(config))
-        async with accounts_of(config) as accounts:
-            await accounts.quotas.set(region, name, changes)
-            limits = await accounts.quotas.limits(region, name)
-        for kind in given:
-            limit = getattr(limits, kind)
-            shown = "unlimited" if limit is None else human_size(limit) if kind == "bytes" else str(limit)
-            out.print(f"{kind:<12}  {shown}", soft_wrap=True)
+    async def work() -> Quotas:
+        async with directory_of(site) as directory:
+            return await directory.quotas(region, name, changes)
 
-    run(work())
+    limits = run(work())
+    if as_json:
+        return write_json(limits)
+    for kind in given:
+        limit = limits.get(kind)
+        shown = "unlimited" if limit is None else human_size(limit) if kind == "bytes" else str(limit)
+        out.print(f"{kind:<12}  {shown}", soft_wrap=True)
+    return None
 
 
 @app.command()
-def delete(organization: OrganizationArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Delete an organization and cancel its open jobs. Its images stay in the registry."""
+@on_site
+def delete(site: Site, organization: OrganizationArgument) -> None:
+    """Delete an organization and cancel its open jobs. Its images stay in the registry.
+
+    A server deletes only an organization without images.
+    """
+    region, name = parse_organization(organization)
 
     async def work() -> None:
-        region, name = _parse(organization, Settings.load(config))
-        async with accounts_of(config) as accounts:
-            await accounts.organizations.delete(region, name)
+        async with directory_of(site) as directory:
+            await directory.delete_organization(region, name)
 
     run(work())
-
-
-def _parse(text: str, settings: Settings) -> tuple[RegionId, Namespace]:
-    region, name = parse_organization(text)
-    return _configured(region, settings), name
 
 
 def _limit(kind: str, text: str) -> int | None:
@@ -144,9 +196,3 @@ def _limit(kind: str, text: str) -> int | None:
         raise Invalid(f"--{kind}", f"{rule}, unlimited or default", text)
     exponent = " KMGT".index(match[2]) if match[2] else 0
     return int(match[1]) << (10 * exponent)
-
-
-def _configured(region: RegionId, settings: Settings) -> RegionId:
-    if region not in settings.regions:
-        raise NotFound("region", region, f"the configuration has {', '.join(settings.regions)}")
-    return region

@@ -1,36 +1,43 @@
 """`tagferry user`: manage users, who are people or programs."""
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from tagferry.accounts.user_rules import random_password
-from tagferry.app import DEFAULT_DOMAIN
-from tagferry.cli.accounts import accounts_of
+from tagferry.cli.directory import directory_of
 from tagferry.cli.event_loop import run
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
+from tagferry.cli.lines import write_json
+from tagferry.cli.options import out
+from tagferry.cli.site import Site, on_site
 
 app = typer.Typer(add_completion=False, help="Manage users.", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the user.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
+@on_site
 def create(
+    site: Site,
     name: UserArgument,
-    config: ConfigFile = DEFAULT_CONFIG,
     admin: Annotated[bool, typer.Option(help="Make the user an administrator.")] = False,
-    domain: Annotated[str, typer.Option(help="The domain (account) of the user.")] = DEFAULT_DOMAIN,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help='The domain (account) of the user; by default "tagferry", or on a server that of the caller.'
+        ),
+    ] = None,
     description: Annotated[str, typer.Option(help="A description of the user.")] = "",
 ) -> None:
     """Create a user, and show its generated password once."""
 
     async def work() -> None:
         password = random_password()
-        async with accounts_of(config) as accounts:
-            await accounts.users.create(name, password, domain=domain, is_admin=admin, description=description)
+        async with directory_of(site) as directory:
+            await directory.create_user(name, password, domain=domain, is_admin=admin, description=description)
         out.print(f"user name   {name}", soft_wrap=True)
         out.print(f"password    {password}", soft_wrap=True, markup=False)
 
@@ -38,69 +45,78 @@ def create(
 
 
 @app.command("list")
-def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def list_all(site: Site, as_json: AsJson = False) -> None:
     """List the users."""
 
     async def work() -> None:
+        async with directory_of(site) as directory:
+            users = await directory.users()
+        if as_json:
+            return write_json([user.to_json() for user in users])
         table = Table("name", "domain", "administrator", "disabled", "description", box=None)
-        async with accounts_of(config) as accounts:
-            for user in await accounts.users.list_users():
-                table.add_row(
-                    *(user.name, user.domain_name, "yes" if user.is_admin else "", "" if user.enabled else "yes"),
-                    escape(user.description),
-                )
-        out.print(table)
+        for user in users:
+            table.add_row(
+                *(user.name, user.domain, "yes" if user.is_admin else "", "" if user.enabled else "yes"),
+                escape(user.description),
+            )
+        return out.print(table)
 
     run(work())
 
 
 @app.command()
-def password(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def password(site: Site, name: UserArgument) -> None:
     """Generate a new password for a user, and show it once."""
     new = random_password()
-    run(_update(config, name, password=new))
+    _update(site, name, password=new)
     out.print(f"password    {new}", soft_wrap=True, markup=False)
 
 
 @app.command()
-def disable(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def disable(site: Site, name: UserArgument) -> None:
     """Reject all credentials of a user until it is enabled."""
-    run(_update(config, name, enabled=False))
+    _update(site, name, enabled=False)
 
 
 @app.command()
-def enable(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def enable(site: Site, name: UserArgument) -> None:
     """Enable a disabled user."""
-    run(_update(config, name, enabled=True))
+    _update(site, name, enabled=True)
 
 
 @app.command()
-def promote(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def promote(site: Site, name: UserArgument) -> None:
     """Make a user an administrator."""
-    run(_update(config, name, is_admin=True))
+    _update(site, name, is_admin=True)
 
 
 @app.command()
-def demote(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def demote(site: Site, name: UserArgument) -> None:
     """Make an administrator an ordinary user."""
-    run(_update(config, name, is_admin=False))
+    _update(site, name, is_admin=False)
 
 
 @app.command()
-def delete(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+@on_site
+def delete(site: Site, name: UserArgument) -> None:
     """Delete a user with its access keys and tokens."""
 
     async def work() -> None:
-        async with accounts_of(config) as accounts:
-            user = await accounts.users.find(name)
-            await accounts.users.delete(user.user_id)
+        async with directory_of(site) as directory:
+            await directory.delete_user(name)
 
     run(work())
 
 
-async def _update(
-    config: Path, name: str, *, password: str | None = None, enabled: bool | None = None, is_admin: bool | None = None
-) -> None:
-    async with accounts_of(config) as accounts:
-        user = await accounts.users.find(name)
-        await accounts.users.update(user.user_id, password=password, enabled=enabled, is_admin=is_admin)
+def _update(site: Site, name: str, **changes: Any) -> None:
+    async def work() -> None:
+        async with directory_of(site) as directory:
+            await directory.update_user(name, **changes)
+
+    run(work())

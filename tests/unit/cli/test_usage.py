@@ -63,6 +63,7 @@ BAD = {
     ("org", "quota", "--uploads"): "-1",
     ("region", "check", "--repository"): "Team/App",
     ("init", "--region"): "north",
+    ("user", "list", "--endpoint"): "nowhere",
 }
 """A bad value of each option whose values the command itself checks before it does anything."""
 

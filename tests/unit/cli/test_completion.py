@@ -19,7 +19,7 @@ def values(*words: str) -> list[str]:
 
 def test_commands_and_their_subcommands_are_completed_with_what_they_do():
     assert values("") == list(COMMANDS)
-    assert candidates(["re"]) == [(name, COMMANDS[name]) for name in ("region", "registry")]
+    assert candidates(["reg"]) == [(name, COMMANDS[name]) for name in ("region", "registry")]
     assert values("job", "") == ["list", "show", "wait", "cancel", "retry"]
     assert dict(candidates(["job", "s"]))["show"].startswith("Show a sync job")
     assert values("nope", "") == []

@@ -44,13 +44,14 @@ OPTIONS = {
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. An error prints one sentence; the codes are those of `exit_codes`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     name = arguments[0] if arguments else "--help"
     if name == "--version":
         from tagferry import __version__
 
-        sys.stdout.write(f"tagferry {__version__}\n")
+        _print(f"tagferry {__version__}\n")
     elif name in ("--help", "-h", "help"):
-        sys.stdout.write(_usage())
+        _print(_usage())
         sys.exit(OK if arguments else USAGE)
     elif name in COMMANDS or name in ("--complete", "--install-completion", "--show-completion"):
         sys.exit(_run(name, arguments[1:]))
@@ -80,8 +81,8 @@ def _run(name: str, arguments: list[str]) -> int:
 
     try:
         code = _call(name, arguments)
-        # What is left in the buffer would fail when Python exits, after the code was chosen.
-        sys.stdout.flush()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else OK
     except BrokenPipeError:
         # The reader of the output has ended, as `head` does.
         _discard_output()
@@ -97,6 +98,8 @@ def _run(name: str, arguments: list[str]) -> int:
         return _fail(f'"{error.filename}": {error.strerror}' if error.filename else str(error.strerror or error))
     except KeyboardInterrupt:
         return INTERRUPTED
+    # What is left in the buffer would fail when Python exits, after the code was chosen.
+    _print("")
     return code
 
 
@@ -118,6 +121,27 @@ def _call(name: str, arguments: list[str]) -> int:
     from tagferry.cli.commands import run
 
     return run([name, *arguments])
+
+
+def _open_streams() -> None:
+    """Make standard output and error usable if the caller closed them, and for text that their encoding lacks."""
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(FAILED)
+    except OSError as error:
+        _discard_output()
+        sys.exit(_fail(f"cannot write to standard output: {error.strerror}"))
 
 
 def _fail(message: str, code: int = FAILED) -> int:

@@ -15,6 +15,7 @@ from typer.main import get_command
 from tagferry.cli.exit_codes import INTERRUPTED, OK, USAGE, described
 from tagferry.cli.usage import spelling, suggestion
 from tagferry.errors import Invalid
+from tagferry.printable import printable
 
 NAMES = (
     "init",
@@ -145,7 +146,7 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     program = error.ctx.command_path if error.ctx is not None else "tagferry"
     if type(error).__name__ == "NoArgsIsHelpError":
         return f"{error.ctx.get_help()}\n"
-    return f"error: {_sentence(error, program, arguments)}; see: {program} --help\n"
+    return f"error: {printable(_sentence(error, program, arguments))}; see: {program} --help\n"
 
 
 def _sentence(error: Any, program: str, arguments: Sequence[str]) -> str:

@@ -17,41 +17,41 @@ from tagferry.cli.usage import naming
 app = typer.Typer(add_completion=False, help="Manage access keys (AK/SK).", no_args_is_help=True)
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The name of the key's user.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="ACCESS_KEY", help="The access key's id (AK).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Description = Annotated[str, typer.Option("--for", help="Describe the key's purpose.")]
 
 
 @app.command()
 @on_site
-def create(site: Site, user: UserArgument, description: Description = "") -> None:
+def create(site: Site, user: UserArgument, description: Description = "", as_json: AsJson = False) -> None:
     """Create an access key for a user, and show its secret once. On a server, a user can have two."""
 
-    async def work() -> None:
+    async def work() -> tuple[str, str]:
         async with directory_of(site, needs_secrets=True) as directory:
             with naming({"description": "--for"}):
-                _show(*await directory.create_key(user, description))
+                return await directory.create_key(user, description)
 
-    run(work())
+    _show(*run(work()), as_json=as_json)
 
 
 @app.command()
 @on_site
-def rotate(site: Site, key: KeyArgument) -> None:
+def rotate(site: Site, key: KeyArgument, as_json: AsJson = False) -> None:
     """Create another access key with the same user and purpose. The old one stays valid until disabled or deleted."""
 
-    async def work() -> None:
+    async def work() -> tuple[str, str]:
         async with directory_of(site, needs_secrets=True) as directory:
-            _show(*await directory.rotate_key(key))
+            return await directory.rotate_key(key)
+
+    _show(*run(work()), as_json=as_json)
+    if not as_json:
         out.print(f"once the new key is in use: tagferry key disable {key}", soft_wrap=True)
         out.print(f"finally:                    tagferry key delete {key}", soft_wrap=True)
-
-    run(work())
 
 
 @app.command("list")
 @on_site
-def list_all(
-    site: Site, user: UserArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def list_all(site: Site, user: UserArgument, as_json: AsJson = False) -> None:
     """List the access keys of a user."""
 
     async def work() -> None:
@@ -104,9 +104,11 @@ def _enable(site: Site, access_key: str, *, enabled: bool) -> None:
     run(work())
 
 
-def _show(access_key: str, secret_key: str) -> None:
+def _show(access_key: str, secret_key: str, *, as_json: bool) -> None:
+    if as_json:
+        return write_json({"accessKey": access_key, "secretKey": secret_key})
     out.print(f"access key  {access_key}", soft_wrap=True)
-    out.print(f"secret key  {secret_key}", soft_wrap=True, markup=False)
+    return out.print(f"secret key  {secret_key}", soft_wrap=True, markup=False)
 
 
 def _moment(moment: datetime | None) -> str:

@@ -31,17 +31,20 @@ def create(
         ),
     ] = None,
     description: Annotated[str, typer.Option(help="A description of the user.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Create a user, and show its generated password once."""
+    new = random_password()
 
     async def work() -> None:
-        password = random_password()
         async with directory_of(site) as directory:
-            await directory.create_user(name, password, domain=domain, is_admin=admin, description=description)
-        out.print(f"user name   {name}", soft_wrap=True)
-        out.print(f"password    {password}", soft_wrap=True, markup=False)
+            await directory.create_user(name, new, domain=domain, is_admin=admin, description=description)
 
     run(work())
+    if as_json:
+        return write_json({"name": name, "password": new})
+    out.print(f"user name   {name}", soft_wrap=True)
+    return out.print(f"password    {new}", soft_wrap=True, markup=False)
 
 
 @app.command("list")
@@ -67,11 +70,13 @@ def list_all(site: Site, as_json: AsJson = False) -> None:
 
 @app.command()
 @on_site
-def password(site: Site, name: UserArgument) -> None:
+def password(site: Site, name: UserArgument, as_json: AsJson = False) -> None:
     """Generate a new password for a user, and show it once."""
     new = random_password()
     _update(site, name, password=new)
-    out.print(f"password    {new}", soft_wrap=True, markup=False)
+    if as_json:
+        return write_json({"name": name, "password": new})
+    return out.print(f"password    {new}", soft_wrap=True, markup=False)
 
 
 @app.command()

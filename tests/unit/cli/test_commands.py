@@ -1,6 +1,7 @@
 """The commands that work on an installation's files and database."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -250,3 +251,26 @@ def test_quotas_of_an_organization_are_shown_set_and_reset(home: Path) -> None:
     for text in ("lots", "\u0661KiB"):
         assert "must be a size such as 500MiB" in fail(Invalid, "org", "quota", "cn-north-4/team", "--bytes", text)
     assert "nosuch" in fail(NotFound, "org", "quota", "cn-north-4/nosuch", "--bytes", "1")
+
+
+def test_generated_secrets_are_printed_as_json_for_scripts(home: Path) -> None:
+    made = json.loads(succeed("user", "create", "ci", "--json"))
+    assert (made["name"], len(made["password"]) >= 16) == ("ci", True)
+    assert json.loads(succeed("user", "password", "ci", "--json"))["password"] != made["password"]
+    key = json.loads(succeed("key", "create", "ci", "--json"))
+    assert (len(key["accessKey"]), len(key["secretKey"])) == (20, 40)
+    assert json.loads(succeed("key", "rotate", key["accessKey"], "--json"))["accessKey"] != key["accessKey"]
+
+
+def test_permissions_in_an_organization_are_listed_and_revoked(home: Path) -> None:
+    succeed("org", "create", "cn-north-4/team")
+    succeed("user", "create", "alice")
+    succeed("org", "grant", "cn-north-4/team", "alice", "read")
+    assert json.loads(succeed("org", "grants", "cn-north-4/team", "--json")) == [
+        {"user": "admin", "permission": "manage"},
+        {"user": "alice", "permission": "read"},
+    ]
+    succeed("org", "revoke", "cn-north-4/team", "alice")
+    assert "alice" not in succeed("org", "grants", "cn-north-4/team")
+    assert 'permission of the user "alice"' in fail(NotFound, "org", "revoke", "cn-north-4/team", "alice")
+    assert "team2" in fail(NotFound, "org", "grants", "cn-north-4/team2")

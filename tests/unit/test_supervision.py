@@ -72,12 +72,12 @@ async def test_a_task_that_ends_is_restarted_with_growing_pauses(
         running.set()
         await asyncio.Event().wait()
 
-    before = TASK_FAILURES.labels(task="test")._value.get()
+    before = TASK_FAILURES.labels(task="test").value
     with capture_logs() as logs:
         task = supervisor.start("test", failing(8, run, error))
         await running.wait()
     assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert TASK_FAILURES.labels(task="test")._value.get() == before + 8
+    assert TASK_FAILURES.labels(task="test").value == before + 8
     assert [entry["event"] for entry in logs] == ["background task failed"] * 8
     await stop(task)
 

@@ -34,7 +34,9 @@ data_dir = "tagferry-data"
 
 # log_format = "console"   # or "json"
 # log_level = "info"
-# metrics_listen = "127.0.0.1:9090"   # serve /metrics for Prometheus, without authentication
+# metrics_listen = "127.0.0.1:9464"   # serve /metrics for Prometheus; by default, it is not served
+# metrics_token = "…"                 # bearer token that /metrics requires; or metrics_token_file
+# metrics_by_repository = false       # count ended jobs by repository, too
 
 [sync]
 # max_tags_per_request = 500    # maximum number of tags in one request

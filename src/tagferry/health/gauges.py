@@ -1,12 +1,16 @@
 """The health of regions as metrics of the process that checks them."""
 
-from contextlib import suppress
-
 from tagferry.health.model import HealthState, RegionHealth
-from tagferry.metrics import REGION_CERTIFICATE_EXPIRY, REGION_DISK_FREE, REGION_LATENCY, REGION_UP
+from tagferry.metrics import (
+    REGION_CERTIFICATE_EXPIRY,
+    REGION_DISK_FREE,
+    REGION_DISK_USED,
+    REGION_LATENCY,
+    REGION_UP,
+)
 from tagferry.names import RegionId
 
-_ALL = (REGION_UP, REGION_LATENCY, REGION_CERTIFICATE_EXPIRY, REGION_DISK_FREE)
+_ALL = (REGION_UP, REGION_LATENCY, REGION_CERTIFICATE_EXPIRY, REGION_DISK_FREE, REGION_DISK_USED)
 
 
 def show(health: RegionHealth) -> None:
@@ -18,10 +22,11 @@ def show(health: RegionHealth) -> None:
         REGION_CERTIFICATE_EXPIRY.labels(region=health.region).set(health.certificate_expires_at.timestamp())
     if health.disk_free is not None:
         REGION_DISK_FREE.labels(region=health.region).set(health.disk_free)
+        if health.disk_total is not None:
+            REGION_DISK_USED.labels(region=health.region).set(health.disk_total - health.disk_free)
 
 
 def forget(region: RegionId) -> None:
     """Remove the gauges of a region that another process checks."""
     for gauge in _ALL:
-        with suppress(KeyError):
-            gauge.loaded.remove(region)
+        gauge.remove(region=region)

@@ -108,8 +108,14 @@ class Settings(BaseSettings):
     audit_log: Path | None = None
     """A file for the audit log as JSON lines, in addition to the normal log; relative to the configuration file."""
     metrics_listen: Annotated[str, AfterValidator(rules.address)] | None = None
-    """The address HOST:PORT of `/metrics` for Prometheus, without authentication: use a loopback or internal address.
-    By default, metrics are not served."""
+    """The address HOST:PORT of `/metrics` for Prometheus, for example 127.0.0.1:9464. By default, metrics are not
+    served, since two processes on a machine would need the same port."""
+    metrics_token: SecretStr | None = Field(None, min_length=16)
+    """The bearer token that `/metrics` requires. By default none."""
+    metrics_token_file: Path | None = None
+    """A file with that token, relative to the configuration file. It is read again when it changes."""
+    metrics_by_repository: bool = False
+    """Count ended jobs by repository, too. The names of the first 500 repositories are then in the metrics."""
     trusted_proxies: tuple[Annotated[str, AfterValidator(rules.network)], ...] = ()
     """Addresses or networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted."""
     regions: dict[Annotated[str, AfterValidator(rules.region_id)], RegionSettings]

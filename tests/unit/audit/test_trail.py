@@ -27,7 +27,7 @@ async def paths(database: Database) -> list[str]:
 
 
 def lost(reason: str) -> float:
-    value: float = AUDIT_RECORDS_LOST.labels(reason=reason)._value.get()
+    value: float = AUDIT_RECORDS_LOST.labels(reason=reason).value
     return value
 
 
@@ -60,7 +60,7 @@ async def test_the_end_of_the_process_loses_no_record(database: Database, record
 async def test_a_record_that_the_database_refuses_does_not_affect_the_others(
     database: Database, record: Making, monkeypatch: pytest.MonkeyPatch
 ):
-    before = RECORDS_REFUSED.labels(kind="audit record")._value.get()
+    before = RECORDS_REFUSED.labels(kind="audit record").value
     trail = AuditTrail(database)
     for number in range(5):
         trail.add(record(path=f"/{number}", status=2**70 if number == 2 else 200))
@@ -70,7 +70,7 @@ async def test_a_record_that_the_database_refuses_does_not_affect_the_others(
 
     assert await paths(database) == ["/0", "/1", "/3", "/4"]
     assert [line["records"] for line in logged if line["event"] == "the database refused audit records"] == [1]
-    assert RECORDS_REFUSED.labels(kind="audit record")._value.get() == before + 1
+    assert RECORDS_REFUSED.labels(kind="audit record").value == before + 1
 
 
 async def test_records_wait_while_the_database_is_lost(

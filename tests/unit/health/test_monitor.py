@@ -108,7 +108,7 @@ async def test_the_leader_checks_all_regions_again_and_again(make: Making, check
     await running(monitor, lambda: min(check.runs["north"], check.runs["south"]) >= 3)
 
     assert await states(monitor) == {"north": "ok", "south": "refused"}
-    assert REGION_UP.labels(region="south")._value.get() == 0
+    assert REGION_UP.labels(region="south").value == 0
 
 
 async def test_another_process_asks_no_registry_and_records_what_its_copies_show(make: Making, check: FakeCheck):

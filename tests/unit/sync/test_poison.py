@@ -60,7 +60,7 @@ async def test_an_end_that_is_refused_becomes_a_failure_and_other_ends_are_unaff
     ids = await run(jobs, database, *(f"v{number}" for number in range(9)))
     # Not a text, so sanitizing texts does not help.
     unwritable = Rewrite(digests={DIGEST: object()})  # type: ignore[dict-item]
-    before = RECORDS_REFUSED.labels(kind="job end")._value.get()
+    before = RECORDS_REFUSED.labels(kind="job end").value
 
     changes = [JobUpdate(job_id, JobStatus.SUCCESS, reason="copied") for job_id in ids]
     changes[4] = JobUpdate(ids[4], JobStatus.SUCCESS, reason="copied", rewritten=unwritable)
@@ -72,7 +72,7 @@ async def test_an_end_that_is_refused_becomes_a_failure_and_other_ends_are_unaff
     assert status == "failed"
     assert "could not be recorded" in reason
     assert set(found.values()) == {("success", "copied")}
-    assert RECORDS_REFUSED.labels(kind="job end")._value.get() == before + 1
+    assert RECORDS_REFUSED.labels(kind="job end").value == before + 1
 
 
 async def test_progress_that_is_refused_does_not_block_other_progress(jobs: JobStore, database: Database):

@@ -7,12 +7,12 @@ from itertools import count
 import pytest
 
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
-from tagferry.metrics import registry
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.breaker import IDLE_SECONDS, CircuitBreakers
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.slots import FULL_SECONDS, PROVEN_SECONDS, QUIET_SECONDS, JobSlots
 from tests.support.clock import Clock
+from tests.support.metrics import sample
 
 NORTH, EAST, WEST, SOUTH = (RegionId(name) for name in ("cn-north-4", "cn-east-3", "cn-west-1", "cn-south-1"))
 SLOTS = 32
@@ -61,7 +61,7 @@ def fill(slots: JobSlots, target: RegionId, source: RegionId = NORTH) -> list[Sy
 
 
 def paused(region: RegionId) -> float | None:
-    return registry().get_sample_value("tagferry_region_paused", {"region": region})
+    return sample("tagferry_region_paused", region=region)
 
 
 def test_an_unsure_pair_gets_a_share_and_all_such_pairs_half():

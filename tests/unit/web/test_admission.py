@@ -10,12 +10,12 @@ from starlette.types import Message, Receive, Scope, Send
 from tagferry import bounds
 from tagferry.addresses import client_source
 from tagferry.errors import LoginThrottled, Throttled
-from tagferry.metrics import registry
 from tagferry.registry.api.app import error_response
 from tagferry.settings import LimitSettings
 from tagferry.web.errors import respond
 from tagferry.web.server.admission import Admission, AdmittedRequest, Load
 from tagferry.web.server.serve import Listener, listening
+from tests.support.metrics import sample
 from tests.support.processes import free_port
 from tests.support.raw_client import connected
 from tests.unit.web.front import GET, Application, until
@@ -53,7 +53,7 @@ async def url(app: Application, load: Load) -> AsyncIterator[str]:
 
 
 async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Application, load: Load):
-    before = registry().get_sample_value("tagferry_bound_reached_total", {"bound": "concurrent_requests"}) or 0
+    before = sample("tagferry_bound_reached_total", bound="concurrent_requests") or 0
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for client in (first, second):
             await client.send(HELD)
@@ -64,9 +64,7 @@ async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Appli
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
         assert (before_it, load.is_shedding) == (False, True)
-        assert (
-            registry().get_sample_value("tagferry_bound_reached_total", {"bound": "concurrent_requests"}) == before + 1
-        )
+        assert sample("tagferry_bound_reached_total", bound="concurrent_requests") == before + 1
         for path in (b"/healthz", b"/readyz"):
             async with connected(url) as probe:
                 await probe.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")

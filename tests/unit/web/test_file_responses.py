@@ -17,7 +17,6 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from tagferry import bounds
-from tagferry.metrics import registry
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.api.asgi import SEND_FILE
@@ -29,6 +28,7 @@ from tagferry.web.server.file_transfer import FileTransfer
 from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.images import blob, opening
+from tests.support.metrics import sample
 from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.processes import free_port
 from tests.support.raw_client import connected
@@ -220,7 +220,7 @@ def test_a_client_that_disconnects_leaves_nothing_open(run: Run, tmp_path: Path)
 
 def test_a_client_that_never_reads_is_cut_off(run: Run, tmp_path: Path):
     def counted() -> float:
-        return registry().get_sample_value("tagferry_bound_reached_total", {"bound": "stall_timeout_seconds"}) or 0
+        return sample("tagferry_bound_reached_total", bound="stall_timeout_seconds") or 0
 
     async def scenario() -> None:
         async with served(tmp_path, stall_timeout_seconds=SHORT) as url:

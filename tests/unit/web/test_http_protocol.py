@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from tagferry import bounds
-from tagferry.metrics import registry
+from tests.support.metrics import sample
 from tests.support.raw_client import RawAnswer, connected
 from tests.unit.web.front import GET, Application, fronted, until
 
@@ -60,7 +60,7 @@ async def refused(url: str, request: bytes) -> int:
 
 
 def reached(bound: str) -> float:
-    return registry().get_sample_value("tagferry_bound_reached_total", {"bound": bound}) or 0
+    return sample("tagferry_bound_reached_total", bound=bound) or 0
 
 
 async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tagferry import bounds
-from tagferry.metrics import registry
 from tests.support.certificates import Authority
+from tests.support.metrics import sample
 from tests.support.raw_client import RawClient, connected
 from tests.unit.web.front import GET, Application, fronted, until
 
@@ -175,7 +175,7 @@ async def test_a_client_that_holds_its_last_answer_does_not_keep_the_connection(
 
 
 def counted(bound: str) -> float:
-    return registry().get_sample_value("tagferry_bound_reached_total", {"bound": bound}) or 0
+    return sample("tagferry_bound_reached_total", bound=bound) or 0
 
 
 def test_the_system_reports_what_a_client_has_taken():

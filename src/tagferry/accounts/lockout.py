@@ -13,7 +13,7 @@ from typing import Protocol
 from tagferry import bounds
 from tagferry.addresses import client_source
 from tagferry.errors import LoginThrottled
-from tagferry.metrics import BOUND_REACHED
+from tagferry.metrics import BOUND_REACHED, LOCKOUTS, LOGIN_FAILURES
 
 _LONGEST = 64
 """Characters of the longest name or key. Longer ones are cut to bound the memory."""
@@ -80,7 +80,10 @@ class Lockout:
 
     def failed(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Count a failed attempt, and report it."""
-        self.count_failure(claimed, address, is_key=is_key)
+        LOGIN_FAILURES.inc()
+        # Those that other processes report are counted in their metrics.
+        if self.count_failure(claimed, address, is_key=is_key) == self.attempts:
+            LOCKOUTS.inc()
         if self.on_result is not None:
             self.on_result(claimed[:_LONGEST], address, is_key=is_key, has_failed=True)
 
@@ -89,15 +92,15 @@ class Lockout:
         if self.forget(claimed, address, is_key=is_key) and self.on_result is not None:
             self.on_result(claimed[:_LONGEST], address, is_key=is_key, has_failed=False)
 
-    def count_failure(self, claimed: str, address: str, *, is_key: bool = False) -> None:
-        """Count a failed attempt, in this or another process."""
+    def count_failure(self, claimed: str, address: str, *, is_key: bool = False) -> int:
+        """Count a failed attempt, in this or another process; returns the failures of this name so far."""
         source, claimed = (client_source(address), is_key), claimed[:_LONGEST]
         names = self._sources.setdefault(source, OrderedDict())
         self._sources.move_to_end(source)
         if claimed not in names and len(names) >= bounds.LOCKED_NAMES:
             if not is_key and all(map(self._is_locked, names.values())):
                 # `check` refuses further names, but another process may not know of these locks yet.
-                return
+                return 0
             self._forget_one(names)
         failures = names.setdefault(claimed, _Failures(count=0, last=0.0))
         failures.count = failures.count + 1 if self._left(failures) > 0 else 1
@@ -105,6 +108,7 @@ class Lockout:
         names.move_to_end(claimed)
         if len(self._sources) > bounds.LOCKOUT_ADDRESSES:
             self._evict()
+        return failures.count
 
     def forget(self, claimed: str, address: str, *, is_key: bool = False) -> bool:
         """Forget the failures; returns whether there were any."""

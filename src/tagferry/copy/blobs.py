@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -13,6 +13,8 @@ from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.progress import Transfer
 from tagferry.copy.route import Route, StoreKey, key_of
+from tagferry.metrics import BYTES
+from tagferry.metrics.instruments import CounterSeries
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
@@ -53,6 +55,7 @@ class BlobCopier:
         self._copies: SingleFlight[ContentKey, None] = SingleFlight()
         self._repairs: SingleFlight[ContentKey, None] = SingleFlight()
         self._transfers: WeakValueDictionary[ContentKey, Transfer] = WeakValueDictionary()
+        self._moved: dict[tuple[str, str], tuple[CounterSeries, CounterSeries]] = {}
 
     def transfer(self, route: Route, blob: Descriptor) -> Transfer:
         """Return the blob's transfer, which all tags that wait for it share."""
@@ -80,8 +83,9 @@ class BlobCopier:
         @asynccontextmanager
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             transfer.position = offset
+            transfer.is_resumed = transfer.is_resumed or offset > 0
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
-                yield self._counted(self._limited(route, chunks), transfer)
+                yield self._counted(self._limited(route, chunks), self._counting(route, transfer))
 
         transfer.source = None
         held = (route.target, route.target_repository, blob.digest, blob.size)
@@ -122,10 +126,25 @@ class BlobCopier:
                 chunks = limiter.limit(chunks)
         return chunks
 
-    def _counted(self, chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
+    def _counted(self, chunks: AsyncIterator[bytes], count: Callable[[int], None]) -> AsyncIterator[bytes]:
         if self._splice and isinstance(chunks, Spliceable):
-            return Spliceable(_counted(chunks, transfer), lambda: _counted(chunks.pieces(), transfer))
-        return _counted(chunks, transfer)
+            return Spliceable(_counted(chunks, count), lambda: _counted(chunks.pieces(), count))
+        return _counted(chunks, count)
+
+    def _counting(self, route: Route, transfer: Transfer) -> Callable[[int], None]:
+        """Return a function that counts bytes for a blob's progress and for the metrics of both regions."""
+        names = route.source.name, route.target.name
+        if names not in self._moved:
+            read = BYTES.labels(region=names[0], direction="read")
+            self._moved[names] = read, BYTES.labels(region=names[1], direction="written")
+        read, written = self._moved[names]
+
+        def count(size: int) -> None:
+            transfer.count(size)
+            read.value += size
+            written.value += size
+
+        return count
 
 
 def content_key(route: Route, digest: Digest) -> ContentKey:
@@ -133,10 +152,10 @@ def content_key(route: Route, digest: Digest) -> ContentKey:
     return key_of(route.target), route.target_repository, digest
 
 
-async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:
+async def _counted(pieces: AsyncIterator[Piece], count: Callable[[int], None]) -> AsyncIterator[Piece]:
     async for piece in pieces:
         if isinstance(piece, bytes):
-            transfer.count(len(piece))
+            count(len(piece))
         else:
-            piece.watch(transfer.count)
+            piece.watch(count)
         yield piece

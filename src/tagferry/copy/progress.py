@@ -29,6 +29,7 @@ class Transfer:
         outcome: how the target obtained it; None until it has, and once a tag has counted it.
         source: the repository that it was mounted from.
         counted: bytes of `read` that tags have counted.
+        is_resumed: whether its upload continued one that had stopped.
     """
 
     size: int
@@ -38,6 +39,7 @@ class Transfer:
     outcome: BlobOutcome | None = None
     source: RepositoryName | None = None
     counted: int = 0
+    is_resumed: bool = False
 
     @property
     def done(self) -> int:

@@ -17,13 +17,19 @@ from tagferry.copy.route import Route
 from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, Defect, incomplete
 from tagferry.errors import Conflict, Corrupt, NotFound, Unavailable
+from tagferry.metrics import BLOBS
 from tagferry.names import Digest, Tag
+from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor, Manifest
 
 _STALE_SECONDS = 5.0
 """The age at which a comparison is repeated before a tag is written without `override`.
 
 It is also repeated if the target is queried as another user since then."""
+
+
+_OUTCOMES = {BlobOutcome.UPLOADED: "copied", BlobOutcome.MOUNTED: "mounted", BlobOutcome.PRESENT: "present"}
+_RESUMED = "resumed"
 
 
 class _ContentMissing(Exception):
@@ -188,7 +194,10 @@ class TagCopy:
         try:
             await self.shared.blobs.ensure(self.route, blob, transfer, force=force)
             outcome, read = transfer.take_outcome()
-            self.progress.timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source)
+            timeline = self.progress.timeline
+            if timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source):
+                shown = _RESUMED if outcome is BlobOutcome.UPLOADED and transfer.is_resumed else _OUTCOMES[outcome]
+                BLOBS.labels(target_region=self.route.target.name, outcome=shown).inc()
         except (NotFound, Corrupt) as error:
             is_lost = isinstance(error, Corrupt) or error.kind == "blob"
             if is_lost and blob.digest in self.plan.referrer_blobs:

@@ -91,11 +91,15 @@ class CopyTimeline:
 
     def add_blob(
         self, digest: Digest, size: int, outcome: BlobOutcome, *, read: int = 0, source: RepositoryName | None = None
-    ) -> None:
-        """Record that the target holds a blob now; `read` is the number of bytes that were read for it."""
+    ) -> bool:
+        """Record that the target holds a blob now; `read` is the number of bytes that were read for it.
+
+        Returns:
+            Whether this was not recorded before.
+        """
         if digest in self._present:
             if outcome is BlobOutcome.PRESENT:
-                return
+                return False
             # The target did not hold it after all.
             self._present.discard(digest)
             self.present = Amount(self.present.blobs - 1, self.present.size - size)
@@ -109,3 +113,4 @@ class CopyTimeline:
                 self._present.add(digest)
         if self.blobs <= bounds.TIMELINE_BLOBS:
             self.events.append(Event(self.clock(), Step.BLOB, digest, size, 0, outcome, source or ""))
+        return True

@@ -106,6 +106,12 @@ class ConnectionPool:
                 raise proxy_refusal(route.proxy, target, 407, "Proxy Authentication Required")
             return response
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """The number of connections in use, and of idle ones; can be read in any thread."""
+        idle = sum(map(len, list(self._idle.values())))
+        return max(0, len(self._open) - idle), idle
+
     async def close(self) -> None:
         """Close all connections."""
         if self._sweeping is not None:

@@ -46,6 +46,7 @@ _END_REASON = Label(
         "storage",
         "deadline",
         "cancelled",
+        "not_configured",
         "worker_lost",
         "record",
         "internal",

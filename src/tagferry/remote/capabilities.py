@@ -146,6 +146,11 @@ class LearnedCapabilities:
         """True once the capabilities of earlier processes have been loaded."""
         return self._is_loaded
 
+    @property
+    def has_learned(self) -> bool:
+        """True if a capability is known."""
+        return self._known.learned_at is not None
+
     def now(self) -> datetime:
         """Return the current time, as used for dates of capabilities."""
         return self._clock()

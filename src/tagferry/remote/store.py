@@ -102,6 +102,16 @@ class RemoteStore:
         return await self._learned.stored()
 
     @property
+    def knows_capabilities(self) -> bool:
+        """Whether something is known of what the registry supports."""
+        return self._learned.has_learned
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """The number of connections in use, and of idle ones."""
+        return self._transport.connections
+
+    @property
     def observed(self) -> Observed:
         """The health of the registry as its responses have shown it."""
         return self._transport.observed

@@ -10,6 +10,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from tagferry.web.authorizer import TOKEN_PATH
+from tagferry.web.counts import Routed
 
 _TEXT = {"type": "string"}
 _SCOPE = "Up to 32 scopes of the form `type:name:action,action`, e.g. `repository:team/app:pull,push`."
@@ -70,12 +71,13 @@ class Management(FastAPI):
     def __init__(self, *, has_token_service: bool, **settings: Any) -> None:
         super().__init__(**settings)
         self._has_token_service = has_token_service
+        self._routed = Routed(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request. HEAD is routed like GET; the server omits the body."""
         if scope["type"] == "http" and scope["method"] == "HEAD" and not self._takes(scope, "HEAD"):
             scope = {**scope, "method": "GET"}
-        await super().__call__(scope, receive, send)
+        await self._routed(scope, receive, send)
 
     def methods_at(self, scope: Scope) -> list[str]:
         """Return the methods that the path of this request allows, or none if no API has the path."""

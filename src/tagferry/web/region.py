@@ -24,6 +24,7 @@ from tagferry.web.authorizer import TOKEN_PATH
 from tagferry.web.console.app import console_app
 from tagferry.web.console.context import ConsoleServices
 from tagferry.web.console.paths import HOME, is_browser_at_root, is_console_path
+from tagferry.web.counts import RequestCounts
 from tagferry.web.deadline import Deadline
 from tagferry.web.errors import (
     BAD_PARAMETER,
@@ -114,10 +115,10 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
         authenticated = PlaceholderRewriter(authenticated, RepositoryName(placeholder))
     registry = registry or _registry_elsewhere(region)
     by_path = _ByPath(
-        management=HeaderCase(AnonymousBodies(authenticated, services.body_budget)),
-        console=AnonymousBodies(console_app(region, settings, services.console), services.body_budget),
+        management=RequestCounts(HeaderCase(AnonymousBodies(authenticated, services.body_budget))),
+        console=RequestCounts(AnonymousBodies(console_app(region, settings, services.console), services.body_budget)),
         registry=registry,
-        tokens=AnonymousBodies(registry, services.body_budget),
+        tokens=RequestCounts(AnonymousBodies(registry, services.body_budget), TOKEN_PATH),
     )
     served = RequestIds(by_path, region.id, services.trail)
     return TrustedProxies(Admission(served, services.load), settings.trusted_proxies)

@@ -19,6 +19,7 @@ from tagferry.automation.watch.scheduling import Backoff, DelayQueues, log_error
 from tagferry.catalog import delete_tag
 from tagferry.errors import Conflict, NotDeleted, NotFound
 from tagferry.eventual import Progress
+from tagferry.metrics import RETENTION_RUNS
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor, surfacing
@@ -255,7 +256,9 @@ class RetentionRunner:
                     # The rest is deleted soon, not after a whole interval.
                     now = min(now, now - self.interval + _REST)
                 await self._policies.ran(policy, now)
+                RETENTION_RUNS.labels(status="success").inc()
         except Exception as error:
+            RETENTION_RUNS.labels(status="failed").inc()
             if self._backoff.failed(policy_id, reason_of(error))[1]:
                 log_error(error, "a retention policy failed", policy=policy_id)
         else:

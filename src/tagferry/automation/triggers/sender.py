@@ -16,6 +16,7 @@ from tagferry.automation.watch.scheduling import Backoff, log_error, reason_of
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.errors import NotFound, Unavailable
 from tagferry.http.webhook import WebhookClient
+from tagferry.metrics import WEBHOOK_DELIVERIES
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor
 
@@ -134,6 +135,7 @@ class WebhookSender:
                 await self._failed(due, webhook, failure)
                 return
             await self._deliveries.end(delivery, DeliveryStatus.SUCCESS, f"the webhook answered {status}")
+            WEBHOOK_DELIVERIES.labels(status="success").inc()
             self._log_recovery(webhook)
         except Exception as error:
             log_error(error, "a webhook delivery failed unexpectedly", **_log_fields(due))
@@ -173,9 +175,11 @@ class WebhookSender:
         detail = f"attempt {attempt} of {attempts}: {failure.message}"
         if attempt >= attempts or now - delivery.occurred_at >= _GIVEN_UP_AFTER:
             await self._deliveries.end(delivery, DeliveryStatus.FAILED, detail)
+            WEBHOOK_DELIVERIES.labels(status="failed").inc()
         else:
             pause = timedelta(seconds=_pause(attempt, failure.retry_after or 0.0))
             await self._deliveries.postpone(delivery, now + pause, detail)
+            WEBHOOK_DELIVERIES.labels(status="retried").inc()
 
     def _log_recovery(self, webhook: Webhook | None) -> None:
         if self._backoff.succeeded(webhook) and webhook is not None:

@@ -12,7 +12,8 @@ from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError
 from tagferry.names import RepositoryName
 from tagferry.registry.api import asgi, blob_routes, manifest_routes, upload_routes
 from tagferry.registry.api.access import CATALOG, Action, Authorizer, Scope
-from tagferry.registry.api.asgi import ClientDisconnected, Message, Receive, Request, Response, Send
+from tagferry.registry.api.asgi import SEND_FILE, ClientDisconnected, Message, Receive, Request, Response, Send
+from tagferry.registry.api.counts import UNKNOWN, Operation, RegistryCounts
 from tagferry.registry.api.errors import error_detail, error_document, error_headers, status_and_code
 from tagferry.registry.api.exchange import Exchange, Handler, OnDelete, OnPull, OnPush
 from tagferry.registry.errors import NotAllowed
@@ -27,9 +28,10 @@ async def _ping(_exchange: Exchange) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The pattern of a path, and for each method the required action and the handler."""
+    """The pattern of a path, its name in metrics, and for each method the required action and the handler."""
 
     pattern: re.Pattern[str]
+    name: str
     methods: Mapping[str, tuple[Action | None, Handler]]
 
 
@@ -38,6 +40,7 @@ _CATALOG_PATH = "/v2/_catalog"
 _ROUTES = (
     _Route(
         re.compile(_NAME + r"/manifests/(?P<reference>[^/]+)"),
+        "manifest",
         {
             "GET": (Action.PULL, manifest_routes.get_manifest),
             "HEAD": (Action.PULL, manifest_routes.get_manifest),
@@ -45,15 +48,18 @@ _ROUTES = (
             "DELETE": (Action.DELETE, manifest_routes.delete_manifest),
         },
     ),
-    _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
-    _Route(re.compile(_CATALOG_PATH), {"GET": (None, manifest_routes.list_catalog)}),
-    _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
+    _Route(re.compile(r"/v2/?"), "base", {"GET": (None, _ping), "HEAD": (None, _ping)}),
+    _Route(re.compile(_CATALOG_PATH), "catalog", {"GET": (None, manifest_routes.list_catalog)}),
+    _Route(re.compile(_NAME + r"/tags/list"), "tags", {"GET": (Action.PULL, manifest_routes.list_tags)}),
     _Route(
-        re.compile(_NAME + r"/referrers/(?P<reference>[^/]+)"), {"GET": (Action.PULL, manifest_routes.list_referrers)}
+        re.compile(_NAME + r"/referrers/(?P<reference>[^/]+)"),
+        "referrers",
+        {"GET": (Action.PULL, manifest_routes.list_referrers)},
     ),
-    _Route(re.compile(_NAME + r"/blobs/uploads/?"), {"POST": (Action.PUSH, upload_routes.start_upload)}),
+    _Route(re.compile(_NAME + r"/blobs/uploads/?"), "upload", {"POST": (Action.PUSH, upload_routes.start_upload)}),
     _Route(
         re.compile(_NAME + r"/blobs/uploads/(?P<reference>[^/]+)"),
+        "upload",
         {
             "GET": (Action.PUSH, upload_routes.get_upload),
             "PATCH": (Action.PUSH, upload_routes.append_to_upload),
@@ -63,6 +69,7 @@ _ROUTES = (
     ),
     _Route(
         re.compile(_NAME + r"/blobs/(?P<reference>[^/]+)"),
+        "blob",
         {
             "GET": (Action.PULL, blob_routes.get_blob),
             "HEAD": (Action.PULL, blob_routes.get_blob),
@@ -102,15 +109,16 @@ class RegistryApp:
         self._on_delete = on_delete
         self._on_pull = on_pull
         self._idle_seconds = idle_seconds
+        self._counts = RegistryCounts(store.name)
 
     async def __call__(self, scope: asgi.Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the registry does not speak {scope['type']}")
-        request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
-        answer = _VersionedSend(send)
+        request = Request.of(scope, receive, idle_seconds=self._idle_seconds, received=self._counts.received)
+        answer = _VersionedSend(send, self._counts)
         with suppress(ClientDisconnected):
             try:
-                response = await self._respond(request)
+                response = await self._respond(request, answer)
                 await response.send(answer, receive, method=request.method, sends_files=asgi.sends_files(scope))
             except ClientDisconnected:
                 raise
@@ -124,11 +132,12 @@ class RegistryApp:
                 response = error_response(error, scope, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, answer: "_VersionedSend") -> Response:
         request.check_head()
         route, parts = _find_route(request.path)
         if request.method not in route.methods:
             raise NotAllowed(request.method, tuple(route.methods))
+        answer.operation = request.method, route.name
         action, handler = route.methods[request.method]
         repository = RepositoryName(parts["name"]) if "name" in parts else None
         if repository is not None and action is Action.PUSH:
@@ -174,17 +183,36 @@ def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Una
 
 
 class _VersionedSend:
-    """Forwards ASGI messages, adds the registry's API version header, and records whether a response has started."""
+    """Forwards ASGI messages, adds the registry's API version header, and records and counts the response.
 
-    def __init__(self, send: Send) -> None:
+    Attributes:
+        started: whether the response has started.
+        operation: the method and the name of the route, once it is known.
+    """
+
+    __slots__ = ("_counts", "_send", "operation", "started")
+
+    def __init__(self, send: Send, counts: RegistryCounts) -> None:
         self._send = send
+        self._counts = counts
         self.started = False
+        self.operation: Operation = UNKNOWN
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._counts.sent.value += len(message.get("body", b""))
+        elif kind == SEND_FILE:
+            return self._send_file(message)
+        elif kind == "http.response.start":
             self.started = True
+            self._counts.answered(self.operation, message["status"])
             message["headers"] = [(b"docker-distribution-api-version", b"registry/2.0"), *message["headers"]]
         return self._send(message)
+
+    async def _send_file(self, message: Message) -> None:
+        await self._send(message)
+        self._counts.sent.inc(message["count"])
 
 
 def _find_route(path: str) -> tuple[_Route, dict[str, str]]:

@@ -13,6 +13,7 @@ from tagferry import bounds
 from tagferry.digits import whole_number
 from tagferry.errors import TooLarge
 from tagferry.metrics import BOUND_REACHED
+from tagferry.metrics.instruments import CounterSeries
 from tagferry.registry.api.access import Login
 from tagferry.registry.errors import ClientStalled
 from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed
@@ -71,6 +72,7 @@ class Request:
         scheme: `http` or `https`.
         address: the client's address.
         idle_seconds: how long to wait for more data of the body.
+        received: counts the bytes of the body.
     """
 
     method: str
@@ -82,9 +84,12 @@ class Request:
     address: str
     receive: Receive
     idle_seconds: float
+    received: CounterSeries = field(default_factory=CounterSeries)
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive, *, idle_seconds: float) -> "Request":
+    def of(
+        cls, scope: Scope, receive: Receive, *, idle_seconds: float, received: CounterSeries | None = None
+    ) -> "Request":
         """Create a request from an ASGI HTTP scope."""
         return cls(
             method=scope["method"],
@@ -96,6 +101,7 @@ class Request:
             address=str((scope.get("client") or ("unknown",))[0]),
             receive=receive,
             idle_seconds=idle_seconds,
+            received=received or CounterSeries(),
         )
 
     def check_head(self) -> None:
@@ -143,6 +149,7 @@ class Request:
                 raise ClientDisconnected
             more = message.get("more_body", False)
             if body := message.get("body", b""):
+                self.received.value += len(body)
                 yield body
 
     async def body(self, field: str, *, limit: int) -> bytes:

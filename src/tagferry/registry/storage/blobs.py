@@ -205,22 +205,22 @@ class BlobFiles:
         sync_directory(path.parent)
         return size if self._remove_unlinked(self._layout.pooled(digest)) else 0
 
-    def sweep_shard(self, algorithm: str, shard: str, older_than: float) -> int:
-        """Remove the blobs of a pool directory that no repository links to, and return the bytes freed.
+    def sweep_shard(self, algorithm: str, shard: str, older_than: float) -> list[int]:
+        """Remove the blobs of a pool directory that no repository links to, and return their sizes.
 
         Args:
             algorithm: the algorithm of the blobs' digests.
             shard: the directory's name.
             older_than: only blobs last used before this time, in seconds since 1970.
         """
-        freed = 0
+        freed = []
         for path in map(self._layout.pooled, self._layout.pooled_in(algorithm, shard)):
             try:
                 found = path.lstat()
             except FileNotFoundError:
                 continue
             if found.st_nlink == 1 and found.st_mtime < older_than and self._remove_unlinked(path):
-                freed += found.st_size
+                freed.append(found.st_size)
         return freed
 
     def _try_open(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:

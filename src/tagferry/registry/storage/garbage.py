@@ -41,8 +41,8 @@ class GarbageCollector:
         self._manifests = manifests
         self._lock = lock
 
-    def collect(self, repository: RepositoryName, older_than: float) -> int:
-        """Delete the blobs of a repository that no manifest needs, and return the bytes freed.
+    def collect(self, repository: RepositoryName, older_than: float) -> list[int]:
+        """Delete the blobs of a repository that no manifest needs, and return the sizes of those no other one has.
 
         Args:
             repository: the repository.
@@ -54,17 +54,17 @@ class GarbageCollector:
                 needed = self._manifests.referenced_blobs(repository)
             except TagferryError:
                 # The references of a damaged manifest are unknown, so every blob may be needed.
-                return 0
-            freed = 0
+                return []
+            freed = []
             for digest in self._layout.digests(repository, "_blobs"):
                 try:
                     if digest in needed or self._layout.blob(repository, digest).lstat().st_mtime >= older_than:
                         continue
-                    freed += self._blobs.delete(repository, digest)
+                    freed.append(self._blobs.delete(repository, digest))
                 except (NotFound, FileNotFoundError):
                     continue
             self.prune(repository)
-            return freed
+            return list(filter(None, freed))
 
     def clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
         """Delete the repositories without tags and all their uploads in an organization.

@@ -10,6 +10,7 @@ from typing import Self
 from tagferry import bounds
 from tagferry.errors import Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
+from tagferry.metrics import GARBAGE_BLOBS, GARBAGE_BYTES
 from tagferry.names import DIGEST_ALGORITHMS, Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
@@ -344,7 +345,7 @@ class DiskStore:
         more than `grace_seconds` ago, so that pushes in progress keep their blobs.
         """
         older_than = time.time() - grace_seconds
-        freed = 0
+        freed = []
         for repository in await self._threads.run(self._layout.names):
             try:
                 freed += await self._threads.run(self._garbage.collect, repository, older_than)
@@ -354,10 +355,12 @@ class DiskStore:
         freed += await self._sweep_pool(older_than)
         await self.remove_leftovers()
         self.quotas.record_deletion()
-        return freed
+        GARBAGE_BLOBS.labels(region=self._name).inc(len(freed))
+        GARBAGE_BYTES.labels(region=self._name).inc(sum(freed))
+        return sum(freed)
 
-    async def _sweep_pool(self, older_than: float) -> int:
-        freed = 0
+    async def _sweep_pool(self, older_than: float) -> list[int]:
+        freed = []
         for algorithm in DIGEST_ALGORITHMS:
             try:
                 shards = await self._threads.run(self._layout.shards, algorithm)

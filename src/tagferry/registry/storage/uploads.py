@@ -35,6 +35,11 @@ class Uploads:
         self._commit = commit
         self._spools: dict[tuple[RepositoryName, str], Spool] = {}
 
+    @property
+    def open_sessions(self) -> int:
+        """The number of uploads that have not ended, of those used since the process started."""
+        return len(self._spools)
+
     async def start(self, repository: RepositoryName) -> str:
         """Start an upload and return its identifier; raises DiskFull or QuotaExceeded."""
         identifier = uuid.uuid4().hex

@@ -31,6 +31,7 @@ from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.transport.authorization import MAX_REDIRECTS, REDIRECTS, ROOT
 from tagferry.remote.transport.call import Call
 from tagferry.remote.transport.circuit_breaker import CircuitBreakers
+from tagferry.remote.transport.counts import RegistryCounts
 from tagferry.remote.transport.credential_hosts import HostList
 from tagferry.remote.transport.endpoint import Endpoint
 from tagferry.remote.transport.observed import Observed
@@ -63,6 +64,7 @@ class Exchange:
         throttle: the load that the registry accepts.
         limiters: the rate limiters of other hosts.
         max_wait: seconds; a longer pause that a host asks for is ignored.
+        counts: counts the requests.
         with_hint: adds to an error which permission its request needs.
 
     Attributes:
@@ -79,6 +81,7 @@ class Exchange:
         throttle: Throttle,
         limiters: HostLimiters,
         max_wait: float,
+        counts: RegistryCounts,
         with_hint: Callable[[Call, TagferryError], TagferryError],
     ) -> None:
         self._endpoint = endpoint
@@ -87,6 +90,7 @@ class Exchange:
         self._throttle = throttle
         self._host_limiters = limiters
         self._max_wait = max_wait
+        self._counts = counts
         self._with_hint = with_hint
         self._expects_continue, self._may_expect_continue = False, True
         self._token_hosts, self._redirect_hosts = HostList(endpoint.token_hosts), HostList(endpoint.redirect_hosts)
@@ -97,6 +101,11 @@ class Exchange:
         self.circuits = CircuitBreakers()
         self.round_trip: float | None = None
         self.observed = Observed()
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """The number of connections in use, and of idle ones."""
+        return (0, 0) if self._pool is None else self._pool.connections
 
     async def close(self) -> None:
         """Close the connections."""
@@ -178,11 +187,14 @@ class Exchange:
         except AddressForbidden as fault:
             raise self._address_forbidden(call, url, fault) from None
         except ConnectionFailed as fault:
+            if not isinstance(fault, CircuitOpen):
+                self._counts.failed(call.method)
             error = self.error_of(call, fault)
             if isinstance(error, Unavailable) and self.circuits.is_open(origin):
                 # The caller decides whether to keep waiting, since it may hold resources that others need.
                 error.is_final = True
             raise error from fault
+        self._counts.answered(call.method, response.status, response.latency)
         if isinstance(body, Stream) and body.got_continue is False:
             self._may_expect_continue = False
         if is_own and self._zone is not Zone.PUBLIC:

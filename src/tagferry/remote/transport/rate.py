@@ -8,6 +8,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 
+from tagferry.metrics.instruments import CounterSeries
+
 MAX_HOSTS = 32
 """Maximum number of hosts other than the registry itself whose limits are remembered."""
 MIN_LIMIT = 1.0
@@ -35,6 +37,8 @@ class RequestLimiter:
     Args:
         sleep: waits for seconds.
         clock: monotonic seconds.
+        throttled: counts the seconds for which requests are held back: the pauses that the host asks for, and the waits
+            for its limit.
 
     Attributes:
         limit: requests per second; None while no limit is known.
@@ -45,9 +49,11 @@ class RequestLimiter:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        throttled: CounterSeries | None = None,
     ) -> None:
         self._sleep = sleep
         self._clock = clock
+        self._throttled = throttled or CounterSeries()
         self._queue = asyncio.Lock()
         self._quiet_until = self._next_at = float("-inf")
         self._refused_at: float | None = None
@@ -93,6 +99,7 @@ class RequestLimiter:
         is_new = self._refused_at is None
         if is_new:
             self._refused_at, self._requested_pause, self._min_limit = now, seconds, min_limit
+        self._throttled.inc(max(0.0, now + seconds - max(self._quiet_until, now)))
         self._quiet_until = max(self._quiet_until, now + seconds)
         return is_new
 
@@ -105,6 +112,8 @@ class RequestLimiter:
             # The pause may be extended in the meantime.
             while (start := max(self._quiet_until, self._next_at)) != until and start > self._clock():
                 until = start
+                # The pause itself is counted when the host asks for it.
+                self._throttled.inc(max(0.0, start - max(self._quiet_until, self._clock())))
                 await self._sleep(start - self._clock())
             now = max(start, self._clock())
             if self._refused_at is not None:

@@ -17,6 +17,7 @@ from tagferry.http.response import Response
 from tagferry.remote.transport.authorization import AuthorizedSender, Sender
 from tagferry.remote.transport.body import Body
 from tagferry.remote.transport.call import Call as Call
+from tagferry.remote.transport.counts import RegistryCounts
 from tagferry.remote.transport.endpoint import Endpoint
 from tagferry.remote.transport.exchange import MIN_COMMIT_RATE, Exchange
 from tagferry.remote.transport.observed import Observed
@@ -35,15 +36,19 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
         self.endpoint = endpoint
-        self.retry = Retries(retry, RetryBudget())
+        counts = RegistryCounts(endpoint.name)
+        self.retry = Retries(retry, RetryBudget(), on_retry=counts.retried)
         self._urls = RegistryUrls(endpoint.name, endpoint.url)
-        self._throttle = Throttle(endpoint.max_connections, max_wait=retry.max_wait, sleep=retry.sleep)
+        self._throttle = Throttle(
+            endpoint.max_connections, max_wait=retry.max_wait, sleep=retry.sleep, throttled=counts.throttled
+        )
         self._exchange = Exchange(
             endpoint,
             urls=self._urls,
             throttle=self._throttle,
             limiters=HostLimiters(sleep=retry.sleep),
             max_wait=retry.max_wait,
+            counts=counts,
             with_hint=lambda call, error: self._authorized.with_permission_hint(call, error),
         )
         self._authorized = AuthorizedSender(
@@ -169,6 +174,11 @@ class Transport:
     def observed(self) -> Observed:
         """The health of the registry as its responses have shown it."""
         return self._exchange.observed
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """The number of connections in use, and of idle ones."""
+        return self._exchange.connections
 
     @property
     def load(self) -> Load:

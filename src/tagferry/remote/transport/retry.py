@@ -18,6 +18,8 @@ from tagferry.errors import Unavailable
 
 T = TypeVar("T")
 
+OnRetry = Callable[[Unavailable], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
@@ -93,11 +95,13 @@ class Attempts:
     Args:
         policy: the retry policy.
         budget: the budget of all retries at the registry.
+        on_retry: called with each failure after which there is another attempt.
     """
 
-    def __init__(self, policy: Retry, budget: RetryBudget) -> None:
+    def __init__(self, policy: Retry, budget: RetryBudget, on_retry: OnRetry) -> None:
         self._policy = policy
         self._budget = budget
+        self._on_retry = on_retry
         self._failures = 0
         self._waited = 0.0
         self._gained = 0
@@ -124,6 +128,7 @@ class Attempts:
         if delay is None:
             failure.is_final = True
             raise failure
+        self._on_retry(failure)
         await self._policy.sleep(delay)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -150,15 +155,16 @@ class Attempts:
 
 
 class Retries:
-    """A retry policy applied to one registry."""
+    """A retry policy applied to one registry; the arguments are those of `Attempts`."""
 
-    def __init__(self, policy: Retry, budget: RetryBudget) -> None:
+    def __init__(self, policy: Retry, budget: RetryBudget, *, on_retry: OnRetry = lambda failure: None) -> None:
         self._policy = policy
         self._budget = budget
+        self._on_retry = on_retry
 
     def attempts(self) -> Attempts:
         """Return the attempts of a new operation."""
-        return Attempts(self._policy, self._budget)
+        return Attempts(self._policy, self._budget, self._on_retry)
 
     @contextmanager
     def operation(self) -> Iterator[Attempts]:

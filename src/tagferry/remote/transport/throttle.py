@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from tagferry.http.retry_after import retry_after
+from tagferry.metrics.instruments import CounterSeries
 from tagferry.remote.transport.rate import MIN_LIMIT, RESTART_LIMIT, RequestLimiter
 
 DEFAULT_WAIT = 2.0
@@ -49,6 +50,7 @@ class Throttle:
         max_wait: seconds; a longer pause is left to the caller.
         sleep: waits for seconds.
         clock: monotonic seconds.
+        throttled: counts the seconds for which requests are held back.
 
     Attributes:
         limiter: the registry's rate limiter.
@@ -61,8 +63,9 @@ class Throttle:
         max_wait: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        throttled: CounterSeries | None = None,
     ) -> None:
-        self.limiter = RequestLimiter(sleep=sleep, clock=clock)
+        self.limiter = RequestLimiter(sleep=sleep, clock=clock, throttled=throttled)
         self.requests = Slots(size, self.limiter.acquire)
         self.uploads = Slots(size, self.limiter.acquire)
         self._max_wait = max_wait

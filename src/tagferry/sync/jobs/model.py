@@ -236,12 +236,72 @@ class AttemptRecord:
     present: Amount = NOTHING
 
 
+class EndReason(StrEnum):
+    """Why a job ended as it did: a fixed set for metrics, unlike the sentence in its record.
+
+    - `none`: it succeeded.
+    - `conflict`: the target has another image under the tag.
+    - `not_found`: the source lacks the tag, or something that it needs.
+    - `denied`: a registry refused the credentials or the operation.
+    - `invalid`: the image or a response is malformed, or exceeds a limit.
+    - `corrupt`: content does not match its digest.
+    - `unsupported`: a registry does not support what the image needs.
+    - `unavailable`: a registry could not be reached, or answered with errors.
+    - `unresponsive`: a registry did not answer.
+    - `untrusted`: a registry's certificate or proxy has to be repaired.
+    - `storage`: a disk of this installation is full or failing.
+    - `deadline`: the time for the request passed.
+    - `cancelled`: a user cancelled it, or its organization or repository was deleted.
+    - `not_configured`: its region is no longer configured.
+    - `worker_lost`: its workers were lost repeatedly.
+    - `record`: its record, or its result, could not be read or written.
+    - `internal`: an unexpected error; the log has it.
+    """
+
+    NONE = "none"
+    CONFLICT = "conflict"
+    NOT_FOUND = "not_found"
+    DENIED = "denied"
+    INVALID = "invalid"
+    CORRUPT = "corrupt"
+    UNSUPPORTED = "unsupported"
+    UNAVAILABLE = "unavailable"
+    UNRESPONSIVE = "unresponsive"
+    UNTRUSTED = "untrusted"
+    STORAGE = "storage"
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
+    NOT_CONFIGURED = "not_configured"
+    WORKER_LOST = "worker_lost"
+    RECORD = "record"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """The end of a job.
+
+    Attributes:
+        repository: the source's organization and repository.
+        seconds: the time since its last start; None if it was not running here.
+    """
+
+    job_id: int
+    source_region: str
+    target_region: str
+    repository: str
+    status: JobStatus
+    reason: EndReason
+    seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
     """An update of a job's record; None leaves a field unchanged.
 
     Attributes:
         timeline: what the attempt has done so far.
+        end: how to count it, if it ends the job.
     """
 
     job_id: int
@@ -254,3 +314,4 @@ class JobUpdate:
     search_error: str | None = None
     attempt: Attempt | None = None
     timeline: AttemptRecord | None = None
+    end: JobEnd | None = None

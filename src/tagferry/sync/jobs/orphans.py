@@ -10,7 +10,8 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.ends import COLUMNS, ends_of
+from tagferry.sync.jobs.model import EndReason, JobStatus
 from tagferry.sync.jobs.reasons import unconfigured_reason
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.rows import transition
@@ -75,15 +76,14 @@ class OrphanedJobs:
     async def _fail(self, region: RegionId, *, automatic: bool) -> int:
         """Fail the waiting jobs from and to a region, those of rules or those of users; returns their number."""
         async with self._database.write() as session:
-            failed = await session.scalars(
+            failed = await session.execute(
                 transition(JobStatus.FAILED, reason=unconfigured_reason(region))
                 .where(
                     _IS_WAITING,
                     or_(SyncJobRow.source_region == region, SyncJobRow.target_region == region),
                     SyncJobRow.priority > 0 if automatic else SyncJobRow.priority == 0,
                 )
-                .returning(SyncJobRow.id)
+                .returning(*COLUMNS)
             )
-            ended = list(failed)
-            await publish_ends(session, self._bus, ended)
-        return len(ended)
+            ends = ends_of(failed, JobStatus.FAILED, EndReason.NOT_CONFIGURED)
+            return len(await publish_ends(session, self._bus, ends))

@@ -19,8 +19,9 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
+from tagferry.sync.jobs.ends import COLUMNS, ends_of
 from tagferry.sync.jobs.messages import JOBS_READY
-from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.model import EndReason, JobStatus, SyncJob
 from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
 from tagferry.sync.jobs.slots import Capacity
 from tagferry.sync.jobs.store import publish_ends
@@ -126,8 +127,9 @@ class JobQueue:
         rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
         jobs, damaged = parse_rows(rows)
         if damaged:
-            await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
-            await publish_ends(session, self._bus, damaged)
+            failed = transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged))
+            ended = await session.execute(failed.returning(*COLUMNS))
+            await publish_ends(session, self._bus, ends_of(ended, JobStatus.FAILED, EndReason.RECORD))
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -171,12 +173,11 @@ class JobQueue:
         ended = await session.execute(
             transition(JobStatus.FAILED, reason=_GIVEN_UP, lost_workers=SyncJobRow.lost_workers + 1)
             .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOST_WORKERS - 1)
-            .returning(SyncJobRow.id)
+            .returning(*COLUMNS)
         )
-        given_up = list(ended.scalars())
+        given_up = await publish_ends(session, self._bus, ends_of(ended, JobStatus.FAILED, EndReason.WORKER_LOST))
         if given_up:
             log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
-        await publish_ends(session, self._bus, given_up)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:
         released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))

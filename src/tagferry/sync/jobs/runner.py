@@ -18,8 +18,9 @@ from tagferry.copy.progress import Progress
 from tagferry.db.batches import error_summary
 from tagferry.errors import Expired, TagferryError
 from tagferry.regions import Regions
+from tagferry.sync.jobs.ends import end_of, reason_of
 from tagferry.sync.jobs.messages import JobProgress
-from tagferry.sync.jobs.model import Attempt, AttemptRecord, JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.model import Attempt, AttemptRecord, EndReason, JobEnd, JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.reasons import describe, failure_reason
 from tagferry.sync.jobs.retries import JobRetry
@@ -52,6 +53,7 @@ class JobRun:
     is_known: bool = False
     seen: tuple[int, ...] = ()
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)
     timeline_due: float = field(default_factory=lambda: time.monotonic() + _TIMELINE_SECONDS)
     recorded_events: int = 0
 
@@ -67,6 +69,10 @@ class JobRun:
         return JobProgress(
             self.job.id, progress.bytes_done, progress.bytes_total, now.blobs_done, now.blobs_total, rate
         )
+
+    def end(self, status: JobStatus, reason: EndReason | None = None) -> JobEnd:
+        """Return how to count the end of the job now; without a reason, that of the state."""
+        return end_of(self.job, status, reason, seconds=time.monotonic() - self.began)
 
     def timeline_if_due(self) -> AttemptRecord | None:
         """Return what this attempt has done so far if that has changed; of short attempts only the end is recorded."""
@@ -122,7 +128,7 @@ class Runner:
         except Exception as error:
             log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
             reason = f"internal error ({type(error).__name__}); see the server's log"
-            change = JobUpdate(run.job.id, JobStatus.FAILED, reason)
+            change = JobUpdate(run.job.id, JobStatus.FAILED, reason, end=run.end(JobStatus.FAILED, EndReason.INTERNAL))
         await self._record(change, worker_id)
         return change.status.has_ended
 
@@ -174,7 +180,7 @@ class Runner:
                 return _changed(run, JobStatus.WAITING, attempt=attempt)
             log.warning("failed to synchronize a tag", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
-            return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
+            return _ended(run, status, failure_reason(error, attempt), attempt=attempt, cause=reason_of(error))
         run.is_known = True
         if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
             log.info(
@@ -199,13 +205,24 @@ def _seconds_left(job: SyncJob) -> float | None:
 
 
 def _ended(
-    run: JobRun, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
+    run: JobRun,
+    status: JobStatus,
+    reason: str,
+    outcome: Outcome | None = None,
+    attempt: Attempt | None = None,
+    cause: EndReason | None = None,
 ) -> JobUpdate:
+    end = run.end(status, cause)
     if outcome is None:
-        return _changed(run, status, reason=reason, attempt=attempt)
-    search_error = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
+        return _changed(run, status, reason=reason, attempt=attempt, end=end)
     return _changed(
-        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, search_error=search_error
+        run,
+        status,
+        reason=reason,
+        digest=outcome.digest,
+        rewritten=outcome.rewritten,
+        search_error=outcome.gaps.unfinished if status is JobStatus.SUCCESS else None,
+        end=end,
     )
 
 

@@ -20,9 +20,10 @@ from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs.attempts import write_attempts
+from tagferry.sync.jobs.ends import COLUMNS, count_on_commit, ends_at_once, ends_of
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
-from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
+from tagferry.sync.jobs.model import EndReason, JobEnd, JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import (
     OPEN,
     QUEUED,
@@ -144,10 +145,9 @@ class JobStore:
         """Cancel those of these jobs that are open; returns their ids. Their workers are notified."""
         async with self._database.write() as session:
             ended = await session.execute(
-                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(SyncJobRow.id)
+                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(*COLUMNS)
             )
-            cancelled = sorted(ended.scalars())
-            await publish_ends(session, self._bus, cancelled)
+            cancelled = await publish_ends(session, self._bus, ends_of(ended, JobStatus.CANCEL))
             await self._bus.publish(session, JOBS_CANCELLED, cancelled)
         return cancelled
 
@@ -161,11 +161,9 @@ class JobStore:
                 return []
         async with self._database.write() as session:
             ended = await session.execute(
-                transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(SyncJobRow.id)
+                transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(*COLUMNS)
             )
-            expired = list(ended.scalars())
-            await publish_ends(session, self._bus, expired)
-        return expired
+            return await publish_ends(session, self._bus, ends_of(ended, JobStatus.TIMEOUT))
 
     async def resume(self) -> float | None:
         """Queue the jobs whose next attempt is due, up to the limit of one transaction.
@@ -262,6 +260,7 @@ class JobStore:
         work = [new_job for new_job in wanted if not new_job.status.has_ended]
         fair_position = next_fair_position(connection, request, limit=limit) if work else 0
         created = insert_jobs(connection, request, wanted, open_jobs, fair_position=fair_position)
+        count_on_commit(session, ends_at_once(request, wanted))
         places = {new_job.tag: joined[new_job.tag] for new_job in new_jobs if new_job.tag in joined}
         for new_job in wanted:
             places[new_job.tag] = JobHandle(created[new_job.tag], status=new_job.status, override=request.override)
@@ -284,7 +283,9 @@ class JobStore:
             for entry, reason in batch.refused:
                 change, worker_id = entry
                 log.error("recorded a sync job as failed because its end was refused", job=change.job_id, reason=reason)
-                pending[pending.index(entry)] = (JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE), worker_id)
+                end = change.end and replace(change.end, status=JobStatus.FAILED, reason=EndReason.RECORD)
+                failed = JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE, end=end)
+                pending[pending.index(entry)] = (failed, worker_id)
             if batch.refused and batch.error is None:
                 batch = await write_bisecting(pending, self._record_ends, kind="job")
                 pending = [entry for entry in pending if batch.error is not None and entry not in batch.written]
@@ -296,7 +297,7 @@ class JobStore:
 
     async def _record_ends(self, entries: Sequence[tuple[JobUpdate, int]]) -> None:
         async with self._database.write() as session:
-            ended, attempts = [], []
+            ended, ends, attempts = [], [], []
             for change, worker_id in entries:
                 changed = await session.execute(*report_update(change, worker_id=worker_id))
                 if not changed.rowcount:  # type: ignore[attr-defined]
@@ -305,14 +306,24 @@ class JobStore:
                     attempts.append(change.timeline)
                 if change.status.has_ended:
                     ended.append(change.job_id)
+                    ends += [change.end] if change.end is not None else []
             await write_attempts(session, attempts)
-            await publish_ends(session, self._bus, ended)
+            await _publish_ends(session, self._bus, ended, ends)
 
 
-async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection[int]) -> None:
-    """Unblock the jobs behind these ended jobs, and notify the callers that wait for them."""
+async def publish_ends(session: AsyncSession, bus: MessageBus, ends: Collection[JobEnd]) -> list[int]:
+    """Unblock the jobs behind ended jobs, notify the callers that wait for them, and count them; returns their ids."""
+    ended = [end.job_id for end in ends]
+    await _publish_ends(session, bus, ended, ends)
+    return ended
+
+
+async def _publish_ends(
+    session: AsyncSession, bus: MessageBus, ended: Collection[int], ends: Collection[JobEnd]
+) -> None:
     if not ended:
         return
+    count_on_commit(session.sync_session, ends)
     moved = await session.execute(_UNBLOCK_AFTER, {"ended": list(ended)})
     if any(blocked_by is None for _, blocked_by in moved):
         await bus.publish(session, JOBS_READY, [1])

@@ -22,6 +22,7 @@ from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor, surfacing
 from tagferry.sync.jobs.breaker import Pause
+from tagferry.sync.jobs.ends import count_start
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_READY
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.orphans import OrphanedJobs
@@ -270,6 +271,7 @@ class Worker:
 
         run = self._runs[job.id] = JobRun(job, self._prefetched.pop(job.id, None))
         self._slots.begin(job)
+        count_start(job)
         run.task = asyncio.create_task(self._run(run, self._id), name=f"sync job {job.id}")
         run.task.add_done_callback(on_done)
 

@@ -43,6 +43,7 @@ from tagferry.web.console.protection import Protection
 from tagferry.web.console.renderer import Renderer
 from tagferry.web.console.session import SignedIn
 from tagferry.web.console.translation import translatable
+from tagferry.web.counts import Routed
 from tagferry.web.deadline import Deadline
 from tagferry.web.server.body_budget import AuthenticatedBodies
 
@@ -104,7 +105,10 @@ def console_app(region: Region, settings: Settings, services: ConsoleServices) -
     app.state.renderer = renderer
     own = settings.regions[region.id]
     pages = Deadline(
-        app, settings.limits.response_timeout_seconds, has_remote_registry=not own.is_embedded, respond=failures.page
+        Routed(app),
+        settings.limits.response_timeout_seconds,
+        has_remote_registry=not own.is_embedded,
+        respond=failures.page,
     )
     signed_in = SignedIn(AuthenticatedBodies(pages), services.tokens, failures)
     return Compressed(Protection(signed_in, failures, own.public_url))

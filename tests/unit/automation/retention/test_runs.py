@@ -9,11 +9,13 @@ from sqlalchemy import delete
 from tagferry.automation.retention.rules import RuleSet
 from tagferry.db.tables import RepositoryRow, RetentionDeletionRow, RetentionPolicyRow, RetentionTagRow
 from tagferry.errors import Conflict, NotDeleted, NotFound, Unavailable, Unsupported
+from tagferry.metrics import RETENTION_RUNS
 from tagferry.names import Tag
 from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.images import artifact, image, index, push
+from tests.support.metrics import growth
 from tests.unit.automation.retention.conftest import APP, NORTH, Keeper, rule
 
 
@@ -234,10 +236,11 @@ async def test_only_who_leads_deletes(keeper: Keeper, monkeypatch: pytest.Monkey
 
     await eventually(asked_often)
     assert await keeper.tags() == ["v1"]
+    runs = growth(RETENTION_RUNS)
     keeper.leading = True
 
     async def has_deleted() -> bool:
-        return await keeper.tags() == []
+        return await keeper.tags() == [] and runs() == {("success",): 1}
 
     await eventually(has_deleted)
 
@@ -246,6 +249,7 @@ async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_wa
     await keeper.push("v1", days=9)
     policy = await keeper.policy(rule("date_rule", 1))
     keeper.store.failure = Unavailable("the registry is away")
+    runs = growth(RETENTION_RUNS)
     keeper.retention.start(Supervisor())
     keeper.retention.wake()
 
@@ -255,6 +259,7 @@ async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_wa
     await eventually(has_failed)
     assert await keeper.policies.due(ran_before=datetime.now(UTC)) == [(policy.id, NORTH)]
     assert await keeper.tags() == ["v1"]
+    assert runs() == {("failed",): 1}
 
 
 async def test_a_deletion_under_way_gets_on_record_when_the_process_is_told_to_end(keeper: Keeper):

@@ -12,8 +12,10 @@ from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.sender import WebhookSender, _pause
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.db.tables import DeliveryRow
+from tagferry.metrics import WEBHOOK_DELIVERIES
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
+from tests.support.metrics import growth
 from tests.support.webhook_receiver import Receiver, receiving
 from tests.unit.automation.circle import APP, V1, A, source
 from tests.unit.automation.hooked import NEW, OTHER, V2, Hooked, later
@@ -70,6 +72,10 @@ async def ended(hooked: Hooked) -> Delivery:
     return call
 
 
+async def is_counted(attempts: Callable[[], dict[tuple[str, ...], float]]) -> bool:
+    return attempts() == {("failed",): 1}
+
+
 async def test_what_waited_while_nothing_ran_is_called_and_what_follows_at_once(
     hooked: Hooked, hook: Receiver, begin: Callable[..., WebhookSender]
 ):
@@ -117,9 +123,11 @@ async def test_what_is_older_than_a_day_is_called_once_more(
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
     async with hooked.circle.database.write() as session:
         await session.execute(update(DeliveryRow).values(occurred_at=later(hours=-25)))
+    attempts = growth(WEBHOOK_DELIVERIES)
     begin()
 
     assert (await ended(hooked)).detail == "attempt 1 of 30: the webhook answered 500"
+    await eventually(lambda: is_counted(attempts))
     assert len(hook.calls) == 1
 
 
@@ -139,6 +147,7 @@ async def test_a_webhook_that_fails_is_told_once_with_its_reason_and_without_its
 ):
     hook.statuses = [500, 500, 500]
     await hooked.make()
+    attempts = growth(WEBHOOK_DELIVERIES)
     with capture_logs() as logged:
         begin(webhook={"url": f"{hook.url}/a-secret-path"})
         await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
@@ -148,6 +157,7 @@ async def test_a_webhook_that_fails_is_told_once_with_its_reason_and_without_its
     host = hook.url.split("/")[2]
     assert told == [("a webhook delivery failed", host), ("a webhook accepts deliveries again", host)]
     assert "a-secret-path" not in str(logged)
+    assert attempts() == {("retried",): 3, ("success",): 1}
 
 
 async def test_a_call_under_way_may_end_when_the_process_stops(

@@ -19,6 +19,7 @@ from tagferry.copy.preflight import Verdict
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
 from tagferry.errors import Corrupt, NotFound, Unavailable
+from tagferry.metrics import DAMAGED_CONTENT
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_MANIFEST, Descriptor
@@ -26,6 +27,7 @@ from tagferry.registry.storage import integrity
 from tagferry.registry.storage.integrity import is_marked
 from tagferry.registry.storage.store import DiskStore
 from tests.support.images import SampleImage, artifact, blob, image, index, layer, opening, push, read
+from tests.support.metrics import growth
 from tests.unit.registry.conftest import Registry
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
@@ -75,6 +77,7 @@ async def test_a_damaged_small_blob_is_missing_in_every_interface(registry: Regi
     digest = await registry.push_blob(SMALL)
     await registry.push_blob(SMALL, "org/other")
     damage(pooled(registry.root, digest))
+    found = growth(DAMAGED_CONTENT)
 
     for repository in (APP, OTHER):
         async with registry.http.head(f"/v2/{repository}/blobs/{digest}") as response:
@@ -83,6 +86,7 @@ async def test_a_damaged_small_blob_is_missing_in_every_interface(registry: Regi
         assert (await registry.get(f"/v2/{repository}/blobs/{digest}", Range="bytes=0-0"))[0].status == 404
     async with registry.http.post(f"/v2/org/third/blobs/uploads/?mount={digest}&from={APP}") as response:
         assert response.status == 202
+    assert set(found()) == {("blob",)}
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])

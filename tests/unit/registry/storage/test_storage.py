@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Conflict, Corrupt, NotFound
+from tagferry.metrics import GARBAGE_BLOBS, GARBAGE_BYTES
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.storage.store import DiskStore
 from tests.support.images import blob, image, layer, listing_blobs, opening, push, read
+from tests.support.metrics import growth
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 DAY = 24 * 3600
@@ -90,7 +92,9 @@ async def test_garbage_collection_keeps_referenced_blobs(store: DiskStore, tmp_p
     await push(store, APP, sample, Tag("v1"))
     waste = layer("waste", 1000)
     await store.write_blob(APP, blob(waste), opening(waste))
+    blobs, freed = growth(GARBAGE_BLOBS), growth(GARBAGE_BYTES)
     assert await store.collect_garbage(grace_seconds=0) == len(waste)
+    assert (blobs(), freed()) == ({(store.name,): 1}, {(store.name,): len(waste)})
     assert await store.stat_blob(APP, blob(waste).digest) is None
     for digest, content in sample.all_blobs.items():
         assert await store.stat_blob(APP, digest) == len(content)

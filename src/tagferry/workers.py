@@ -28,6 +28,8 @@ SEEN_SECONDS = 10.0
 LOST_AFTER = timedelta(seconds=45)
 """Age of its last record from which a process counts as lost."""
 _FORGOTTEN_AFTER = timedelta(days=1)
+_MISSED_FOR = timedelta(hours=1)
+"""The time for which a lost process counts as missing; by then it has been replaced, or is not needed."""
 
 log = SparseEvents(__name__)
 
@@ -157,6 +159,19 @@ class ProcessRecord:
             log.warning("could not remove the record of this process", reason=error_summary(error))
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessCount:
+    """The numbers of processes that run jobs.
+
+    Attributes:
+        alive: those that have been seen lately.
+        missing: those that have not, and have not stopped either; they count for an hour.
+    """
+
+    alive: int
+    missing: int
+
+
 class ProcessList:
     """The processes of the database."""
 
@@ -200,6 +215,18 @@ class ProcessList:
             )
             for row, is_lost in rows
         ]
+
+    async def count(self) -> ProcessCount:
+        """Return the numbers of the processes that run jobs."""
+        is_lost = (ProcessRow.seen_at < ago(self._database, LOST_AFTER)).label("is_lost")
+        wanted = (
+            select(is_lost, func.count())
+            .where(ProcessRow.slots > 0, ProcessRow.seen_at > ago(self._database, _MISSED_FOR))
+            .group_by(is_lost)
+        )
+        async with self._database.read() as session:
+            counts = {bool(lost): count for lost, count in await session.execute(wanted)}
+        return ProcessCount(alive=counts.get(False, 0), missing=counts.get(True, 0))
 
 
 async def process_names(database: Database) -> list[str]:

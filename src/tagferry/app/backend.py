@@ -12,6 +12,7 @@ from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts, open_accounts
 from tagferry.app.background import AutomationComponents, open_automation
 from tagferry.app.health import open_health
+from tagferry.app.metrics import open_metrics
 from tagferry.app.sync import SyncComponents, open_sync
 from tagferry.health.monitor import RegionMonitor
 from tagferry.names import RegionId
@@ -57,6 +58,7 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
         async with (
             open_automation(settings, accounts, repositories, sync) as automation,
             open_health(settings, accounts, sync) as health,
+            open_metrics(settings, accounts, sync),
             _recorded(settings, accounts, sync) as process,
         ):
             yield Backend(accounts, repositories, sync, automation, health, process)

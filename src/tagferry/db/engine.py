@@ -26,6 +26,7 @@ from tagferry.db.tables import Base
 from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tagferry.events import SparseEvents
+from tagferry.metrics import DATABASE_SECONDS
 
 Result = TypeVar("Result")
 
@@ -291,6 +292,17 @@ class Database:
                 else:
                     return
 
+    def time_statements(self) -> None:
+        """Measure the time of all statements from now on, for the metrics."""
+        event.listen(self._engine.sync_engine, "before_cursor_execute", _note_start)
+        event.listen(self._engine.sync_engine, "after_cursor_execute", _count_time)
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """The number of the pool's connections in use, and of idle ones; can be read in any thread."""
+        pool: Any = self._engine.sync_engine.pool
+        return pool.checkedout(), pool.checkedin()
+
     async def ping(self) -> None:
         """Check the database; raises DatabaseUnavailable if it does not respond or was found damaged."""
         if self._damage is not None:
@@ -313,6 +325,16 @@ def _explained() -> Iterator[None]:
         raise Unavailable(error.detail) from None
     except SQLAlchemyError as error:
         raise Unavailable(f"the database cannot be used: {error_line(getattr(error, 'orig', None) or error)}") from None
+
+
+def _note_start(_connection: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: bool) -> None:
+    if context is not None:
+        context.tagferry_began = time.perf_counter()
+
+
+def _count_time(_connection: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: bool) -> None:
+    if context is not None:
+        DATABASE_SECONDS.observe(time.perf_counter() - context.tagferry_began)
 
 
 async def _require_version(connection: AsyncConnection) -> None:

@@ -1,6 +1,6 @@
 """Serve one tagferry region for a benchmark, and print its address and login as one line of JSON.
 
-python -m bench.serve FOLDER LISTEN [SOURCE TARGET] [--database-url URL]
+python -m bench.serve FOLDER LISTEN [SOURCE TARGET] [--database-url URL] [--metrics-listen ADDRESS]
 
 With SOURCE and TARGET, the region's registry is SOURCE and there is a second region whose registry is TARGET; without
 them the region's registry is the embedded one.
@@ -20,15 +20,17 @@ from tagferry import logs
 from tagferry.app import App, FirstAdmin, ensure_admin, open_app
 from tagferry.names import Namespace, RegionId
 from tagferry.settings import Settings
+from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
 
-async def serve(folder: Path, listen: str, registries: list[str], database_url: str) -> None:
+async def serve(folder: Path, listen: str, registries: list[str], database_url: str, metrics_listen: str) -> None:
     """Serve until terminated."""
     logs.configure(style="json", level="warning")
-    database = {"database_url": database_url} if database_url else {}
-    settings = Settings.parse({"data_dir": folder, "regions": _regions(listen, registries), **database})
-    async with open_app(settings) as app, listening(app.listeners):
+    more = {"database_url": database_url, "metrics_listen": metrics_listen}
+    given = {name: value for name, value in more.items() if value}
+    settings = Settings.parse({"data_dir": folder, "regions": _regions(listen, registries), **given})
+    async with open_app(settings) as app, listening([*app.listeners, *metrics_listeners(settings)]):
         admin = await ensure_admin(app.accounts)
         assert admin is not None  # noqa: S101
         if not registries:
@@ -61,6 +63,9 @@ if __name__ == "__main__":
     parser.add_argument("listen")
     parser.add_argument("registries", nargs="*")
     parser.add_argument("--database-url", default="", help="a database instead of a file of SQLite in the folder")
+    parser.add_argument("--metrics-listen", default="", help="an address for /metrics; by default it is not served")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(options.folder, options.listen, options.registries, options.database_url))
+        runner.run(
+            serve(options.folder, options.listen, options.registries, options.database_url, options.metrics_listen)
+        )

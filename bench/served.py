@@ -75,7 +75,12 @@ class Tagferry:
 
 @contextmanager
 def served(
-    folder: Path, registries: Sequence[str] = (), *, python: str = sys.executable, database_url: str = ""
+    folder: Path,
+    registries: Sequence[str] = (),
+    *,
+    python: str = sys.executable,
+    database_url: str = "",
+    metrics_listen: str = "",
 ) -> Iterator[Tagferry]:
     """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one.
 
@@ -84,12 +89,15 @@ def served(
         registries: none, or two.
         database_url: a database instead of a file of SQLite in the folder; needs a `bench.serve` that has the option.
         python: the Python whose tagferry serves; that of another checkout runs the `bench.serve` of that checkout.
+        metrics_listen: the address of `/metrics`, which needs a `bench.serve` that has the option; empty for none.
     """
     folder.mkdir(parents=True)
     address = free_address()
     command = [python, "-m", "bench.serve", str(folder / "data"), address, *registries]
     if database_url:
         command += ["--database-url", database_url]
+    if metrics_listen:
+        command += ["--metrics-listen", metrics_listen]
     try:
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(tied(command), stdout=subprocess.PIPE, stderr=log, cwd=_checkout(python))

@@ -7,6 +7,7 @@
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
+#   make test-operations  a real Prometheus scrapes a cluster under load
 #   make test-release   rehearse a release on a clone: build, install and run the demo
 #   make fuzz           fuzz the API with requests generated from the OpenAPI document
 #   make fuzz-parsers   fuzz every parser of untrusted input; Linux only
@@ -48,7 +49,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-console test-faults test-sdks test-interop test-release fuzz faults \
+.PHONY: help demo test coverage test-console test-faults test-sdks test-interop test-operations test-release fuzz faults \
 	fuzz-parsers check bench bench-durable bench-all lock release clean
 
 help:
@@ -75,6 +76,9 @@ test-sdks: $(VENV)/.dev
 
 test-interop: $(VENV)/.dev
 	$(BIN)/pytest tests/interop tests/contract -m interop $(ARGS)
+
+test-operations: $(VENV)/.dev
+	$(BIN)/pytest tests/operations -m operations $(ARGS)
 
 # A commit that has just been released has no unreleased changes, so one is added.
 test-release: $(VENV)/.dev

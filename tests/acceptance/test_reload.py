@@ -162,3 +162,16 @@ def test_a_reload_without_a_server_says_so(tmp_path: Path):
     )
     assert "no tagferry process uses this database; these are the regions of the configuration file" in listed.stderr
     assert "north" in listed.stdout
+
+
+@pytest.mark.timeout(300)
+async def test_the_key_of_secrets_is_rotated_while_a_server_runs(site: Site):
+    rotated = tagferry(site.folder, "secret", "rotate")
+    async with client(site.urls[NORTH], site.secrets) as asking:
+        assert await asking.list_regions()
+    pruned = tagferry(site.folder, "secret", "prune")
+
+    assert (rotated.returncode, pruned.returncode) == (0, 0), rotated.stderr + pruned.stderr
+    async with client(site.urls[NORTH], site.secrets) as asking:
+        assert await asking.list_regions()
+    assert len((site.folder / "tagferry-data" / "secret.key").read_text().split()) == 1

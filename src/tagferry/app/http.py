@@ -1,6 +1,5 @@
 """Build the application: an HTTP application for each served region, and all services behind it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -74,10 +73,9 @@ class App:
         """Runs jobs."""
         return self.backend.sync.worker
 
-    async def prepare(self, settings: Settings, regions: Iterable[Region]) -> Callable[[], None]:
+    def prepare(self, settings: Settings, regions: Iterable[Region]) -> Callable[[], None]:
         """Build the applications for a reloaded configuration; return a function that puts them to use."""
-        # In a thread, since the routes of a region take long to build.
-        renewed = await asyncio.to_thread(_region_apps, {one.id: one for one in regions}, settings, self.services)
+        renewed = _region_apps({one.id: one for one in regions}, settings, self.services)
         limits = settings.limits
 
         def apply() -> None:

@@ -53,14 +53,14 @@ class Serving:
     app: App
     listening: Listening
 
-    async def prepare(self, settings: Settings, regions: Sequence[Region]) -> Apply:
+    def prepare(self, settings: Settings, regions: Sequence[Region]) -> Apply:
         """Build the applications and read the certificates; raises Invalid."""
         listeners = listeners_of(settings, self.app.apps)
         try:
             listen = self.listening.prepare(listeners, settings.limits, settings.trusted_proxies)
         except Invalid as error:
             raise _of_region(error, settings) from None
-        renew = await self.app.prepare(settings, regions)
+        renew = self.app.prepare(settings, regions)
 
         def apply() -> None:
             listen()
@@ -123,7 +123,7 @@ class Reloader:
         regions = await sync.stores.open(settings, kept)
         webhooks = webhooks_of(settings)
         vault = await backend.accounts.prepare(settings) if "secret_key" in changed else None
-        serve = await self._serving.prepare(settings, regions) if self._serving is not None else None
+        serve = self._serving.prepare(settings, regions) if self._serving is not None else None
         if not _LOGGING.isdisjoint(changed):
             self._change_logs(settings)
         # From here on, nothing fails and nothing waits.

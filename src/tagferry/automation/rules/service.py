@@ -1,9 +1,10 @@
 """Create, list and delete rules on behalf of users."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
+from tagferry.accounts.readable import ReadableRepositories
 from tagferry.accounts.repositories import Repositories
 from tagferry.automation.rules.store import CREATOR_IS_GONE, Rule, Rules, RuleSpec
 from tagferry.automation.watch.baseline import read_baseline
@@ -100,10 +101,16 @@ class RuleService:
             after: the id after which the page begins.
             limit: the maximum number of rules.
         """
-        found: list[Rule] = []
-        inspected = 0
         # Refusals are not remembered, so that each would cost a query.
         readable = {region.id: await self._access.readable(caller, region.id) for region in self._regions}
+        with self._access.pinned():
+            return await self._page(caller, after, limit, readable)
+
+    async def _page(
+        self, caller: Caller, after: int, limit: int, readable: Mapping[RegionId, ReadableRepositories]
+    ) -> tuple[list[Rule], int | None]:
+        found: list[Rule] = []
+        inspected = 0
         while inspected < _INSPECTED:
             rules = await self._rules.page(after=after, limit=_AT_ONCE)
             for rule in rules:
@@ -118,13 +125,18 @@ class RuleService:
             inspected += len(rules)
         return found, after
 
-    async def blocked(self, rule: Rule, creator: Caller | None) -> str:
-        """Return why a rule cannot start syncs now; "" if it can.
+    async def blocked(self, rules: Sequence[Rule], creators: Mapping[str, Caller | None]) -> list[str]:
+        """Return why each of these rules cannot start syncs now; "" for one that can.
 
         Args:
-            rule: the rule.
-            creator: the user on whose behalf it acts; None if that user was deleted or disabled.
+            rules: the rules.
+            creators: the users on whose behalf they act, by their ids; None for one who was deleted or disabled.
         """
+        # One check for all that what is remembered is still valid.
+        with self._access.pinned():
+            return [await self._blocked(rule, creators[rule.creator_id]) for rule in rules]
+
+    async def _blocked(self, rule: Rule, creator: Caller | None) -> str:
         if creator is None:
             return CREATOR_IS_GONE
         try:

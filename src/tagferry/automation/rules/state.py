@@ -1,21 +1,28 @@
 """The state of a rule: in sync, behind, blocked or paused, with its newest jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
+from tagferry.accounts.model import Caller
 from tagferry.accounts.users import Users
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.store import Rule
+from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
+from tagferry.names import RepositoryRef
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.rows import status_of
 
 NEWEST = 500
 """Jobs of the source repository in which those of the rule are looked for."""
+_AT_ONCE = 4
+"""Repositories whose jobs are read at once."""
 
 _JOBS = (
     select(
@@ -108,43 +115,61 @@ class RuleStates:
 
     async def of(self, rule: Rule, *, newest: int = NEWEST) -> RuleState:
         """Return the state of a rule, by the newest jobs of its source repository."""
-        source = rule.source
+        (state,) = await self.of_all([rule], newest=newest)
+        return state
+
+    async def of_all(self, rules: Sequence[Rule], *, newest: int = NEWEST) -> list[RuleState]:
+        """Return the states of rules, in their order. Each creator and each source repository is looked up once."""
+        ids = dict.fromkeys(rule.creator_id for rule in rules)
+        creators = {user_id: await self._users.by_id(user_id) for user_id in ids}
+        blocked = await self._rules.blocked(rules, creators)
+        sources = list(dict.fromkeys(rule.source for rule in rules))
+        found = await bounded_gather(sources, lambda source: self._newest_jobs(source, newest), limit=_AT_ONCE)
+        rows = dict(zip(sources, found, strict=True))
+        return [
+            _state(rule, rows[rule.source], creator=creators[rule.creator_id], blocked=reason, newest=newest)
+            for rule, reason in zip(rules, blocked, strict=True)
+        ]
+
+    async def _newest_jobs(self, source: RepositoryRef, newest: int) -> Sequence[Any]:
         where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
-        rows = await self._database.rows(_JOBS, where | {"newest": newest})
-        jobs = tuple(
-            RuleJob(
-                id=row.id,
-                tag=row.tag,
-                status=status_of(row.status),
-                created_at=row.created_at,
-                reason=row.last_error if row.status == JobStatus.WAITING.value and row.last_error else row.reason,
-                bytes_total=row.bytes_total,
-            )
-            for row in rows
-            if row.rule_id == rule.id and row.created_at is not None
+        return await self._database.rows(_JOBS, where | {"newest": newest})
+
+
+def _state(rule: Rule, rows: Sequence[Any], *, creator: Caller | None, blocked: str, newest: int) -> RuleState:
+    """Return the state of a rule, by the newest jobs of its repository."""
+    jobs = tuple(
+        RuleJob(
+            id=row.id,
+            tag=row.tag,
+            status=status_of(row.status),
+            created_at=row.created_at,
+            reason=row.last_error if row.status == JobStatus.WAITING.value and row.last_error else row.reason,
+            bytes_total=row.bytes_total,
         )
-        latest: dict[str, RuleJob] = {}
-        for job in jobs:
-            latest.setdefault(job.tag, job)
-        behind = [job for job in latest.values() if not job.status.is_success]
-        since = min((job.created_at for job in behind), default=None)
-        reason = next((job.reason for job in behind if job.reason), "")
-        creator = await self._users.by_id(rule.creator_id)
-        blocked = await self._rules.blocked(rule, creator)
-        if not rule.sync_auto:
-            status = RuleStatus.PAUSED
-        elif blocked:
-            status, reason = RuleStatus.BLOCKED, blocked
-        elif behind:
-            status = RuleStatus.BEHIND
-        else:
-            status = RuleStatus.IN_SYNC if jobs else RuleStatus.IDLE
-        return RuleState(
-            status=status,
-            behind=len(behind),
-            since=since,
-            reason=reason,
-            jobs=jobs,
-            creator=creator.name if creator is not None else "",
-            is_partial=len(rows) >= newest,
-        )
+        for row in rows
+        if row.rule_id == rule.id and row.created_at is not None
+    )
+    latest: dict[str, RuleJob] = {}
+    for job in jobs:
+        latest.setdefault(job.tag, job)
+    behind = [job for job in latest.values() if not job.status.is_success]
+    since = min((job.created_at for job in behind), default=None)
+    reason = next((job.reason for job in behind if job.reason), "")
+    if not rule.sync_auto:
+        status = RuleStatus.PAUSED
+    elif blocked:
+        status, reason = RuleStatus.BLOCKED, blocked
+    elif behind:
+        status = RuleStatus.BEHIND
+    else:
+        status = RuleStatus.IN_SYNC if jobs else RuleStatus.IDLE
+    return RuleState(
+        status=status,
+        behind=len(behind),
+        since=since,
+        reason=reason,
+        jobs=jobs,
+        creator=creator.name if creator is not None else "",
+        is_partial=len(rows) >= newest,
+    )

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -12,7 +11,6 @@ from tagferry.accounts.model import Organization
 from tagferry.automation.rules.state import RuleState, RuleStatus
 from tagferry.automation.rules.store import Rule
 from tagferry.catalog import list_repositories
-from tagferry.concurrency import bounded_gather
 from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, TagferryError
 from tagferry.health.model import RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
@@ -194,7 +192,7 @@ async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ..
     """Return the rules to show, and whether there are more."""
     services = context.services
     rules, more = await services.rules.page(context.caller, limit=_RULES)
-    states = await bounded_gather(rules, partial(services.rule_states.of, newest=_RULE_JOBS), limit=4)
+    states = await services.rule_states.of_all(rules, newest=_RULE_JOBS)
     found = sorted(zip(rules, states, strict=True), key=lambda one: _ATTENTION.index(one[1].status))
     return tuple(found[:_SHOWN]), len(found) > _SHOWN or more is not None
 

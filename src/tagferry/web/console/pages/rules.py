@@ -8,7 +8,6 @@ from starlette.responses import Response
 from tagferry.automation.rules.state import RuleState
 from tagferry.automation.rules.store import Rule, RuleSpec
 from tagferry.catalog.pages import TagQuery
-from tagferry.concurrency import bounded_gather
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
 from tagferry.errors import Invalid, TagferryError
@@ -249,9 +248,7 @@ async def _switch(context: PageContext, *, is_on: bool, notice: str) -> Response
 
 
 async def _with_states(context: PageContext, rules: Sequence[Rule]) -> list[tuple[Rule, RuleState]]:
-    states = await bounded_gather(
-        rules, lambda rule: context.services.rule_states.of(rule, newest=_LISTED_JOBS), limit=4
-    )
+    states = await context.services.rule_states.of_all(rules, newest=_LISTED_JOBS)
     return list(zip(rules, states, strict=True))
 
 

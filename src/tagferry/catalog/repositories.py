@@ -36,6 +36,7 @@ class RepositoryDetails:
         size: bytes of all distinct blobs.
         created: the earliest date of its images, if one is known.
         updated: when the last tag was written or, if that is unknown, built.
+        is_described: whether the images were looked at; otherwise the size and the first date are unknown.
     """
 
     name: RepositoryName
@@ -43,6 +44,7 @@ class RepositoryDetails:
     size: int = 0
     created: datetime | None = None
     updated: datetime | None = None
+    is_described: bool = True
 
 
 async def list_repositories(store: ImageStore, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
@@ -81,11 +83,21 @@ async def repositories_with_tags(store: ImageStore, names: Sequence[RepositoryNa
 
 
 async def describe_repositories(
-    store: ImageStore, names: Sequence[RepositoryName], reader: BoundedReader | None = None
+    store: ImageStore,
+    names: Sequence[RepositoryName],
+    reader: BoundedReader | None = None,
+    *,
+    largest: int | None = None,
 ) -> list[RepositoryDetails | Unreadable]:
     """Return repositories as `describe_repository` does, or the errors of those that cannot be read.
 
     A repository of an embedded registry is described from memory while nothing in it has changed.
+
+    Args:
+        store: the store.
+        names: the repositories.
+        reader: limits the reads.
+        largest: the images of repositories with more tags are not looked at; None for no limit.
     """
     reader = reader or BoundedReader(store)
     listings = listings_of(store)
@@ -101,7 +113,7 @@ async def describe_repositories(
 
     async def one(name: RepositoryName) -> None:
         try:
-            found[name] = await _describe(store, name, reader, states.get(name))
+            found[name] = await _describe(store, name, reader, states.get(name), largest)
         except (NotFound, Corrupt, Invalid, OSError) as error:
             found[name] = error
 
@@ -110,7 +122,7 @@ async def describe_repositories(
 
 
 async def describe_repository(
-    store: ImageStore, name: RepositoryName, reader: BoundedReader | None = None
+    store: ImageStore, name: RepositoryName, reader: BoundedReader | None = None, *, largest: int | None = None
 ) -> RepositoryDetails:
     """Return a repository's tags, size and dates; raises NotFound if it has no tag, even if the registry lists it.
 
@@ -120,22 +132,28 @@ async def describe_repository(
         store: the store.
         name: the repository.
         reader: limits the reads for a list of repositories.
+        largest: the images of a repository with more tags are not looked at; None for no limit.
     """
-    (found,) = await describe_repositories(store, [name], reader)
+    (found,) = await describe_repositories(store, [name], reader, largest=largest)
     if isinstance(found, RepositoryDetails):
         return found
     raise found
 
 
 async def _describe(
-    store: ImageStore, name: RepositoryName, reader: BoundedReader, state: "ContentState | None"
+    store: ImageStore,
+    name: RepositoryName,
+    reader: BoundedReader,
+    state: "ContentState | None",
+    largest: int | None,
 ) -> RepositoryDetails:
     records = await store.describe_tags(name)
     if not records and not await has_tags(store, name):
         raise NotFound("repository", name)
     tags = tuple(record.tag for record in records)
-    if not reader.count_tags(len(tags)):
-        return RepositoryDetails(name=name, tags=tags)
+    if (largest is not None and len(tags) > largest) or not reader.count_tags(len(tags)):
+        written = max((record.updated for record in records if record.updated), default=None)
+        return RepositoryDetails(name=name, tags=tags, updated=written, is_described=False)
     details = await describe_tags(store, name, records, reader=reader)
     moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
     updates = [detail.updated for detail in details if detail.updated]

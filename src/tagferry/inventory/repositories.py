@@ -194,8 +194,22 @@ class RepositoryInventory:
         recorded = await self._repositories.names_in(region.id, listed_namespaces(readable, namespace))
         return await listed_names(region, frozenset(recorded), readable, namespace, part)
 
-    async def some(self, region: Region, names: Sequence[RepositoryName], readable: ReadableRepositories) -> list[View]:
-        """Return the views of these repositories, in this order; see `views`."""
+    async def some(
+        self,
+        region: Region,
+        names: Sequence[RepositoryName],
+        readable: ReadableRepositories,
+        *,
+        largest: int | None = None,
+    ) -> list[View]:
+        """Return the views of these repositories, in this order.
+
+        Args:
+            region: the region.
+            names: the repositories.
+            readable: what the caller can read.
+            largest: the images of repositories with more tags are not looked at; None for no limit.
+        """
         by_name = {record.name: record for record in await self._repositories.some(region.id, names)}
         downloads = await self._downloads.of_some(region.id, names)
         return await self.views(
@@ -204,18 +218,22 @@ class RepositoryInventory:
                 Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
                 for name in names
             ],
+            largest=largest,
         )
 
-    async def views(self, region: Region, entries: Sequence[Entry]) -> list[View]:
+    async def views(self, region: Region, entries: Sequence[Entry], *, largest: int | None = None) -> list[View]:
         """Return the views of listed repositories, without images if they are missing or cannot be read."""
         shown = [entry.name for entry in entries if entry.is_shared is not False]
-        described = dict(zip(shown, await self.described(region, shown), strict=True))
+        described = dict(zip(shown, await self.described(region, shown, largest=largest), strict=True))
         return [View(entry, described.get(entry.name) or RepositoryDetails(entry.name)) for entry in entries]
 
-    async def described(self, region: Region, names: Sequence[RepositoryName]) -> list[RepositoryDetails]:
+    async def described(
+        self, region: Region, names: Sequence[RepositoryName], *, largest: int | None = None
+    ) -> list[RepositoryDetails]:
         """Return repositories with their images, or without if they are missing or cannot be read."""
         found = []
-        for name, one in zip(names, await describe_repositories(region.store, names), strict=True):
+        details = await describe_repositories(region.store, names, largest=largest)
+        for name, one in zip(names, details, strict=True):
             if isinstance(one, RepositoryDetails):
                 found.append(one)
                 continue
@@ -229,12 +247,12 @@ class RepositoryInventory:
         record = await self._repositories.find(region.id, name)
         return Entry(name, record, downloads=await self._downloads.of(region.id, name))
 
-    async def find(self, region: Region, name: RepositoryName) -> View:
+    async def find(self, region: Region, name: RepositoryName, *, largest: int | None = None) -> View:
         """Return the view of a repository; raises NotFound if it has no record and is not in the registry."""
         entry = await self.entry(region, name)
         if entry.record is not None:
-            return (await self.views(region, [entry]))[0]
-        return View(entry, await describe_repository(region.store, name))
+            return (await self.views(region, [entry], largest=largest))[0]
+        return View(entry, await describe_repository(region.store, name, largest=largest))
 
     async def find_record(self, region: Region, name: RepositoryName) -> RepositoryRecord | None:
         """Return a repository's record, or None if only the registry has it; raises NotFound if neither exists."""

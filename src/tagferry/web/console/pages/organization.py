@@ -21,6 +21,8 @@ from tagferry.web.console.paths import IMAGES, organization_path, repository_pat
 from tagferry.web.console.translation import translatable
 
 _ROWS = 100
+_DESCRIBED = 200
+"""Tags up to which the list shows the size of a repository: all of its images have to be read for it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ async def show_organization(context: PageContext) -> Response:
     async def listed(_: Progress) -> tuple[Sequence[RepositoryName], Sequence[View]]:
         names = await services.repository_inventory.names(region, readable, namespace=namespace, part=part or None)
         following = [name for name in names if name > after][: _ROWS + 1]
-        return following, await services.repository_inventory.some(region, following[:_ROWS], readable)
+        shown = await services.repository_inventory.some(region, following[:_ROWS], readable, largest=_DESCRIBED)
+        return following, shown
 
     reason, is_pending = "", False
     names: Sequence[RepositoryName] = ()

@@ -226,7 +226,8 @@ async def delete(context: PageContext) -> Response:
 
 
 async def _deletion(context: PageContext, at: OpenedRepository, failure: Failure | None = None) -> DeleteRepositoryPage:
-    view = await context.services.repository_inventory.find(at.region, at.name)
+    # The number of tags is shown, but nothing of their images.
+    view = await context.services.repository_inventory.find(at.region, at.name, largest=0)
     commands = (Command.api("DELETE", at.api(context.base_url)),)
     return DeleteRepositoryPage(at, view, failure, commands)
 

@@ -34,7 +34,9 @@ class SettingsPage:
 async def show(context: PageContext) -> Response:
     """Show the form."""
     at = await open_repository(context, Permission.EDIT)
-    entry = (await context.services.repository_inventory.find(at.region, at.name)).entry
+    # Raises NotFound.
+    await context.services.repository_inventory.find_record(at.region, at.name)
+    entry = await context.services.repository_inventory.entry(at.region, at.name)
     return _page(context, at, entry.description, entry.category, is_public=entry.is_public)
 
 

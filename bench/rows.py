@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 _AT_ONCE = 50_000
+_CACHE_KIB = 500_000
 
 
 class Rows:
@@ -41,6 +42,8 @@ class Rows:
             return
         statement = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(first))})"  # noqa: S608
         with closing(sqlite3.connect(self._database, timeout=60)) as sqlite:
+            # The indexes of a large table do not fit into the usual cache.
+            sqlite.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             while batch := list(islice(values, _AT_ONCE)):
                 with sqlite:
                     sqlite.executemany(statement, batch)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from bench.console.scale import MANY, RULES_OF_MANY, TRIGGERS_OF_MANY, Scale
 from bench.lists.content import Shelf
 from bench.rows import Rows, stored
 from bench.served import ORGANIZATION, SOURCE_REGION, TARGET_REGION
+from tagferry.names import Digest
 
 _DAYS = 10
 _OTHERS = 100
@@ -62,30 +63,34 @@ def repository(number: int) -> tuple[str, str]:
     return ORGANIZATION, f"r{number:05}"
 
 
-def fill_registries(data: Path, scale: Scale) -> None:
-    """Add the images of both regions."""
+def fill_registries(data: Path, scale: Scale) -> list[Digest]:
+    """Add the images of both regions; returns the digests of the images in the repositories with one."""
     source, target = Shelf(data), Shelf(data, region=TARGET_REGION)
+    digests = []
     for number in range(scale.repositories):
         organization, name = repository(number)
-        source.add(name, 1, organization=organization)
+        digests.append(source.add(name, 1, organization=organization))
     source.add(MANY, scale.tags)
     target.add(MANY, scale.tags, leaving_out=_COPIED)
+    return digests
 
 
-def fill_database(database: str | Path, scale: Scale) -> Filled:
+def fill_database(database: str | Path, scale: Scale, digests: Sequence[Digest]) -> Filled:
     """Add the records.
 
     Args:
         database: the URL of a database of PostgreSQL, or the file of SQLite, whose server does not run.
         scale: how much of everything.
+        digests: those of `fill_registries`.
     """
-    return _Filling(Rows(database), scale).run()
+    return _Filling(Rows(database), scale, digests).run()
 
 
 class _Filling:
-    def __init__(self, rows: Rows, scale: Scale) -> None:
+    def __init__(self, rows: Rows, scale: Scale, digests: Sequence[Digest]) -> None:
         self._rows = rows
         self._scale = scale
+        self._digests = digests
         self._now = datetime.now(UTC)
         self._begun = self._now - timedelta(days=_DAYS)
         self._admin, self._domain = rows.select("SELECT id, domain_id FROM users ORDER BY created_at LIMIT 1")[0]
@@ -227,6 +232,13 @@ class _Filling:
     def _fill_automation(self) -> None:
         now = stored(self._now)
         self._rows.insert("sync_rules", self._rules())
+        # They have handled what exists, so that the measured server starts no synchronization.
+        handled = {"tag": "v0", "latest_job_id": 0, "hops": "[]"}
+        rules = self._rows.select("SELECT id FROM sync_rules ORDER BY id")[: self._scale.rules]
+        self._rows.insert(
+            "sync_rule_tags",
+            ({"rule_id": rule, **handled, "digest": self._digests[n]} for n, (rule,) in enumerate(rules)),
+        )
         many = self._repositories[ORGANIZATION, MANY]
         settings = {
             "enabled": False,
@@ -271,9 +283,9 @@ class _Filling:
 
     def _rules(self) -> Iterator[_Row]:
         now = stored(self._now)
-        targets = [(name, ORGANIZATION) for _, name in (repository(n) for n in range(self._scale.rules))]
-        targets += [(MANY, f"copy{n:02}") for n in range(RULES_OF_MANY)]
-        for n, (name, target) in enumerate(targets):
+        rules = [(*repository(n), ORGANIZATION) for n in range(self._scale.rules)]
+        rules += [(ORGANIZATION, MANY, f"copy{n:02}") for n in range(RULES_OF_MANY)]
+        for n, (namespace, name, target) in enumerate(rules):
             yield {
                 "created_at": now,
                 "updated_at": now,
@@ -281,12 +293,12 @@ class _Filling:
                 "domain_name": "bench",
                 "creator_id": self._admin,
                 "source_region": SOURCE_REGION,
-                "namespace": ORGANIZATION,
+                "namespace": namespace,
                 "repository": name,
                 "target_region": TARGET_REGION,
                 "target_namespace": target,
                 "override": True,
-                "sync_auto": n % 10 == 0,
+                "sync_auto": n < self._scale.rules and n % 10 > 0,
                 "latest_job_id": 0,
             }
 

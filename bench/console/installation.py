@@ -59,8 +59,7 @@ def installation(folder: Path, database: str, scale: Scale) -> Iterator[Installa
         data = folder / f"{database}-data"
         with served(folder / database, database_url=url) as first:
             shutil.move(folder / database / "data", data)
-        fill_registries(data, scale)
-        filled = fill_database(url or data / "tagferry.db", scale)
+        filled = fill_database(url or data / "tagferry.db", scale, fill_registries(data, scale))
         try:
             yield Installation(first, data, url, process, filled)
         finally:

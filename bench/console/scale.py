@@ -18,7 +18,7 @@ class Scale:
             in organizations of its own.
         tags: those of one repository; nine tenths of them are in the other region, too.
         users: each of them has a permission in the organization.
-        rules: auto-sync rules, each of another repository.
+        rules: auto-sync rules, each of another repository, so that there are at least as many of these.
         deliveries: calls of the triggers of one repository.
         audit_records: audit records, over the last ten days.
         processes: processes that use the database.

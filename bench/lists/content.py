@@ -34,8 +34,8 @@ class Shelf:
     def __init__(self, data: Path, *, region: str = SOURCE_REGION) -> None:
         self._layout = Layout(data / "registries" / region)
 
-    def add(self, repository: str, tags: int, *, organization: str = ORGANIZATION, leaving_out: int = 0) -> None:
-        """Add a repository of an image for each tag, with a config and a shared layer.
+    def add(self, repository: str, tags: int, *, organization: str = ORGANIZATION, leaving_out: int = 0) -> Digest:
+        """Add a repository of an image for each tag, with a config and a shared layer; returns the digest of the last.
 
         Args:
             repository: its name.
@@ -56,6 +56,7 @@ class Shelf:
             digest = Digest.of(raw)
             _write(self._layout.manifest(name, digest), _MANIFEST.encode() + b"\n" + raw)
             _write(self._layout.tag(name, Tag(f"v{number}")), digest.encode())
+        return digest
 
     def move(self, repository: str, tag: str, to: str) -> None:
         """Point a tag to another tag's image, as the registry does: by a new file."""

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ from tests.support.broken.addresses import ADDRESSES
 from tests.support.broken.files import FILES
 from tests.support.broken.settings import SETTINGS
 from tests.support.broken.site import KEY, OTHER_KEY, Case, Site, as_nobody, site
-from tests.support.broken.storage import STORAGE
+from tests.support.broken.storage import STORAGE, database_that_does_not_answer
+from tests.support.disks import IS_ROOT, small_disk
 
 CASES = (*SETTINGS, *FILES, *ADDRESSES, *STORAGE)
 LIBRARIES = re.compile(r"Traceback|\[Errno|Input should|Extra inputs|Error:|sqlite3\.|sqlalche\.me|psycopg\.|Expecting")
@@ -142,6 +143,35 @@ def test_a_check_of_a_worker_needs_neither_certificates_nor_addresses(broken: Si
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == ("error: database_url must name a PostgreSQL database; with SQLite, run only tagferry serve")
     assert not any("pem" in line for line in lines)
+
+
+def test_a_worker_without_its_database_does_not_start(broken: Site, capfd: pytest.CaptureFixture[str]):
+    sentence = database_that_does_not_answer(broken)
+
+    assert run(broken, "worker") == 1
+
+    assert f"error: {sentence}" in capfd.readouterr().err.splitlines()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="mounts a disk")
+def test_a_full_disk_stops_a_start_and_is_a_warning_for_a_registry(broken: Site, capfd: pytest.CaptureFixture[str]):
+    root = broken.data / "registries" / "north"
+    root.mkdir(parents=True)
+    with small_disk(root, 1024 * 1024):
+        fill(root)
+        assert run(broken, "serve", "--check") == 0
+    warning = f'warning: region north: the directory "{root}" is on a full disk; free some space'
+    assert warning in capfd.readouterr().out.splitlines()
+    with small_disk(broken.data, 1024 * 1024):
+        fill(broken.data)
+        assert run(broken, "serve") == 1
+    assert f'error: data_dir "{broken.data}" is on a full disk; free some space' in capfd.readouterr().err.splitlines()
+
+
+def fill(disk: Path) -> None:
+    with (disk / "full").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 def test_a_part_of_the_secrets_that_cannot_be_decrypted_is_a_warning(broken: Site, capfd: pytest.CaptureFixture[str]):

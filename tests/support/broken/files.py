@@ -174,6 +174,12 @@ def audit_log_without_a_directory(site: Site) -> str:
     return f'audit_log "{log}" cannot be created, since "{log.parent}" is not a directory; create that directory'
 
 
+def audit_log_that_is_a_pipe(site: Site) -> str:
+    site.configure(top='audit_log = "audit.log"')
+    os.mkfifo(site.folder / "audit.log")
+    return f'audit_log "{site.folder}/audit.log" is not a regular file; name a file that this user may write'
+
+
 FILES: tuple[Case, ...] = (
     missing_key,
     mismatched_key,
@@ -194,4 +200,5 @@ FILES: tuple[Case, ...] = (
     broken_docker_configuration,
     wrong_proxy_of_the_environment,
     audit_log_without_a_directory,
+    audit_log_that_is_a_pipe,
 )

@@ -46,6 +46,20 @@ def garbled_key_file(site: Site) -> str:
     )
 
 
+def garbled_key_file_of_a_new_site(site: Site) -> str:
+    site.data.mkdir(mode=0o700)
+    site.write("", "tagferry-data/secret.key")
+    return (
+        f'the key file "{site.data}/secret.key" has no valid Fernet keys (32 bytes, URL-safe base64); '
+        "restore it from a backup"
+    )
+
+
+def garbled_secret_key(site: Site) -> str:
+    site.environment["TAGFERRY_SECRET_KEY"] = "short"
+    return "secret_key must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first"
+
+
 def damaged_database(site: Site) -> str:
     site.with_database()
     os.truncate(site.database, site.database.stat().st_size // 2)
@@ -85,6 +99,14 @@ def database_without_a_table(site: Site) -> str:
 def database_of_an_unknown_kind(site: Site) -> str:
     site.configure(top='database_url = "oracle+nosuch://db/x"')
     return "database_url must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
+
+
+def database_below_a_file(site: Site) -> str:
+    site.configure(top='database_url = "sqlite:///tagferry.toml/sub/tagferry.db"')
+    return (
+        f'database_url: the directory "{site.folder}/tagferry.toml/sub" cannot be created, '
+        f'since "{site.folder}/tagferry.toml" is not a directory; name another directory'
+    )
 
 
 def database_that_does_not_answer(site: Site) -> str:
@@ -147,11 +169,14 @@ STORAGE: tuple[Case, ...] = (
     other_key_file,
     other_secret_key,
     garbled_key_file,
+    garbled_key_file_of_a_new_site,
+    garbled_secret_key,
     damaged_database,
     database_of_another_program,
     newer_database,
     database_without_a_table,
     database_of_an_unknown_kind,
+    database_below_a_file,
     database_that_does_not_answer,
     empty_database_beside_data,
     data_directory_that_is_a_file,

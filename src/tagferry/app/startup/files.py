@@ -12,7 +12,7 @@ from tagferry.app.regions import endpoint_of
 from tagferry.app.startup.certificates import check_authorities, check_client_pair, check_server_pair
 from tagferry.app.startup.named_files import NamedFile
 from tagferry.app.startup.problem import Problem, problem_of
-from tagferry.app.startup.secrets import key_file
+from tagferry.app.startup.secrets import check_key
 from tagferry.errors import Invalid
 from tagferry.file_faults import file_fault, may, user_name
 from tagferry.settings import RegionSettings, Settings
@@ -35,7 +35,7 @@ def check_files(settings: Settings, *, serves: bool) -> list[Problem]:
             problems += check_authorities(NamedFile(owner, "ca_file", webhook.ca_file))
     if serves and settings.audit_log is not None:
         problems += _audit_log(settings.audit_log)
-    return [*problems, *_database_files(settings), *_key_file(settings)]
+    return [*problems, *_database_files(settings), *check_key(settings)]
 
 
 def _region(name: str, region: RegionSettings, serves: bool) -> Iterator[Problem]:
@@ -86,12 +86,17 @@ def _is_object(document: object) -> bool:
 def _audit_log(path: Path) -> list[Problem]:
     """Check that the log can be written, which may also be a device such as /dev/stdout."""
     file = NamedFile("", "audit_log", path)
-    if path.is_dir():
-        return [file.problem("is a directory", "name a file in it")]
     if not path.parent.is_dir():
         return [file.problem(f'cannot be created, since "{path.parent}" is not a directory', "create that directory")]
-    if not may(path if path.exists() else path.parent, os.W_OK):
-        return [file.problem(f"cannot be written by user {user_name()}", "let this user write it and its directory")]
+    if not path.exists():
+        if may(path.parent, os.W_OK | os.X_OK):
+            return []
+        return [file.problem(f"cannot be created by user {user_name()}", "let this user write to its directory")]
+    try:
+        # A pipe that nothing reads would block.
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return [file.problem(file_fault(error, action="written"), "name a file that this user may write")]
     return []
 
 
@@ -112,18 +117,3 @@ def _database_files(settings: Settings) -> list[Problem]:
             if isinstance(found, Problem):
                 problems.append(found)
     return problems
-
-
-def _key_file(settings: Settings) -> list[Problem]:
-    """Check that the key file can be read if it exists; its key is tried with the database."""
-    path = key_file(settings)
-    if settings.secret_key is not None or not os.path.lexists(path):
-        return []
-    try:
-        path.read_bytes()
-    except OSError as error:
-        remedy = "restore it from a backup, or set secret_key"
-        if isinstance(error, PermissionError):
-            remedy = "give it to the user who runs tagferry, with mode 600"
-        return [Problem("secret key", f'the key file "{path}" {file_fault(error)}', remedy)]
-    return []

@@ -3,8 +3,12 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from tagferry.app.regions import registry_root
 from tagferry.app.startup.problem import Problem
@@ -42,7 +46,7 @@ def check_folders(settings: Settings) -> list[Problem]:
     if problem is not None and (_is_needed(settings) or not is_about_disk):
         # The other directories are in this one, and have the same problem.
         return [problem]
-    problems = []
+    problems = list(_check_database(settings))
     for name, region in settings.regions.items():
         if not region.is_embedded:
             continue
@@ -51,6 +55,20 @@ def check_folders(settings: Settings) -> list[Problem]:
         if problem is not None:
             problems.append(replace(problem, severity="warning") if is_about_disk else problem)
     return problems
+
+
+def _check_database(settings: Settings) -> Iterator[Problem]:
+    """Check the directory of an SQLite file that `database_url` names."""
+    try:
+        url = make_url(settings.database_url) if settings.database_url else None
+    except (ArgumentError, ValueError):
+        # Opening the database explains what is wrong with it.
+        return
+    if url is not None and url.get_backend_name() == "sqlite" and url.database:
+        folder = _Folder("database", "database_url: the directory", Path(url.database).absolute().parent)
+        problem, _ = _check(folder)
+        if problem is not None:
+            yield problem
 
 
 def _is_needed(settings: Settings) -> bool:

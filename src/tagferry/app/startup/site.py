@@ -26,7 +26,8 @@ async def check_site(settings: Settings, *, serves: bool) -> list[Problem]:
     if settings.database_url or not any(problem.subject == "data_dir" for problem in problems):
         found, own = await check_database(settings)
     with bound_addresses(settings, serves=serves, own=own) as (_, unusable):
-        return [*problems, *found, *unusable]
+        # The key is checked without a database, too.
+        return list(dict.fromkeys([*problems, *found, *unusable]))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Check certificates and their keys before a client finds out that they cannot be used."""
 
 import ssl
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -150,7 +151,9 @@ def _has_expired(certificate: x509.Certificate) -> bool:
 
 def _certificates(content: bytes) -> list[x509.Certificate]:
     """Return the certificates of a PEM file; none if one of them is damaged, or unusual but good for OpenSSL."""
-    with suppress(ValueError):
+    with suppress(ValueError), warnings.catch_warnings():
+        # Some old authorities have unusual serial numbers.
+        warnings.simplefilter("ignore")
         return x509.load_pem_x509_certificates(content)
     return []
 

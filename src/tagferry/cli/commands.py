@@ -77,10 +77,9 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(_usage(error, arguments))
         return USAGE
     except Invalid as error:
-        names = next((names for names in _options(arguments) if error.field in names), None)
-        if names is None:
-            raise
-        raise _respelled(error, spelling(names, arguments)) from None
+        raise _respelled(
+            error, spelling(_spellings(error.field, arguments), arguments, otherwise=error.field)
+        ) from None
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return code if isinstance(code, int) else OK
@@ -127,12 +126,14 @@ def _strict_parser(make_parser: Callable[[Any], Any], context: Any) -> Any:
     return parser
 
 
-def _options(arguments: Sequence[str]) -> list[list[str]]:
-    """Return the spellings of each option of the command that the arguments name."""
+def _spellings(field: str, arguments: Sequence[str]) -> list[str]:
+    """Return the spellings of an option of the command that the arguments name, with the command's former options."""
     command = load(arguments[0])
     for word in arguments[1:]:
         command = subcommands(command).get(word, command)
-    return [parameter.opts for parameter in command.params if parameter.param_type_name == "option"]
+    options = [one for one in command.params if one.param_type_name == "option"]
+    own = [name for one in options if field in one.opts for name in one.opts]
+    return [*own, *(name for one in options if one.hidden for name in one.opts)] if own else []
 
 
 def _respelled(error: Invalid, field: str) -> Invalid:

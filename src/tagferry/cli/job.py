@@ -235,7 +235,7 @@ def retry(
                 if selection.name is None:
                     return results
                 refused.extend(one for one in results if not one["retried"])
-                tags, request_id = {one["job"]: "" for one in results if one["retried"]}, selection.request_id
+                tags, request_id = {one["job"]: "" for one in results if one.get("job")}, selection.request_id
             if tags and selection.name is not None:
                 followed.append(Followed(*selection.name, tags, request_id))
             return await follow(client, followed, on=display_on(sys.stderr))

@@ -36,8 +36,14 @@ def require_choice(option: str, given: str, choices: Collection[str], *, rule: s
         raise Invalid(option, f'{rule} {", ".join(choices)}: got "{given[:120]}"{hint}')
 
 
-def spelling(names: Sequence[str], arguments: Sequence[str]) -> str:
-    """Return the spelling of an option that was typed, or its long one."""
+def spelling(names: Sequence[str], arguments: Sequence[str], *, otherwise: str = "") -> str:
+    """Return the spelling of an option that was typed.
+
+    Args:
+        names: the spellings of the option.
+        arguments: what was typed.
+        otherwise: what to return if none was typed; by default the longest.
+    """
     for argument in arguments:
         if argument == "--":
             break
@@ -45,7 +51,7 @@ def spelling(names: Sequence[str], arguments: Sequence[str]) -> str:
             is_joined = len(name) == 2 and argument.startswith(name)
             if argument == name or argument.startswith(f"{name}=") or is_joined:
                 return name
-    return max(names, key=len)
+    return otherwise or max(names, key=len)
 
 
 @contextmanager

@@ -209,6 +209,12 @@ def test_switches_that_contradict_each_other_are_refused(cli: CommandLine):
     assert cli.run("copy", "--dry-run", "--dry-run", "oci:a:v1", "oci:b").code == 3
 
 
+def test_a_former_option_is_named_as_it_was_typed(cli: CommandLine):
+    assert cli.run("init").code == 0
+    for option in ("--max-concurrent-tags", "--slots", "--workers"):
+        assert cli.refuse("serve", option, "0").startswith(f"{option}: can be 0 only with PostgreSQL")
+
+
 def test_a_switch_takes_no_value(cli: CommandLine):
     for arguments in (("sync", "--json=yes"), ("job", "list", "--json=yes")):
         assert cli.refuse(*arguments).startswith("--json: takes no value")

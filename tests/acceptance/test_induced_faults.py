@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -262,9 +263,11 @@ async def forwarding(target: int) -> tuple[Forwarder, int]:
 
 
 @contextmanager
-def worker_of(folder: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `tagferry worker` on a database, until it is killed."""
-    folder.mkdir()
+def worker_of(folder: Path, url: str, *, key: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `tagferry worker` on a database, with the key of its secrets if there are any, until it is killed."""
+    (folder / "data").mkdir(parents=True)
+    if key is not None:
+        shutil.copy(key, folder / "data")
     (folder / "tagferry.toml").write_text(
         f'data_dir = "data"\ndatabase_url = "{url}"\n[regions.{NORTH}]\nregistry = "http://127.0.0.1:1"\n'
     )
@@ -304,7 +307,7 @@ async def test_a_killed_worker(tmp_path: Path, postgres: PostgresServer, postgre
     url = postgres.url(postgres.new_database(like=postgres_template))
     async with watched(tmp_path / "data", database_url=url) as seen:
         database = seen.ferry.app.accounts.database
-        with worker_of(tmp_path / "worker", url) as process:
+        with worker_of(tmp_path / "worker", url, key=tmp_path / "data" / "secret.key") as process:
             await eventually(lambda: recorded(database, process, is_leader=False), seconds=60)
             await kill(database, process)
             await seen.shows("a worker was killed")

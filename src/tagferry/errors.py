@@ -57,6 +57,12 @@ class TagferryError(Exception):
         self.message = message
 
 
+def is_by_caller(error: Exception) -> bool:
+    """Return whether the caller caused an error and can correct it, so that no operator has to act."""
+    kinds = (Invalid, Unauthenticated, Denied, NotFound, Conflict, Throttled, Stalled, Unsupported)
+    return isinstance(error, kinds) and not isinstance(error, AnswerTooLarge)
+
+
 def detached(error: AnyError) -> AnyError:
     """Return an error without its traceback.
 

@@ -1,12 +1,93 @@
 """Loggers for modules that every command imports. The logging library is imported with the first event."""
 
 import time
-from typing import Any
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Any, Literal
 
 _INTERVAL_SECONDS = 60.0
+_KEYS = 1000
+"""Different keys of one event that are distinguished; further ones count together."""
 
-_logged: dict[tuple[str, str], tuple[float, int]] = {}
-"""The time of the last log line of each module and event, and the number of occurrences since."""
+_Level = Literal["debug", "info", "warning", "error", "exception"]
+
+
+@dataclass(slots=True)
+class _Interval:
+    """An interval in which an event occurred.
+
+    Attributes:
+        began_at: when, in seconds of the monotonic clock.
+        seconds: its length.
+        logged: the number of lines in it.
+        left_out: the number of occurrences without a line.
+        report: reports this number.
+    """
+
+    began_at: float
+    seconds: float
+    logged: int = 0
+    left_out: int = 0
+    report: Callable[[int], None] | None = None
+
+
+_logged: dict[Hashable, _Interval] = {}
+"""The current interval of each event that occurred recently."""
+_lock = Lock()
+
+
+def occurrences(key: Hashable, *, seconds: float, lines: int = 1, report: Callable[[int], None]) -> int:
+    """Count an occurrence of an event; return 0 if it must have no line of its own.
+
+    Args:
+        key: identifies the event.
+        seconds: the length of the interval.
+        lines: the number of lines that the event may have in an interval.
+        report: reports the number of occurrences without a line, at the end of the interval.
+
+    Returns:
+        The number of occurrences since the last line, including this one.
+    """
+    now = time.monotonic()
+    with _lock:
+        interval = _logged.get(key)
+        left_out = 0
+        if interval is None or now - interval.began_at >= interval.seconds:
+            left_out = interval.left_out if interval is not None else 0
+            interval = _logged[key] = _Interval(now, seconds)
+        if interval.logged < lines:
+            interval.logged += 1
+            return left_out + 1
+        interval.left_out += 1
+        interval.report = report
+        return 0
+
+
+def report_repeated(*, at_once: bool = False) -> None:
+    """Report the occurrences that had no line, of all events whose interval has ended; `at_once`, of all events."""
+    now, due = time.monotonic(), []
+    with _lock:
+        for key, interval in list(_logged.items()):
+            if not at_once and now - interval.began_at < interval.seconds:
+                continue
+            del _logged[key]
+            if interval.left_out and interval.report is not None:
+                due.append((interval.report, interval.left_out))
+                # Its line counts as the first of the next interval.
+                _logged[key] = _Interval(now, interval.seconds, logged=1)
+    for report, times in due:
+        report(times)
+
+
+def kind_of(error: BaseException) -> Hashable:
+    """Return a key for errors of the same type that were raised by the same line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else None
+    return type(error).__name__, where
 
 
 class Events:
@@ -21,20 +102,23 @@ class Events:
 
     def info(self, event: str, **fields: Any) -> None:
         """Log an event."""
-        self._logger().info(event, **fields)
+        self.log("info", event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
         """Log an event that needs an operator's attention."""
-        self._logger().warning(event, **fields)
+        self.log("warning", event, **fields)
 
-    def _logger(self) -> Any:
+    def log(self, level: _Level, event: str, **fields: Any) -> None:
+        """Log an event at a level."""
         import structlog
 
-        return structlog.get_logger(self._name)
+        getattr(structlog.get_logger(self._name), level)(event, **fields)
 
 
 class SparseEvents:
     """A rate-limited logger for events that clients can cause at any rate: one line per event and interval.
+
+    At the end of an interval another line has the number of occurrences that had none (`report_repeated`).
 
     Args:
         name: the module's name.
@@ -44,20 +128,35 @@ class SparseEvents:
     def __init__(self, name: str, *, seconds: float = _INTERVAL_SECONDS) -> None:
         self._name = name
         self._seconds = seconds
+        self._keys: set[Hashable] = set()
 
-    def warning(self, event: str, **fields: Any) -> None:
+    def warning(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
         """Log an event that needs an operator's attention, unless the same event was logged within the interval.
 
         Args:
             event: a constant phrase.
+            key: distinguishes events with the same phrase, such as those of different regions.
             fields: the fields of this occurrence. `times`, the number of occurrences since the last line, is added.
         """
-        now = time.monotonic()
-        key = (self._name, event)
-        logged_at, times = _logged.get(key, (now - self._seconds, 0))
-        times += 1
-        if now - logged_at < self._seconds:
-            _logged[key] = (logged_at, times)
-            return
-        _logged[key] = (now, 0)
-        Events(self._name).warning(event, times=times, **fields)
+        self._log("warning", event, key, fields)
+
+    def error(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
+        """Log a failure of this server; as `warning`."""
+        self._log("error", event, key, fields)
+
+    def info(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
+        """Log an event that needs no attention; as `warning`."""
+        self._log("info", event, key, fields)
+
+    def _log(self, level: _Level, event: str, key: Hashable, fields: dict[str, Any]) -> None:
+        if key is not None and key not in self._keys:
+            if len(self._keys) >= _KEYS:
+                key = None
+            else:
+                self._keys.add(key)
+        report = partial(self._report, level, event, {name: one for name, one in fields.items() if name != "exc_info"})
+        if times := occurrences((self._name, event, key), seconds=self._seconds, report=report):
+            Events(self._name).log(level, event, times=times, **fields)
+
+    def _report(self, level: _Level, event: str, fields: dict[str, Any], times: int) -> None:
+        Events(self._name).log(level, event, times=times, **fields)

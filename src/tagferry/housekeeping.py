@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tagferry.audit.log import AuditLog
 from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.triggers.deliveries import Deliveries
+from tagferry.db.batches import error_summary
 from tagferry.errors import StorageUnavailable
 from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
@@ -73,8 +74,8 @@ class Housekeeping:
         ):
             try:
                 log.info("deleted old records", kind=kind, records=await prune())
-            except SQLAlchemyError:
-                log.exception("failed to delete old records", kind=kind)
+            except SQLAlchemyError as error:
+                log.warning("failed to delete old records", kind=kind, reason=error_summary(error))
 
     async def _collect_garbage(self) -> None:
         for region in self._regions:
@@ -82,7 +83,7 @@ class Housekeeping:
                 continue
             try:
                 freed = await region.store.collect_garbage(_GRACE_SECONDS)
-            except (OSError, StorageUnavailable):
-                log.exception("failed to collect garbage", region=region.id)
+            except (OSError, StorageUnavailable) as error:
+                log.warning("failed to collect garbage", region=region.id, reason=str(error))
             else:
                 log.info("collected garbage", region=region.id, bytes_freed=freed)

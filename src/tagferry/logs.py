@@ -1,8 +1,11 @@
 """Structured logging to standard error, as text or JSON lines, also for the standard library's loggers."""
 
+import asyncio
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +13,15 @@ from typing import Any, Literal
 import structlog
 
 from tagferry.errors import Invalid
+from tagferry.events import occurrences, report_repeated
 from tagferry.printable import printable
+from tagferry.redaction import redacted, without_secret_fields
+
+REPEATED_LINES = 100
+"""Lines of the same event that are logged within a minute, if they are warnings or errors."""
+_REPEATED_SECONDS = 60.0
+_COMPLETE = ("tagferry.audit", "tagferry.access", "tagferry.jobs")
+"""The loggers of which every line counts."""
 
 
 def configure(*, style: Literal["console", "json"], level: str, audit_log: Path | None = None) -> None:
@@ -42,16 +53,19 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
     )
 
     def formatted(last: list[Any]) -> logging.Formatter:
-        processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
-        return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors)
+        processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_secrets, *last]
+        return _RedactingFormatter(foreign_pre_chain=shared, processors=processors)
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatted(lines if style == "json" else console))
     handler.setLevel(level.upper())
+    handler.addFilter(_is_logged)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     audit = logging.getLogger("tagferry.audit")
+    for before in audit.handlers:
+        before.close()
     audit.handlers.clear()
     if audit_log is not None:
         audit.setLevel(logging.INFO)
@@ -64,6 +78,59 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Clients such as docker and skopeo try TLS first, which is not worth a warning each time.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+@asynccontextmanager
+async def reporting_repeated_events(seconds: float = 5.0) -> AsyncIterator[None]:
+    """Report at the end of each interval how often events occurred that had no line, while the context is open.
+
+    Args:
+        seconds: the time between two looks at the intervals.
+    """
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            report_repeated()
+
+    reporting = asyncio.create_task(report(), name="reporting repeated events")
+    try:
+        yield
+    finally:
+        reporting.cancel()
+        with suppress(asyncio.CancelledError):
+            await reporting
+        report_repeated(at_once=True)
+
+
+class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Removes secrets from finished lines, so that it does not matter how they got in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+def _is_logged(record: logging.LogRecord) -> bool:
+    """Return whether to log a line: of a warning or error that repeats, only a number of lines is logged."""
+    if record.levelno < logging.WARNING or record.name in _COMPLETE:
+        return True
+    event = str(record.msg.get("event")) if isinstance(record.msg, dict) else str(record.msg)
+    report = partial(_report_left_out, record.name, event)
+    key = (record.name, record.levelno, event)
+    times = occurrences(key, seconds=_REPEATED_SECONDS, lines=REPEATED_LINES, report=report)
+    if times > 1:
+        report(times - 1)
+    return times > 0
+
+
+def _report_left_out(name: str, event: str, times: int) -> None:
+    structlog.get_logger(__name__).warning("left out repeated log lines", left_out=event, module=name, times=times)
+
+
+def _without_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide fields whose names say that they are secrets."""
+    hidden: MutableMapping[str, Any] = without_secret_fields(event)
+    return hidden
 
 
 def _printed(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

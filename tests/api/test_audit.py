@@ -37,7 +37,7 @@ async def test_a_change_is_told_with_its_caller_and_the_id_of_its_request(ferry:
     looked = await ferry.http("GET", ORGANIZATIONS, headers=token)
 
     assert (made.status, looked.status) == (201, 200)
-    fields = "caller", "method", "path", "status", "region", "address", "request_id"
+    fields = "user", "method", "path", "status", "region", "address", "request_id"
     expected = (ferry.admin.name, "POST", ORGANIZATIONS, 201, NORTH, "127.0.0.1", made.headers["X-Request-Id"])
     assert told(lines, *fields) == [expected]
 
@@ -53,7 +53,7 @@ async def test_a_pipelined_request_is_not_told_as_its_predecessors(ferry: Deploy
         await client.send(head + f"X-Auth-Token: {token}\r\n".encode() + sized + head + sized)
         assert [(await client.answer()).status for _ in range(2)] == [201, 401]
 
-    assert told(lines, "caller", "status") == [(ferry.admin.name, 201), (None, 401)]
+    assert told(lines, "user", "status") == [(ferry.admin.name, 201), (None, 401)]
 
 
 @pytest.mark.parametrize("path", ["/v3/auth/tokens", ORGANIZATIONS])
@@ -95,7 +95,7 @@ async def test_what_was_refused_is_told_whoever_asked_for_it(ferry: Deployment, 
                 {"imageTag": ["v1"], "remoteNamespace": "release", "remoteRegionId": "cn-north-208"},
             )
 
-    assert told(lines, "caller", "method", "status") == [(None, "GET", 401), ("carol", "POST", 403)]
+    assert told(lines, "user", "method", "status") == [(None, "GET", 401), ("carol", "POST", 403)]
 
 
 async def test_a_push_to_the_registry_is_told_by_its_manifests(ferry: Deployment, lines: list[Any]):
@@ -107,7 +107,7 @@ async def test_a_push_to_the_registry_is_told_by_its_manifests(ferry: Deployment
     await images.push(pusher, name_in("team"), images.image(), Tag("v1"))
     await pusher.close()
 
-    changes = [line for line in told(lines, "caller", "method", "path", "status") if line[3] != 401]
+    changes = [line for line in told(lines, "user", "method", "path", "status") if line[3] != 401]
     assert changes == [("carol", "PUT", "/v2/team/app/manifests/v1", 201)]
 
 
@@ -118,7 +118,7 @@ async def test_whoever_the_body_proves_is_told_too_and_never_a_secret(ferry: Dep
     secret = await ferry.http("POST", "/v2/manage/utils/secret", headers={"X-Auth-Token": token})
 
     paths = "/v3/auth/tokens", "/v3.0/OS-CREDENTIAL/securitytokens", "/v2/manage/utils/secret"
-    assert told(lines, "caller", "path") == [(ferry.admin.name, path) for path in paths]
+    assert told(lines, "user", "path") == [(ferry.admin.name, path) for path in paths]
     ((_, login),) = secret.document["auths"].items()
     for shown_once in (token, made.document["credential"]["secret"], login["auth"], ferry.admin.password):
         assert shown_once not in str(lines)
@@ -145,7 +145,7 @@ async def test_who_changed_whom_is_told_and_never_a_password(ferry: Deployment, 
     await ferry.http("DELETE", user, headers=token)
 
     admin = ferry.admin.name
-    assert told(lines, "caller", "method", "path", "status", "user", "access_key") == [
+    assert told(lines, "user", "method", "path", "status", "subject_user", "subject_key") == [
         (admin, "POST", "/v3/users", 201, "carol", None),
         (admin, "PUT", member, 204, "carol", None),
         (admin, "POST", keys, 201, "carol", key["access"]),
@@ -167,7 +167,7 @@ async def test_the_revocation_of_a_token_is_told_with_whose_it_was(ferry: Deploy
         headers = {"X-Auth-Token": token, "X-Subject-Token": subject}
         await ferry.http("DELETE", "/v3/auth/tokens", headers=headers)
 
-    refused, revoked = told(lines, "caller", "user", "method", "path", "status")
+    refused, revoked = told(lines, "user", "subject_user", "method", "path", "status")
     assert refused == ("carol", "admin", "DELETE", "/v3/auth/tokens", 403)
     assert revoked == ("admin", "carol", "DELETE", "/v3/auth/tokens", 204)
     assert own not in str(lines)

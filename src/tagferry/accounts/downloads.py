@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import groupby
 
-import structlog
 from sqlalchemy import delete, select, text
 
 from tagferry.db.batches import error_summary, write_bisecting
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryDownloadsRow
+from tagferry.events import SparseEvents
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 
 _PAUSE_SECONDS = 2.0
@@ -21,7 +21,7 @@ _ADD = text(
     "DO UPDATE SET downloads = repository_downloads.downloads + excluded.downloads"
 )
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class Downloads:

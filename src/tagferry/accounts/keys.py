@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -19,6 +18,7 @@ from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Conflict, NotFound
+from tagferry.events import SparseEvents
 
 _UPPER_ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
@@ -34,7 +34,7 @@ _OWNER = (
     .where(AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled, UserRow.enabled)
 )
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class AccessKeys:

@@ -15,6 +15,7 @@ from tagferry.app.health import open_health
 from tagferry.app.metrics import open_metrics
 from tagferry.app.sync import SyncComponents, open_sync
 from tagferry.health.monitor import RegionMonitor
+from tagferry.logs import reporting_repeated_events
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.registry.storage.store import DiskStore
@@ -50,7 +51,11 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
     """
     for setting in settings.renamed:
         log.warning("a setting has a new name; change it in the configuration", old=setting.old, new=setting.new)
-    async with _open_accounts(settings) as accounts, open_sync(settings, accounts, slots=slots) as sync:
+    async with (
+        reporting_repeated_events(),
+        _open_accounts(settings) as accounts,
+        open_sync(settings, accounts, slots=slots) as sync,
+    ):
         repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
         for region in sync.regions:
             if isinstance(region.store, DiskStore):

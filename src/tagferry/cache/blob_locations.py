@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-import structlog
 from sqlalchemy import bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,6 +12,7 @@ from tagferry.db.batches import error_summary, write_bisecting
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobLocationRow
+from tagferry.events import SparseEvents
 from tagferry.names import Digest, RepositoryName
 
 LIMIT = 1_000_000
@@ -43,7 +43,7 @@ _UPSERT = text(
     "ON CONFLICT (address, digest, repository) DO UPDATE SET seen_at = excluded.seen_at"
 ).bindparams(bindparam("seen_at", type_=UtcDateTime))
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class DatabaseBlobLocations:

@@ -2,13 +2,13 @@
 
 import json
 
-import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import RegistryCapabilitiesRow
+from tagferry.events import SparseEvents
 from tagferry.remote.capabilities import Capabilities
 
 _UPSERT = text(
@@ -16,7 +16,7 @@ _UPSERT = text(
     "ON CONFLICT (address) DO UPDATE SET learned_at = excluded.learned_at, document = excluded.document"
 ).bindparams(bindparam("learned_at", type_=UtcDateTime))
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class DatabaseCapabilities:
@@ -33,7 +33,12 @@ class DatabaseCapabilities:
                 row = await session.get(RegistryCapabilitiesRow, self._address)
             return Capabilities.from_json(json.loads(row.document)) if row is not None else Capabilities()
         except (SQLAlchemyError, ValueError, TypeError) as error:
-            log.warning("could not read the capabilities of a registry", registry=self._address, reason=str(error))
+            log.warning(
+                "could not read the capabilities of a registry",
+                key=self._address,
+                registry=self._address,
+                reason=str(error),
+            )
             return Capabilities()
 
     async def save(self, capabilities: Capabilities) -> None:
@@ -47,4 +52,9 @@ class DatabaseCapabilities:
             async with self._database.write() as session:
                 await session.execute(_UPSERT, row)
         except SQLAlchemyError as error:
-            log.warning("could not write the capabilities of a registry", registry=self._address, reason=str(error))
+            log.warning(
+                "could not write the capabilities of a registry",
+                key=self._address,
+                registry=self._address,
+                reason=str(error),
+            )

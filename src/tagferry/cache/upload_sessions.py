@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from sqlalchemy import bindparam, delete, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import UploadSessionRow
+from tagferry.events import SparseEvents
 from tagferry.names import Digest, RepositoryName
 
 KEPT_FOR = timedelta(days=1)
@@ -23,7 +23,7 @@ _UPSERT = text(
     "DO UPDATE SET location = excluded.location, updated_at = excluded.updated_at"
 ).bindparams(bindparam("updated_at", type_=UtcDateTime))
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class DatabaseUploadCheckpoints:
@@ -95,4 +95,4 @@ class DatabaseUploadCheckpoints:
     def _warn(self, error: Exception) -> None:
         # Do not log secrets: SQLAlchemy's message has the statement's parameters, and PostgreSQL's second line the row.
         reason = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
-        log.warning("could not access an upload session", registry=self._address, reason=reason)
+        log.warning("could not access an upload session", key=self._address, registry=self._address, reason=reason)

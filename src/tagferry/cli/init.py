@@ -34,6 +34,7 @@ data_dir = "tagferry-data"
 
 # log_format = "console"   # or "json"
 # log_level = "info"
+# access_log = "api"   # log the end of each request to the APIs and the console; "all": also pushes and pulls; "off"
 # metrics_listen = "127.0.0.1:9464"   # serve /metrics for Prometheus; by default, it is not served
 # metrics_token = "…"                 # bearer token that /metrics requires; or metrics_token_file
 # metrics_by_repository = false       # count ended jobs by repository, too

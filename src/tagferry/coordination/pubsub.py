@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-import structlog
 from sqlalchemy import event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
 from tagferry.db.postgres import PostgresError, connect
+from tagferry.events import SparseEvents
 from tagferry.supervision import Supervisor
 
 CHANNEL = "tagferry"
@@ -29,7 +29,7 @@ Message = TypeVar("Message")
 Handler = Callable[[Sequence[Message]], None]
 """Receives a batch of messages; an empty one means that messages may have been lost."""
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     """Fernet keys that encrypt secrets at rest, comma-separated, newest first. By default, a file in `data_dir`."""
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: Literal["off", "api", "all"] = "api"
+    """The requests that the log has at their end: those to the APIs and the console, all (also pushes, pulls and
+    probes), or none."""
     audit_log: Path | None = None
     """A file for the audit log as JSON lines, in addition to the normal log; relative to the configuration file."""
     metrics_listen: Annotated[str, AfterValidator(rules.address)] | None = None

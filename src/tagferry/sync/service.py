@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
+
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.copy.engine import CopyEngine
@@ -30,6 +32,8 @@ from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.preflight import Preflight, new_job, require_repository, require_source
 from tagferry.sync.retry import requests_to_retry
+
+log = structlog.get_logger(__name__)
 
 PREFLIGHT_SECONDS = 5.0
 """Seconds for the preflight check of a request; its jobs check the tags that are left."""
@@ -119,6 +123,7 @@ class SyncService:
             if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in handles]:
                 handles.update(await self._start(request, wanted, open_jobs, until))
         jobs = {tag: handles[tag] for tag in request.tags if tag in handles}
+        _log_start(request, jobs.values())
         return StartedSync(request=request, jobs=jobs, arrived_at=arrived_at)
 
     async def plan(self, request: SyncRequest) -> Estimates:
@@ -350,6 +355,24 @@ class SyncService:
         finally:
             self._starting[user] -= 1
         return handles
+
+
+def _log_start(request: SyncRequest, jobs: Collection[JobHandle]) -> None:
+    opened = [job for job in jobs if not job.status.has_ended]
+    if request.is_automatic and not opened:
+        # Rules often find every tag up to date.
+        return
+    log.info(
+        "accepted a sync request",
+        request_id=request.id,
+        user=request.caller.name,
+        source=f"{request.source_region}/{request.namespace}/{request.repository}",
+        target=f"{request.target_region}/{request.target_namespace}",
+        tags=len(request.tags),
+        jobs=sum(not job.is_joined for job in opened),
+        joined=sum(job.is_joined for job in opened),
+        settled=len(jobs) - len(opened),
+    )
 
 
 def _handle(job: SyncJob) -> JobHandle:

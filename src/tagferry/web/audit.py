@@ -46,23 +46,29 @@ def begin() -> None:
 
 
 def bind_caller(caller: str, access_key: str | None = None) -> None:
-    """Add the caller to the audit line and all log events of the current request.
+    """Add the caller to the audit line and all log events of the current request, as `user`.
 
     Args:
         caller: the caller's name.
         access_key: the permanent access key that authenticated the caller, for the audit record.
     """
-    structlog.contextvars.bind_contextvars(caller=caller)
+    structlog.contextvars.bind_contextvars(user=caller)
     if (bound := _current.get()) is not None:
         bound.user, bound.access_key = caller, access_key or ""
 
 
 def bind_subject(*, user: str = "", access_key: str = "") -> None:
     """Add the subject of the current request, if its path does not name it: a user by name, an access key by id."""
-    subject = {"user": user, "access_key": access_key}
+    subject = {"subject_user": user, "subject_key": access_key}
     structlog.contextvars.bind_contextvars(**{name: value for name, value in subject.items() if value})
     if (bound := _current.get()) is not None:
         bound.subject_user, bound.subject_key = user or bound.subject_user, access_key or bound.subject_key
+
+
+def caller_name() -> str:
+    """Return the name of the caller of the current request; empty if it is not known."""
+    bound = _current.get()
+    return bound.user if bound is not None else ""
 
 
 def bind_record(*, operation: str = "", organization: str = "", repository: str = "") -> None:

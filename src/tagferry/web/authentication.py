@@ -15,13 +15,16 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.audit.trail import AuditTrail
 from tagferry.errors import TagferryError, Unauthenticated
+from tagferry.events import SparseEvents, kind_of
 from tagferry.names import RegionId
+from tagferry.registry.api.asgi import SEND_FILE
 from tagferry.web import audit
+from tagferry.web.access_log import AccessLog
 from tagferry.web.bodies import Body, check_head, check_json, ignored_fields
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 from tagferry.web.hosts import RegionHosts
 
-log = structlog.get_logger(__name__)
+sparse = SparseEvents(__name__)
 
 _SIGNATURE = b"SDK-"
 _WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications", "/v3"})
@@ -38,12 +41,16 @@ class RequestIds:
         app: the application behind it.
         region: the region whose address received the requests.
         trail: gets the audit records of requests; None if there are only log lines.
+        access_log: has an event for the end of each request; by default only for those that failed in the server.
     """
 
-    def __init__(self, app: ASGIApp, region: RegionId, trail: AuditTrail | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, region: RegionId, trail: AuditTrail | None = None, access_log: AccessLog | None = None
+    ) -> None:
         self._app = app
         self._region = region
         self._trail = trail
+        self._access_log = access_log or AccessLog("off", region)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,17 +58,22 @@ class RequestIds:
             return
         request_id = os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
-        started = finished = False
+        status, finished = 0, False
         audit.begin()
+        traffic = self._access_log.begin(scope, receive)
+        if traffic is not None:
+            receive = traffic.receive
 
         def send_with_id(message: Message) -> Awaitable[None]:
-            nonlocal started, finished
+            nonlocal status, finished
             if message["type"] == "http.response.start":
-                started = True
+                # If the rest of the body was invalid or too long, the protocol has already answered this status.
+                status = scope["state"].get("refused", message["status"])
+                if traffic is not None:
+                    traffic.is_answered = True
                 audit.record(
                     scope=scope,
-                    # If the rest of the body was invalid or too long, the protocol has already answered this status.
-                    status=scope["state"].get("refused", message["status"]),
+                    status=status,
                     region=self._region,
                     address=client_address(scope),
                     trail=self._trail,
@@ -70,20 +82,31 @@ class RequestIds:
                 message["headers"] = [*message.get("headers", ()), *own]
             else:
                 finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+                if traffic is not None:
+                    traffic.sent += message["count"] if message["type"] == SEND_FILE else len(message.get("body", b""))
             return send(message)
 
         # Each request has a context of its own, which ends with it.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("a request failed unexpectedly", method=scope["method"], path=scope["path"])
+        except Exception as error:
+            sparse.error(
+                "a request failed unexpectedly",
+                key=kind_of(error),
+                method=scope["method"],
+                path=scope["path"],
+                region=self._region,
+                exc_info=error,
+            )
             if finished:
                 return
-            if started:
+            if status:
                 raise
             response = serialize(INTERNAL, [INTERNAL_MESSAGE], scope)
             await response(scope, receive, send_with_id)
+        finally:
+            self._access_log.end(scope, traffic, status=status, user=audit.caller_name(), address=client_address(scope))
 
 
 class Authentication:

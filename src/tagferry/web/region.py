@@ -19,6 +19,7 @@ from tagferry.names import RepositoryName
 from tagferry.regions import Region
 from tagferry.settings import Settings
 from tagferry.web import iam, notifications, swr
+from tagferry.web.access_log import AccessLog
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.authorizer import TOKEN_PATH
 from tagferry.web.console.app import console_app
@@ -120,7 +121,7 @@ def region_app(region: Region, settings: Settings, services: ApiServices, regist
         registry=registry,
         tokens=RequestCounts(AnonymousBodies(registry, services.body_budget), TOKEN_PATH),
     )
-    served = RequestIds(by_path, region.id, services.trail)
+    served = RequestIds(by_path, region.id, services.trail, AccessLog(settings.access_log, region.id))
     return TrustedProxies(Admission(served, services.load), settings.trusted_proxies)
 
 

@@ -205,6 +205,6 @@ async def test_changes_of_users_are_audited_with_the_user(ferry: Deployment, adm
         await administrator.post("/console/users", {"name": "li.lei", "password": PASSWORD})
         await administrator.post("/console/account/keys")
 
-    audited = [(one["status"], one["caller"], one["user"]) for one in lines if one["event"] == "request"]
+    audited = [(one["status"], one["user"], one["subject_user"]) for one in lines if one["event"] == "request"]
     assert audited == [(303, "admin", "li.lei"), (201, "admin", "admin")]
     assert PASSWORD not in str(lines)

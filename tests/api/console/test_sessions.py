@@ -186,7 +186,7 @@ async def test_sign_in_and_changes_are_audited_with_the_caller(ferry: Deployment
         await browser.sign_in(ferry.admin.name, ferry.admin.password)
         await browser.post("/console/sign-out")
 
-    audited = [(one["path"], one["status"], one.get("caller")) for one in lines if one["event"] == "request"]
+    audited = [(one["path"], one["status"], one.get("user")) for one in lines if one["event"] == "request"]
     assert audited == [
         ("/console/sign-in", 401, None),
         ("/console/sign-in", 303, ferry.admin.name),

@@ -78,7 +78,8 @@ async def test_an_unavailable_database_raises_no_error_and_the_location_is_not_l
     await empty.close()
     logged = caplog.text + "".join(capfd.readouterr())
     assert "lacks the table upload_sessions" in logged
-    assert logged.count("DatabaseFault") == 3
+    # The same event of a registry has one line a minute.
+    assert logged.count("DatabaseFault") == 1
     assert "s3cret" not in logged
 
 

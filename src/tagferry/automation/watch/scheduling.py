@@ -9,8 +9,10 @@ from itertools import count
 from typing import Generic, TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
-from tagferry.errors import TagferryError
+from tagferry.db.batches import error_summary
+from tagferry.errors import TagferryError, is_by_caller
 from tagferry.supervision import surfacing
 
 Item = TypeVar("Item", bound=Hashable)
@@ -184,6 +186,10 @@ def reason_of(error: Exception) -> str:
 
 
 def log_error(error: Exception, event: str, **fields: object) -> None:
-    """Log an error with its reason, and with a traceback if it is not a TagferryError."""
-    unexpected = None if isinstance(error, TagferryError) else error
-    log.warning(event, reason=reason_of(error), exc_info=unexpected, **fields)
+    """Log an error with its reason: one that users caused as information, an unexpected one with its traceback."""
+    if isinstance(error, TagferryError):
+        (log.info if is_by_caller(error) else log.warning)(event, reason=reason_of(error), **fields)
+    elif isinstance(error, SQLAlchemyError):
+        log.warning(event, reason=error_summary(error), **fields)
+    else:
+        log.error(event, reason=reason_of(error), exc_info=error, **fields)

@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
-
 from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError, Unauthenticated
+from tagferry.events import SparseEvents, kind_of
 from tagferry.names import RepositoryName
 from tagferry.registry.api import asgi, blob_routes, manifest_routes, upload_routes
 from tagferry.registry.api.access import CATALOG, Action, Authorizer, Scope
@@ -19,7 +18,7 @@ from tagferry.registry.api.exchange import Exchange, Handler, OnDelete, OnPull, 
 from tagferry.registry.errors import NotAllowed
 from tagferry.registry.storage.store import DiskStore
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 async def _ping(_exchange: Exchange) -> Response:
@@ -171,7 +170,7 @@ def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Una
         challenge: returns the WWW-Authenticate header of a 401 response.
     """
     if not isinstance(error, TagferryError):
-        log.error("a registry request failed unexpectedly", exc_info=error)
+        log.error("a registry request failed unexpectedly", key=kind_of(error), exc_info=error)
         error = TagferryError("internal error; details are in the server's log")
     status, code = status_and_code(error)
     headers = {"Content-Type": "application/json"} | error_headers(error)

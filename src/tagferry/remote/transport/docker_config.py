@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
-from tagferry.events import Events
+from tagferry.events import Events, SparseEvents
 from tagferry.file_stamp import file_stamp
 from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.transport.endpoint import Credentials
@@ -29,7 +29,7 @@ _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 _MAX_REPOSITORIES = 4096
 """Maximum number of repositories whose entry is remembered."""
 
-log = Events(__name__)
+log, sparse = Events(__name__), SparseEvents(__name__)
 
 
 class _Entry(NamedTuple):
@@ -185,7 +185,8 @@ class DockerCredentials:
                 if found is not None:
                     return _HelperResult(found, None, self._clock())
         except TagferryError as error:
-            log.warning("a credential helper failed", helper=helper, host=self._keys[0], error=error.message)
+            host = self._keys[0]
+            sparse.warning("a credential helper failed", key=host, helper=helper, host=host, error=error.message)
             return _HelperResult(None, error, self._clock())
         return _HelperResult(None, None, self._clock())
 

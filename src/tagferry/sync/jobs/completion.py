@@ -4,11 +4,10 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 
-import structlog
-
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import error_summary
 from tagferry.errors import Unavailable
+from tagferry.events import SparseEvents
 from tagferry.sync.jobs.messages import JOBS_ENDED
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.store import JobStore
@@ -19,7 +18,7 @@ LOOK_SECONDS = 2.0
 _REMEMBERED = 10_000
 """Ended jobs that are remembered for calls that start to wait later."""
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class JobWaiter:

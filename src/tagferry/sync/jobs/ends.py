@@ -7,10 +7,9 @@ processes are what the database has.
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import Row, event
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from tagferry.db.tables import SyncJobRow
 from tagferry.errors import (
     Conflict,
     Corrupt,
@@ -27,6 +26,7 @@ from tagferry.errors import (
     Untrusted,
 )
 from tagferry.metrics import JOB_QUEUE_SECONDS, JOB_SECONDS, JOBS_ENDED, REPOSITORY_JOBS_ENDED
+from tagferry.sync.jobs.end_events import Ended
 from tagferry.sync.jobs.model import EndReason, JobEnd, JobStatus, NewJob, SyncJob, SyncRequest
 
 # Subclasses before their base classes.
@@ -51,15 +51,6 @@ _BY_STATUS = {
 }
 """The reasons of the states in which a job ends without an error; it fails then because the tag does not exist."""
 
-COLUMNS = (
-    SyncJobRow.id,
-    SyncJobRow.source_region,
-    SyncJobRow.target_region,
-    SyncJobRow.namespace,
-    SyncJobRow.repository,
-)
-"""What a statement that ends jobs has to return for `ends_of`."""
-
 
 def reason_of(error: TagferryError) -> EndReason:
     """Return the reason of a job that ends because of an error."""
@@ -75,14 +66,12 @@ def end_of(job: SyncJob, status: JobStatus, reason: EndReason | None, *, seconds
     return JobEnd(job.id, job.source_region, job.target_region, name, status, cause, seconds)
 
 
-def ends_of(
-    rows: Iterable[Row[int, str, str, str, str]], status: JobStatus, reason: EndReason | None = None
-) -> list[JobEnd]:
-    """Return the ends of the jobs in these rows of `COLUMNS`, in the order of their ids."""
+def ends_of(rows: Iterable[Ended], status: JobStatus, reason: EndReason | None = None) -> list[JobEnd]:
+    """Return the ends of the jobs in these rows of `end_events.ENDED`, in the order of their ids."""
     cause = reason or _BY_STATUS[status]
     return [
-        JobEnd(job_id, source, target, f"{namespace}/{repository}", status, cause)
-        for job_id, source, target, namespace, repository in sorted(rows)
+        JobEnd(row.id, row.source_region, row.target_region, f"{row.namespace}/{row.repository}", status, cause)
+        for row in sorted(rows, key=lambda row: row.id)
     ]
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-import structlog
 from sqlalchemy import func, select
 
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import error_summary
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
+from tagferry.events import SparseEvents
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.rows import parse_rows
@@ -27,7 +27,7 @@ _REMEMBERED = 10_000
 _FRESH_SECONDS = 10.0
 """The age after which progress says nothing about a job: its worker may have been lost."""
 
-log = structlog.get_logger(__name__)
+log = SparseEvents(__name__)
 
 
 class Watch:

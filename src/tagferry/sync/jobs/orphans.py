@@ -10,7 +10,8 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs.ends import COLUMNS, ends_of
+from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit
+from tagferry.sync.jobs.ends import ends_of
 from tagferry.sync.jobs.model import EndReason, JobStatus
 from tagferry.sync.jobs.reasons import unconfigured_reason
 from tagferry.sync.jobs.retries import JobRetry
@@ -83,7 +84,7 @@ class OrphanedJobs:
                     or_(SyncJobRow.source_region == region, SyncJobRow.target_region == region),
                     SyncJobRow.priority > 0 if automatic else SyncJobRow.priority == 0,
                 )
-                .returning(*COLUMNS)
+                .returning(*ENDED)
             )
-            ends = ends_of(failed, JobStatus.FAILED, EndReason.NOT_CONFIGURED)
+            ends = ends_of(log_ends_after_commit(session, failed), JobStatus.FAILED, EndReason.NOT_CONFIGURED)
             return len(await publish_ends(session, self._bus, ends))

@@ -19,7 +19,8 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs.ends import COLUMNS, ends_of
+from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit
+from tagferry.sync.jobs.ends import ends_of
 from tagferry.sync.jobs.messages import JOBS_READY
 from tagferry.sync.jobs.model import EndReason, JobStatus, SyncJob
 from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
@@ -128,8 +129,8 @@ class JobQueue:
         jobs, damaged = parse_rows(rows)
         if damaged:
             failed = transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged))
-            ended = await session.execute(failed.returning(*COLUMNS))
-            await publish_ends(session, self._bus, ends_of(ended, JobStatus.FAILED, EndReason.RECORD))
+            unreadable = log_ends_after_commit(session, await session.execute(failed.returning(*ENDED)))
+            await publish_ends(session, self._bus, ends_of(unreadable, JobStatus.FAILED, EndReason.RECORD))
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -173,9 +174,10 @@ class JobQueue:
         ended = await session.execute(
             transition(JobStatus.FAILED, reason=_GIVEN_UP, lost_workers=SyncJobRow.lost_workers + 1)
             .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOST_WORKERS - 1)
-            .returning(*COLUMNS)
+            .returning(*ENDED)
         )
-        given_up = await publish_ends(session, self._bus, ends_of(ended, JobStatus.FAILED, EndReason.WORKER_LOST))
+        rows = log_ends_after_commit(session, ended)
+        given_up = await publish_ends(session, self._bus, ends_of(rows, JobStatus.FAILED, EndReason.WORKER_LOST))
         if given_up:
             log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tagferry.coordination.membership import Membership
 from tagferry.coordination.worker_rows import worker_name
@@ -18,6 +19,7 @@ from tagferry.copy.progress import Progress
 from tagferry.db.batches import error_summary
 from tagferry.errors import Expired, TagferryError
 from tagferry.regions import Regions
+from tagferry.sync.jobs.end_events import log_end
 from tagferry.sync.jobs.ends import end_of, reason_of
 from tagferry.sync.jobs.messages import JobProgress
 from tagferry.sync.jobs.model import Attempt, AttemptRecord, EndReason, JobEnd, JobStatus, JobUpdate, SyncJob
@@ -123,13 +125,19 @@ class Runner:
 
     async def run(self, run: JobRun, *, worker_id: int) -> bool:
         """Run a job and record the result; returns whether it has ended, rather than waiting for a retry."""
+        job = run.job
+        # The task may have been started by a request, whose fields do not belong to the job.
+        clear_contextvars()
+        bind_contextvars(job=job.id, user=job.operator_name, request_id=job.request_id)
         try:
             change = await self._copy(run)
         except Exception as error:
-            log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
+            log.exception("a sync job failed unexpectedly", tag=job.tag)
             reason = f"internal error ({type(error).__name__}); see the server's log"
             change = JobUpdate(run.job.id, JobStatus.FAILED, reason, end=run.end(JobStatus.FAILED, EndReason.INTERNAL))
         await self._record(change, worker_id)
+        if change.status.has_ended:
+            log_end(job, change.status, change.reason or "", error=run.error, copied=run.progress.timeline)
         return change.status.has_ended
 
     async def _record(self, change: JobUpdate, worker_id: int) -> None:
@@ -138,9 +146,7 @@ class Runner:
             try:
                 return await self._jobs.end(change, worker_id=worker_id)
             except Exception as error:
-                log.warning(
-                    "could not record the end of a sync job yet", job=change.job_id, reason=error_summary(error)
-                )
+                log.warning("could not record the end of a sync job yet", reason=error_summary(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _copy(self, run: JobRun) -> JobUpdate:
@@ -171,21 +177,18 @@ class Runner:
                 seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
                 log.warning(
                     "scheduled a retry of a tag",
-                    job=job.id,
                     tag=job.tag,
                     failures=attempt.number,
                     seconds=seconds,
                     reason=attempt.error,
                 )
                 return _changed(run, JobStatus.WAITING, attempt=attempt)
-            log.warning("failed to synchronize a tag", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
             return _ended(run, status, failure_reason(error, attempt), attempt=attempt, cause=reason_of(error))
         run.is_known = True
         if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
             log.info(
                 "rewrote an image for its target region",
-                job=job.id,
                 tag=job.tag,
                 region=job.target_region,
                 digests=dict(rewritten.digests),

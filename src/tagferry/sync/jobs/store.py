@@ -20,7 +20,8 @@ from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs.attempts import write_attempts
-from tagferry.sync.jobs.ends import COLUMNS, count_on_commit, ends_at_once, ends_of
+from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit, log_settled
+from tagferry.sync.jobs.ends import count_on_commit, ends_at_once, ends_of
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
 from tagferry.sync.jobs.model import EndReason, JobEnd, JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
@@ -88,6 +89,8 @@ class JobStore:
                     places[new_job.tag] = replace(places[new_job.tag], status=JobStatus.RUNNING)
             if any(places[new_job.tag].id not in claimed for new_job in work):
                 await self._bus.publish(session, JOBS_READY, [1])
+        own = ((places[new_job.tag], new_job) for new_job in new_jobs)
+        log_settled(request, ((place.id, new_job) for place, new_job in own if not place.is_joined))
         return places
 
     async def end(self, change: JobUpdate, *, worker_id: int) -> None:
@@ -145,9 +148,10 @@ class JobStore:
         """Cancel those of these jobs that are open; returns their ids. Their workers are notified."""
         async with self._database.write() as session:
             ended = await session.execute(
-                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(*COLUMNS)
+                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(*ENDED)
             )
-            cancelled = await publish_ends(session, self._bus, ends_of(ended, JobStatus.CANCEL))
+            rows = log_ends_after_commit(session, ended)
+            cancelled = await publish_ends(session, self._bus, ends_of(rows, JobStatus.CANCEL))
             await self._bus.publish(session, JOBS_CANCELLED, cancelled)
         return cancelled
 
@@ -160,10 +164,9 @@ class JobStore:
             if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
                 return []
         async with self._database.write() as session:
-            ended = await session.execute(
-                transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(*COLUMNS)
-            )
-            return await publish_ends(session, self._bus, ends_of(ended, JobStatus.TIMEOUT))
+            ended = await session.execute(transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(*ENDED))
+            rows = log_ends_after_commit(session, ended)
+            return await publish_ends(session, self._bus, ends_of(rows, JobStatus.TIMEOUT))
 
     async def resume(self) -> float | None:
         """Queue the jobs whose next attempt is due, up to the limit of one transaction.

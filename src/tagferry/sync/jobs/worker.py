@@ -18,6 +18,7 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Unavailable
+from tagferry.events import SparseEvents, kind_of
 from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.supervision import Supervisor, surfacing
@@ -44,6 +45,7 @@ _RETRY_SECONDS = 1.0
 _PREFETCH_LIMIT = 1000
 
 log = structlog.get_logger(__name__)
+sparse = SparseEvents(__name__)
 
 
 class Worker:
@@ -244,10 +246,10 @@ class Worker:
             try:
                 await surfacing(task())
             except SQLAlchemyError as error:
-                log.warning("the database was unavailable", reason=str(error))
+                sparse.warning("the database was unavailable", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
-            except Exception:
-                log.exception("a worker task failed")
+            except Exception as error:
+                sparse.error("a worker task failed", key=kind_of(error), exc_info=error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _claim(self) -> None:
@@ -342,7 +344,7 @@ class Worker:
                     await self._queue.release(former)
                 self._handing_over.clear()
             except (Unavailable, SQLAlchemyError) as error:
-                log.warning("this worker could not join", reason=str(error))
+                sparse.warning("this worker could not join", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 log.info("this worker joined again", worker=self._id)

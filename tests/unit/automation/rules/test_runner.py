@@ -215,8 +215,11 @@ async def test_a_creator_who_may_no_more_is_asked_for_now_and_then_and_the_tag_w
         circle.clock.now += 5.0
         await circle.see(A)
         assert len(circle.courier.requests) == 2
-    warnings = [entry for entry in logs if entry["log_level"] == "warning"]
-    assert [(entry["rule"], entry["reason"]) for entry in warnings] == [(rule.id, "carol needs the permission to edit")]
+    logged = [entry for entry in logs if entry["event"] == "a rule could not start a sync"]
+    # The user has to act, not an operator.
+    assert [(entry["rule"], entry["reason"], entry["log_level"]) for entry in logged] == [
+        (rule.id, "carol needs the permission to edit", "info")
+    ]
 
     circle.courier.refusal = None
     circle.clock.now += 600.0

@@ -52,6 +52,10 @@ BACKGROUND_CHANGES = 256
 get 503."""
 READINESS_SECONDS = 5.0
 """Time for which `/readyz` waits for the database."""
+PROBED_LAG_SECONDS = 1.0
+"""Delay of the event loop from which `/healthz` reports it."""
+DISK_SCARCE_RESERVES = 5
+"""`/readyz` reports a registry's disk as almost full while less than so many times its reserve is free."""
 
 MANIFEST_BYTES = 4 * 1024 * 1024
 """Bytes of a manifest, pushed or read. The distribution-spec asks registries to accept at least this much."""

@@ -1,17 +1,22 @@
 """Probes report whether the process can serve requests, without internal details."""
 
 import asyncio
+import os
 import re
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tagferry.db.engine import Database
 from tagferry.errors import DatabaseUnavailable, Unavailable
 from tagferry.supervision import Failure, Supervisor
-from tests.support.deployment import NORTH, Deployment, eventually
+from tagferry.sync.jobs.worker import Worker
+from tests.support.deployment import NORTH, Deployment, deployed, eventually
 
 SECRET = 'connection to server at "10.1.2.3", port 5432 failed: password authentication failed for user "ferry"'
 
@@ -127,9 +132,13 @@ async def test_every_answer_forbids_to_guess_its_type(ferry: Deployment):
 async def test_readiness_names_every_component(ferry: Deployment):
     document = (await ferry.http("GET", "/readyz")).document
     assert document["status"] == "ok"
+    assert document["jobs"] == {"running": 0, "slots": 32}
     assert set(document["components"]) >= {
         "database",
+        "migrations",
+        "process",
         "requests",
+        "worker",
         f"disk of {NORTH}",
         f"verifying the content of {NORTH}",
         "calling webhooks",
@@ -192,3 +201,64 @@ async def test_a_process_is_unhealthy_once_an_essential_task_failed_for_minutes(
     assert (answer.status, SECRET in str(answer.document)) == (status, False)
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_a_schema_of_another_version_is_not_ready(ferry: Deployment):
+    database = ferry.app.accounts.database
+    async with database.write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with capture_logs() as logs:
+        changed = {"migrations": "another version has changed the schema; upgrade this process"}
+        await eventually(lambda: _is(readiness(ferry), (503, changed)))
+    (line,) = [entry for entry in logs if entry["event"] == "another version changed the schema"]
+    assert (line["revision"], line["expected"]) == ("9999", database._migrated_to)
+
+
+async def test_a_process_that_stops_is_not_ready_but_healthy(ferry: Deployment):
+    await ferry.app.worker.drain(0)
+    assert await readiness(ferry) == (503, {"process": "stopping"})
+    assert (await ferry.http("GET", "/healthz")).status == 200
+
+
+async def test_a_server_whose_worker_lost_its_lease_serves_degraded(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Worker, "is_registered", False)
+    answer = await ferry.http("GET", "/readyz")
+    assert (answer.status, answer.document["status"]) == (200, "degraded")
+    assert answer.document["components"]["worker"] == "not registered: it lost its lease, and joins again"
+
+
+async def test_a_process_without_slots_has_no_worker(tmp_path: Path):
+    async with deployed(tmp_path / "data", sync={"max_concurrent_tags": 1}) as ferry:
+        ferry.app.worker._slot_count = 0
+        document = (await ferry.http("GET", "/readyz")).document
+        assert "worker" not in document["components"]
+        assert "jobs" not in document
+
+
+async def test_a_disk_that_is_almost_full_is_reported_before_pushes_are_refused(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    def statvfs(_path: object) -> os.statvfs_result:
+        # Blocks of a mebibyte: 100 GiB in all, 4 GiB free, of which 1 GiB are the reserve.
+        return os.statvfs_result((2**20, 2**20, 102_400, 4096, 4096, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr("tagferry.registry.storage.free_space.os.statvfs", statvfs)
+    answer = await ferry.http("GET", "/readyz")
+    assert (answer.status, answer.document["status"]) == (200, "degraded")
+    shown = answer.document["components"][f"disk of {NORTH}"]
+    assert shown == "almost full: 4.0 GiB left; pushes are refused below 1.0 GiB"
+    excluded = (await ferry.http("GET", "/readyz?exclude=disk")).document
+    assert f"disk of {NORTH}" not in excluded["components"]
+
+
+async def test_the_liveness_probe_reports_a_late_event_loop(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
+    assert (await ferry.http("GET", "/healthz")).document["components"]["event loop"] == "ok"
+    monkeypatch.setattr("tagferry.bounds.PROBED_LAG_SECONDS", -1)
+    answer = await ferry.http("GET", "/healthz")
+    # A restart would not help.
+    assert (answer.status, answer.document["status"]) == (200, "ok")
+    assert answer.document["components"]["event loop"] == "late by 0.0 s"
+
+
+async def _is(work: Awaitable[Any], expected: Any) -> bool:
+    return bool(await work == expected)

@@ -248,7 +248,7 @@ def _services(
         ),
         watch=automation.watch,
         readiness=Readiness(
-            database=database, supervisor=accounts.supervisor, load=load, regions=sync.regions, sync=sync.service
+            database=database, supervisor=accounts.supervisor, load=load, regions=sync.regions, worker=sync.worker
         ),
         authenticator=authenticator,
         load=load,

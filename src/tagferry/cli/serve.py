@@ -84,7 +84,7 @@ async def _serve(config: Path, slots: int | None) -> None:
         async with open_app(settings, slots=slots) as app, AsyncExitStack() as stack:
             if (admin := await ensure_admin(app.accounts)) is not None:
                 deliver_first_admin(admin, settings.data_dir)
-            listeners = [*app.listeners, *metrics_listeners(settings)]
+            listeners = [*app.listeners, *metrics_listeners(settings, app.services.readiness)]
             served = listening(listeners, settings.limits, proxies=settings.trusted_proxies, sockets=sockets)
             serving = Serving(app, await stack.enter_async_context(served))
             read = partial(checked_settings, config, serves=True)

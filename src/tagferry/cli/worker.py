@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagferry import logs
-from tagferry.app import Reloader, checked_settings, open_backend
+from tagferry.app import Backend, Reloader, checked_settings, open_backend
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.site import ready_to_start
 from tagferry.cli.check import check as check_start
@@ -24,6 +24,7 @@ from tagferry.memory import limit_arenas
 from tagferry.printable import printable
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
+from tagferry.web.probes import Readiness
 from tagferry.web.server.serve import listening, until_signalled
 
 app = typer.Typer(add_completion=False)
@@ -92,12 +93,23 @@ def _table(workers: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _readiness(backend: Backend) -> Readiness:
+    return Readiness(
+        database=backend.accounts.database,
+        supervisor=backend.accounts.supervisor,
+        load=None,
+        regions=backend.sync.regions,
+        worker=backend.sync.worker,
+    )
+
+
 async def _work(config: Path, slots: int | None) -> None:
     settings = load_settings(config)
     _configure_logs(settings)
     with ready_to_start(settings, serves=False) as sockets:
         async with open_backend(settings, slots=slots) as backend, AsyncExitStack() as stack:
-            await stack.enter_async_context(listening(metrics_listeners(settings), settings.limits, sockets=sockets))
+            listeners = metrics_listeners(settings, _readiness(backend))
+            await stack.enter_async_context(listening(listeners, settings.limits, sockets=sockets))
             read = partial(checked_settings, config, serves=False)
             reloader = Reloader(settings, backend, read=read, configure_logs=_configure_logs)
             await stack.enter_async_context(reloader.running())

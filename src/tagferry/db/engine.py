@@ -36,6 +36,8 @@ _MIGRATING = 0x7A68
 """The advisory lock for migrations."""
 
 
+_REVISION = text("SELECT version_num FROM alembic_version")
+
 _log = SparseEvents(__name__)
 
 
@@ -132,6 +134,7 @@ class Database:
             self._writes = self._engine
         self._generation = self._open_generation()
         self._damage: DatabaseUnavailable | None = None
+        self._migrated_to: str | None = None
         event.listen(self._engine.sync_engine, "handle_error", self._on_error)
         kind = _ShieldedSession if self._is_sqlite else AsyncSession
         self._reading = async_sessionmaker(self._reads, class_=kind, expire_on_commit=False)
@@ -174,6 +177,8 @@ class Database:
                     # With SQLite, this statement takes the lock. Another process may have upgraded it meanwhile.
                     if not await connection.run_sync(is_newest_schema):
                         await connection.run_sync(_upgrade)
+            async with self._reads.connect() as connection:
+                self._migrated_to = await connection.scalar(_REVISION)
 
     async def check(self, *, thoroughly: bool = False) -> bool:
         """Check that the database is complete and can be read and written, without changing anything.
@@ -309,6 +314,16 @@ class Database:
             raise self._damage
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
+
+    async def is_schema_current(self) -> bool:
+        """Return whether the schema is still the one that this process has migrated to, and log it if it is not."""
+        if self._migrated_to is None:
+            return True
+        async with self.read() as session:
+            revision = await session.scalar(_REVISION)
+        if revision != self._migrated_to:
+            _log.warning("another version changed the schema", revision=revision, expected=self._migrated_to)
+        return bool(revision == self._migrated_to)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,4 +1,4 @@
-"""Serve the metrics of this process to Prometheus, on a listener of its own."""
+"""Serve the metrics of this process to Prometheus, and its probes, on a listener of its own."""
 
 import asyncio
 import gzip
@@ -17,6 +17,8 @@ from tagferry.errors import Invalid
 from tagferry.file_stamp import FileStamp, file_stamp
 from tagferry.regular_file import open_regular
 from tagferry.settings import Settings
+from tagferry.web.probes import Readiness, healthz_response, readyz_response
+from tagferry.web.server.admission import PROBES
 from tagferry.web.server.serve import Listener
 
 _SHORTEST_TOKEN = 16
@@ -27,8 +29,8 @@ _COMPRESSION_LEVEL = 1
 log = structlog.get_logger(__name__)
 
 
-def metrics_listeners(settings: Settings) -> tuple[Listener, ...]:
-    """Return the listener for metrics, or none if `metrics_listen` is not set.
+def metrics_listeners(settings: Settings, readiness: Readiness | None = None) -> tuple[Listener, ...]:
+    """Return the listener for metrics and the probes of `readiness`, or none if `metrics_listen` is not set.
 
     Raises:
         Invalid: the file with the token cannot be used.
@@ -40,7 +42,7 @@ def metrics_listeners(settings: Settings) -> tuple[Listener, ...]:
         log.warning(
             "metrics are served without a token on an address that is not loopback", address=settings.metrics_listen
         )
-    return (Listener(app=MetricsPage(token), address=settings.metrics_listen),)
+    return (Listener(app=MetricsPage(token, readiness), address=settings.metrics_listen),)
 
 
 class MetricsToken:
@@ -76,14 +78,16 @@ class MetricsToken:
 
 
 class MetricsPage:
-    """The ASGI application with the page `/metrics`.
+    """The ASGI application with the page `/metrics`, and the probes, which need no token.
 
     Args:
         token: what a scrape has to present; None for nothing.
+        readiness: for the probes; None for none.
     """
 
-    def __init__(self, token: MetricsToken | None) -> None:
+    def __init__(self, token: MetricsToken | None, readiness: Readiness | None = None) -> None:
         self._token = token
+        self._readiness = readiness
         self._pages: SingleFlight[tuple[str, bool], bytes] = SingleFlight()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,10 +96,16 @@ class MetricsPage:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if request.url.path != "/metrics":
-            return PlainTextResponse("not found; metrics are at /metrics\n", status_code=404)
+        path = request.url.path
+        if path != "/metrics" and (path not in PROBES or self._readiness is None):
+            paths = "metrics are at /metrics, probes at /healthz and /readyz"
+            return PlainTextResponse(f"not found; {paths}\n", status_code=404)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("method not allowed; use GET\n", status_code=405, headers={"Allow": "GET, HEAD"})
+        if path == "/healthz" and self._readiness is not None:
+            return await healthz_response(self._readiness)
+        if path == "/readyz" and self._readiness is not None:
+            return await readyz_response(self._readiness, with_disk=request.query_params.get("exclude") != "disk")
         if self._token is not None and not self._token.is_in(request.headers.get("Authorization", "")):
             message = "the header Authorization: Bearer must have the metrics_token of the configuration\n"
             return PlainTextResponse(message, status_code=401, headers={"WWW-Authenticate": "Bearer"})

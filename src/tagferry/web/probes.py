@@ -4,6 +4,7 @@ They need no credentials, so their responses report problems without internal de
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Response
@@ -18,7 +19,7 @@ from tagferry.events import SparseEvents
 from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
 from tagferry.supervision import Failure, Supervisor
-from tagferry.sync.service import SyncService
+from tagferry.sync.jobs.worker import Worker
 from tagferry.web.server.admission import Load
 
 log = SparseEvents(__name__)
@@ -29,6 +30,7 @@ _RESTART_SECONDS = 300.0
 """The time after which a failing background task is not expected to recover in this process."""
 _OK = "ok"
 _NO_ANSWER = "the database does not answer"
+_MIGRATED = "another version has changed the schema; upgrade this process"
 
 
 class Health(BaseModel):
@@ -38,16 +40,30 @@ class Health(BaseModel):
     components: dict[str, str]
 
 
+class Jobs(BaseModel):
+    """The sync jobs of the process.
+
+    Attributes:
+        running: how many run.
+        slots: how many may run at once.
+    """
+
+    running: int
+    slots: int
+
+
 class Ready(BaseModel):
     """The response of `/readyz`: whether the process can serve requests, and the state of its components.
 
-    `degraded`: requests can be served, but a component that they do not depend on has failed, or a background task
-    fails again and again. `paused` lists the regions whose registries do not answer.
+    `degraded`: requests can be served, but a component that they do not depend on has failed, a disk is almost full,
+    or a background task fails again and again. `paused` lists the regions whose registries do not answer. `jobs` is
+    missing if the process runs none.
     """
 
     status: Literal["ok", "degraded", "failed"]
     components: dict[str, str]
     paused: list[str] | None = None
+    jobs: Jobs | None = None
 
 
 class Readiness:
@@ -56,33 +72,40 @@ class Readiness:
     Args:
         database: queried at most once a second.
         supervisor: the background tasks.
-        load: the requests in progress.
+        load: the requests in progress; None if this process serves no region.
         regions: the regions, whose disks are checked.
-        sync: knows the regions whose registries do not answer.
+        worker: runs the jobs of this process, and knows the regions whose registries do not answer. A process that
+            serves no region is not ready without it.
     """
 
     def __init__(
-        self, *, database: Database, supervisor: Supervisor, load: Load, regions: Regions, sync: SyncService
+        self, *, database: Database, supervisor: Supervisor, load: Load | None, regions: Regions, worker: Worker
     ) -> None:
         self._database = database
         self._supervisor = supervisor
         self._load = load
         self._regions = regions
-        self._sync = sync
-        self._single_flight: SingleFlight[str, str] = SingleFlight()
+        self._worker = worker
+        self._single_flight: SingleFlight[str, Mapping[str, str]] = SingleFlight()
         self._asked_at = float("-inf")
-        self._database_was = _NO_ANSWER
+        self._database_was: Mapping[str, str] = {"database": _NO_ANSWER}
 
     async def report(self, *, with_disk: bool) -> Ready:
         """Return the state of each component; of the disks only with `with_disk`."""
-        required = {
-            "requests": "overloaded: requests are refused" if self._load.is_shedding else _OK,
-            "database": await self._database_state(),
-        }
+        required = {"process": "stopping" if self._worker.is_stopping else _OK, **await self._database_state()}
+        optional = dict.fromkeys(self._supervisor.tasks, _OK)
+        if self._load is not None:
+            required["requests"] = "overloaded: requests are refused" if self._load.is_shedding else _OK
+        if self._worker.slots:
+            state = _OK if self._worker.is_registered else "not registered: it lost its lease, and joins again"
+            (optional if self._load is not None else required)["worker"] = state
         for region in self._regions if with_disk else ():
             if isinstance(region.store, DiskStore):
-                required[f"disk of {region.id}"] = await region.store.health_error() or _OK
-        optional = dict.fromkeys(self._supervisor.tasks, _OK)
+                name = f"disk of {region.id}"
+                if (error := await region.store.health_error()) is not None:
+                    required[name] = error
+                else:
+                    optional[name] = await region.store.space_warning() or _OK
         for name, failure in self._supervisor.failures.items():
             optional[name] = _described(failure)
             if failure.is_essential and not failure.is_running:
@@ -92,43 +115,75 @@ class Readiness:
         return Ready(
             status="failed" if has_failed else "degraded" if is_degraded else "ok",
             components=optional | required,
-            paused=sorted(self._sync.paused_regions) or None,
+            paused=sorted(self._worker.paused_regions) or None,
+            jobs=Jobs(running=self._worker.running, slots=self._worker.slots) if self._worker.slots else None,
         )
 
-    def health(self) -> Health:
-        """Return whether a restart of the process is needed: an essential background task has failed for minutes."""
+    async def health(self) -> Health:
+        """Return whether a restart of the process is needed: an essential background task has failed for minutes.
+
+        The event loop is only reported: if it hangs, there is no response at all, and if it is late because of too much
+        work, a restart does not help.
+        """
         components = dict.fromkeys(self._supervisor.tasks, _OK)
         for name, failure in self._supervisor.failures.items():
             if failure.is_essential and failure.seconds > _RESTART_SECONDS:
                 components[name] = f"failed ({failure.reason}) for {failure.seconds:.0f} s"
-        return Health(
-            status="ok" if all(state == _OK for state in components.values()) else "failed", components=components
-        )
+        has_failed = any(state != _OK for state in components.values())
+        late = await _loop_lag()
+        components["event loop"] = _OK if late < bounds.PROBED_LAG_SECONDS else f"late by {late:.1f} s"
+        return Health(status="failed" if has_failed else "ok", components=components)
 
-    async def _database_state(self) -> str:
+    async def _database_state(self) -> Mapping[str, str]:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
             return self._database_was
         return await self._single_flight.run("database", self._ask)
 
-    async def _ask(self) -> str:
-        self._database_was = _NO_ANSWER
+    async def _ask(self) -> Mapping[str, str]:
+        state = {"database": _NO_ANSWER}
+        self._database_was = state
         try:
             async with asyncio.timeout(bounds.READINESS_SECONDS):
                 await self._database.ping()
-            self._database_was = _OK
+                is_current = await self._database.is_schema_current()
+            state = {"database": _OK, "migrations": _OK if is_current else _MIGRATED}
         except DatabaseUnavailable as error:
             log.warning("the database did not answer", reason=error.detail)
-            self._database_was = error.message
+            state = {"database": error.message}
         except Exception as error:
             log.warning("the database did not answer", reason=str(error) or type(error).__name__)
+        self._database_was = state
         self._asked_at = asyncio.get_running_loop().time()
-        return self._database_was
+        return state
+
+
+async def _loop_lag() -> float:
+    """Return how many seconds the event loop takes for one turn."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(0)
+    return loop.time() - began
 
 
 def _described(failure: Failure) -> str:
     times = "failed" if failure.count == 1 else f"failed {failure.count} times"
     state = "and runs again" if failure.is_running else "and is being restarted"
     return f"{times} since {failure.since:%Y-%m-%dT%H:%M:%SZ} ({failure.reason}), {state}"
+
+
+async def healthz_response(readiness: Readiness) -> Response:
+    """Return the response of `/healthz`."""
+    health = await readiness.health()
+    return JSONResponse(health.model_dump(), status_code=200 if health.status == "ok" else 503)
+
+
+async def readyz_response(readiness: Readiness, *, with_disk: bool = True) -> Response:
+    """Return the response of `/readyz`; with disks only if `with_disk`."""
+    report = await readiness.report(with_disk=with_disk)
+    document = report.model_dump(exclude_none=True)
+    if report.status != "failed":
+        return JSONResponse(document)
+    return JSONResponse(document, status_code=503, headers={"Retry-After": str(_RETRY_SECONDS)})
 
 
 def add_probes(app: FastAPI, readiness: Readiness) -> None:
@@ -140,20 +195,16 @@ def add_probes(app: FastAPI, readiness: Readiness) -> None:
 
         503: an essential background task has failed for five minutes, although it was restarted. Restart the process.
         """
-        health = readiness.health()
-        return JSONResponse(health.model_dump(), status_code=200 if health.status == "ok" else 503)
+        return await healthz_response(readiness)
 
     @app.get("/readyz", tags=["probes"], response_model=Ready, responses={503: {"model": Ready}})
     async def readyz(exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
         """Report whether requests can be served, component by component.
 
-        200: the process is not overloaded, the database answers, embedded registries can write to their disks, and the
-        essential background tasks run. A disk, or a directory on it, that failed a request is not ready until it can be
-        used again. Where disks are full or read-only, pulls still work: `exclude=disk` leaves the disks out. A region
-        whose registry does not answer is named in `paused`; requests can be served nevertheless.
+        200: the process is neither overloaded nor stopping, the database answers and has the schema of this version,
+        embedded registries can write to their disks, and the essential background tasks run. A disk, or a directory on
+        it, that failed a request is not ready until it can be used again. Where disks are full or read-only, pulls
+        still work: `exclude=disk` leaves the disks out. A region whose registry does not answer is named in `paused`;
+        requests can be served nevertheless.
         """
-        report = await readiness.report(with_disk=exclude is None)
-        document = report.model_dump(exclude_none=True)
-        if report.status != "failed":
-            return JSONResponse(document)
-        return JSONResponse(document, status_code=503, headers={"Retry-After": str(_RETRY_SECONDS)})
+        return await readyz_response(readiness, with_disk=exclude is None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from structlog.testing import capture_logs
 from tagferry.errors import Invalid
 from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import Settings
+from tagferry.supervision import Failure
 from tagferry.web.metrics_page import metrics_listeners
+from tagferry.web.probes import Readiness
 from tagferry.web.server.serve import listening
 from tests.acceptance.served import PROGRAM, clean_environment
 from tests.support.postgres import PostgresServer
@@ -48,6 +51,7 @@ async def test_what_is_counted_is_served_in_the_form_of_prometheus(tmp_path: Pat
         samples = families["tagferry_bound_reached"].samples
         assert [s.value for s in samples if s.name.endswith("_total") and s.labels == {"bound": "for this test"}] == [1]
         assert (await asked(url.removesuffix("metrics")))[0] == 404
+        assert (await asked(url.replace("metrics", "healthz")))[0] == 404
         assert (await asked(url, "POST"))[0] == 405
 
 
@@ -189,6 +193,9 @@ async def test_the_command_serves_metrics(tmp_path: Path, postgres: PostgresServ
     try:
         await asyncio.to_thread(wait_until_it_listens, process, metrics)
         assert "tagferry_bound_reached" in (await asked(f"http://{metrics}/metrics"))[1]
+        for probe, component in (("healthz", "event loop"), ("readyz", "worker")):
+            status, body = await asked(f"http://{metrics}/{probe}")
+            assert (status, json.loads(body)["components"][component]) == (200, "ok")
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 60) == 0
     finally:
@@ -197,3 +204,33 @@ async def test_the_command_serves_metrics(tmp_path: Path, postgres: PostgresServ
 
 def settings(folder: Path, **more: Any) -> Settings:
     return Settings.parse({"data_dir": folder, "regions": {"a": {"registry": "https://r.example"}}, **more})
+
+
+class Ready:
+    """A process that runs jobs and serves nothing."""
+
+    slots, running, is_stopping = 2, 1, False
+    tasks: tuple[str, ...] = ()
+    failures: dict[str, Failure] = {}  # noqa: RUF012
+    paused_regions: dict[str, object] = {}  # noqa: RUF012
+
+    def __init__(self, *, is_registered: bool) -> None:
+        self.is_registered = is_registered
+
+    async def ping(self) -> None:
+        """Answer."""
+
+    async def is_schema_current(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("is_registered", "status"), [(True, 200), (False, 503)])
+async def test_a_worker_is_ready_once_it_is_registered(tmp_path: Path, is_registered: bool, status: int):
+    port, one = free_port(), Ready(is_registered=is_registered)
+    parts: Any = {"database": one, "supervisor": one, "regions": (), "worker": one}
+    readiness = Readiness(load=None, **parts)
+    async with listening(metrics_listeners(settings(tmp_path, metrics_listen=f"127.0.0.1:{port}"), readiness)):
+        found, body = await asked(f"http://127.0.0.1:{port}/readyz")
+        assert (found, json.loads(body)["jobs"]) == (status, {"running": 1, "slots": 2})
+        assert (await asked(f"http://127.0.0.1:{port}/healthz"))[0] == 200
+        assert (await asked(f"http://127.0.0.1:{port}/readyz", "POST"))[0] == 405

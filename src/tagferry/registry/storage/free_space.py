@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagferry import bounds
 from tagferry.metrics import BOUND_REACHED
 from tagferry.registry.storage.threads import DISK_FULL, DISK_READ_ONLY, DiskFull
 
@@ -51,6 +52,17 @@ class FreeSpace:
             return None
         return DiskSpace(free=disk.f_bavail * disk.f_frsize, total=disk.f_blocks * disk.f_frsize)
 
+    def scarcity(self) -> str | None:
+        """Return how little space is left, as a message; None if there is enough, or no reserve is kept."""
+        try:
+            disk = os.statvfs(self._root)
+        except OSError:
+            return None
+        free, reserve = disk.f_bavail * disk.f_frsize, self._reserved(disk)
+        if free >= bounds.DISK_SCARCE_RESERVES * reserve:
+            return None
+        return f"almost full: {_gibibytes(free)} left; pushes are refused below {_gibibytes(reserve)}"
+
     def write_error(self) -> str | None:
         """Return why writes fail; None if they succeed."""
         try:
@@ -71,6 +83,10 @@ class FreeSpace:
         if self.reserve is not None:
             return self.reserve
         return min(_LARGEST_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 def _has_inodes(disk: os.statvfs_result, reserve: int | None, *, margin: int = 0) -> bool:

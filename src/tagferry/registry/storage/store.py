@@ -330,6 +330,10 @@ class DiskStore:
         """Return why requests fail to read or write at present, as a message; None if they do not."""
         return await self.write_error() or await self._threads.run(self._faults.error)
 
+    async def space_warning(self) -> str | None:
+        """Return how little space is left on the disk, as a message; None if there is enough."""
+        return await self._threads.run(self._free_space.scarcity)
+
     async def disk_space(self) -> DiskSpace | None:
         """Return the size of the disk and its free space; None if it cannot be read."""
         return await self._threads.run(self._free_space.space)

@@ -135,6 +135,16 @@ class Worker:
         return self._slot_count
 
     @property
+    def is_registered(self) -> bool:
+        """Whether this process is one of the database's workers now; after it has lost its lease, it joins again."""
+        return self._main is not None and not self._membership.lost.is_set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process claims no more jobs, because it ends."""
+        return self._stopping
+
+    @property
     def running(self) -> int:
         """How many jobs run in this process."""
         return len(self._runs)

@@ -133,7 +133,7 @@ lock:
 	$(PYTHON) -m venv $(LOCK_VENV)
 	$(LOCK_VENV)/bin/python -m pip --disable-pip-version-check install --quiet uv
 	mkdir -p requirements
-	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --group test --group check $(ARGS) \
+	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --extra otel --group test --group check $(ARGS) \
 		--output-file requirements/dev.txt
 	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --constraint requirements/dev.txt \
 		--no-annotate $(ARGS) --output-file requirements/runtime.txt

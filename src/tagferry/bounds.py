@@ -52,6 +52,10 @@ BACKGROUND_CHANGES = 256
 get 503."""
 READINESS_SECONDS = 5.0
 """Time for which `/readyz` waits for the database."""
+SPANS = 1000
+"""Spans of a request, or of an attempt of a job, in a trace. Those of its steps are recorded nevertheless."""
+TRACE_CONTEXT_CHARACTERS = 600
+"""Characters of a trace's context that are recorded with a job: W3C's `traceparent` and `tracestate`."""
 PROBED_LAG_SECONDS = 1.0
 """Delay of the event loop from which `/healthz` reports it."""
 DISK_SCARCE_RESERVES = 5

@@ -21,7 +21,17 @@ atexit.register(lambda: sys.stderr.write("loaded: " + " ".join(sys.modules)))
 from tagferry.cli import main
 main(sys.argv[1:])
 """
-_SERVER = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "cryptography", "prometheus_client", "argon2"}
+_SERVER = {
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "sqlalchemy",
+    "alembic",
+    "cryptography",
+    "prometheus_client",
+    "argon2",
+    "opentelemetry",
+}
 _CLIENT = {"aiohttp", "yarl", "multidict", "typer", "rich", "pydantic", "structlog", "yaml", "re2", "email"}
 _LAYOUT = {"tagferry.layout", "tarfile", "pathlib", "shutil"}
 _COPYING = {"asyncio", "ssl", "uvloop", "httptools", "tagferry.remote", "tagferry.copy"}
@@ -92,3 +102,12 @@ def test_the_help_lists_every_command():
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["nope"], 2), (["copy", "--nope"], 2), (["help"], 0)])
 def test_wrong_usage_exits_with_2(arguments: list[str], code: int):
     loaded_by(*arguments, code=code)
+
+
+def test_a_server_without_traces_loads_nothing_that_records_them():
+    program = "import sys, tagferry.app, tagferry.cli.serve; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    loaded = set(done.stdout.split())
+    assert "tagferry.tracing" in loaded
+    assert loaded & {"tagferry.tracing.recorder", "tagferry.tracing.export", "opentelemetry.sdk", "requests"} == set()

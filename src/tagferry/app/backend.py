@@ -14,6 +14,7 @@ from tagferry.app.background import AutomationComponents, open_automation
 from tagferry.app.health import open_health
 from tagferry.app.metrics import open_metrics
 from tagferry.app.sync import SyncComponents, open_sync
+from tagferry.app.tracing import traced
 from tagferry.health.monitor import RegionMonitor
 from tagferry.logs import reporting_repeated_events
 from tagferry.names import RegionId
@@ -48,11 +49,13 @@ async def open_backend(settings: Settings, *, slots: int | None = None) -> Async
 
     Raises:
         Unavailable: the database cannot be used, or another process has exclusive use of it.
+        Invalid: traces are configured, and cannot be recorded.
     """
     for setting in settings.renamed:
         log.warning("a setting has a new name; change it in the configuration", old=setting.old, new=setting.new)
     async with (
         reporting_repeated_events(),
+        traced(settings.tracing),
         _open_accounts(settings) as accounts,
         open_sync(settings, accounts, slots=slots) as sync,
     ):

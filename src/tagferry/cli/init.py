@@ -77,6 +77,12 @@ data_dir = "tagferry-data"
 # check_interval_seconds = 60   # interval between two checks of a region's registry; 0: on request only
 # check_timeout_seconds = 10
 
+[tracing]
+# endpoint = "http://127.0.0.1:4318"   # send traces to this collector (OTLP over HTTP); needs the extra "otel"
+# sample_ratio = 1.0                   # share of the traces that are recorded
+# headers_file = "collector-headers"   # NAME=VALUE lines, such as for the collector's authentication
+# propagate_to_registries = false      # send traceparent to the regions' registries, too
+
 [limits]
 # body_bytes = 1048576          # maximum size of a request body
 # token_lifetime_hours = 24     # lifetime of an IAM token

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tagferry import tracing
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock, NullBlobLock
 from tagferry.copy.blobs import BlobCopier
@@ -185,16 +186,20 @@ class CopyEngine:
             if finding is None:
                 found_at = self._clock()
                 check_content = self._content_check(thorough=thorough)
-                finding = await compare(route, tag, override=override, search=search, check_content=check_content)
+                with tracing.span("compare", is_essential=True):
+                    finding = await compare(route, tag, override=override, search=search, check_content=check_content)
             elif finding.found_at is not None:
                 found_at = finding.found_at
             tracked.timeline.add(Step.COMPARED, finding.target)
             if (outcome := outcome_without_copy(route, finding)) is not None:
                 return outcome
+            with tracing.span("plan", is_essential=True) as span:
+                planned = await (plan or self._plan(route, tag, search))
+                span.set({"tagferry.blobs": len(planned.blobs), "tagferry.bytes": planned.size})
             return await TagCopy(
                 shared=self._shared,
                 route=route,
-                plan=await (plan or self._plan(route, tag, search)),
+                plan=planned,
                 finding=finding,
                 found_at=found_at,
                 override=override,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tagferry import tracing
 from tagferry.concurrency import SingleFlight, gather
 from tagferry.copy.blobs import BlobCopier, ContentKey, content_key
 from tagferry.copy.held_content import HeldContent
@@ -21,6 +22,7 @@ from tagferry.metrics import BLOBS
 from tagferry.names import Digest, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.tracing import Attributes
 
 _STALE_SECONDS = 5.0
 """The age at which a comparison is repeated before a tag is written without `override`.
@@ -134,7 +136,8 @@ class TagCopy:
             await self.before_tag()
         plan = self.plan
         try:
-            await _put(self.route, plan.root, plan.tag, override=self.override, seen=self.finding.target)
+            with tracing.span("write tag", _described(plan.root.digest), is_essential=True):
+                await _put(self.route, plan.root, plan.tag, override=self.override, seen=self.finding.target)
         except _TagOverwritten:
             return Outcome(verdict=Verdict.BLOCKED, digest=None)
         self.progress.timeline.add(Step.TAG_WRITTEN, plan.root.digest)
@@ -169,7 +172,8 @@ class TagCopy:
     async def _missing(self) -> frozenset[Digest]:
         if not self.shared.is_verified:
             return frozenset()
-        return frozenset(defect.part.digest for defect in await self._defects())
+        with tracing.span("verify", is_essential=True):
+            return frozenset(defect.part.digest for defect in await self._defects())
 
     async def _defects(self, *, again: Collection[Digest] = ()) -> list[Defect]:
         return await self.shared.verifier.defects(self.route, self.plan, again=again)
@@ -192,8 +196,10 @@ class TagCopy:
 
     async def _ensure_blob(self, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         try:
-            await self.shared.blobs.ensure(self.route, blob, transfer, force=force)
-            outcome, read = transfer.take_outcome()
+            with tracing.span("blob", _described(blob.digest, blob.size)) as span:
+                await self.shared.blobs.ensure(self.route, blob, transfer, force=force)
+                outcome, read = transfer.take_outcome()
+                span.set({"tagferry.outcome": outcome.value, "tagferry.bytes_moved": read})
             timeline = self.progress.timeline
             if timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source):
                 shown = _RESUMED if outcome is BlobOutcome.UPLOADED and transfer.is_resumed else _OUTCOMES[outcome]
@@ -234,10 +240,18 @@ class TagCopy:
             return
 
         async def put() -> None:
-            await _put(self.route, manifest)
+            with tracing.span("manifest", _described(manifest.digest, manifest.size)):
+                await _put(self.route, manifest)
             held.add(self.route.target, repository, manifest.digest, manifest.size)
 
         await self.shared.manifests.run(content_key(self.route, manifest.digest), put)
+
+
+def _described(digest: Digest, size: int | None = None) -> Attributes:
+    """Return the attributes of a span for content; nothing is looked up if traces are off."""
+    if size is None:
+        return {"tagferry.digest": digest}
+    return {"tagferry.digest": digest, "tagferry.bytes": size}
 
 
 async def _put(

@@ -11,6 +11,7 @@ from tagferry.settings.quotas import QuotaSettings
 from tagferry.settings.regions import AcceptsSettings, RegionSettings
 from tagferry.settings.retention import RetentionSettings
 from tagferry.settings.sync import SyncSettings
+from tagferry.settings.tracing import TracingSettings
 from tagferry.settings.webhooks import WebhookSettings
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "RetentionSettings",
     "Settings",
     "SyncSettings",
+    "TracingSettings",
     "WebhookSettings",
 ]

@@ -34,6 +34,7 @@ from tagferry.settings.sources import (
     RenamedSetting,
 )
 from tagferry.settings.sync import SyncSettings
+from tagferry.settings.tracing import TracingSettings
 from tagferry.settings.webhooks import WebhookSettings
 
 
@@ -128,6 +129,7 @@ class Settings(BaseSettings):
     quotas: QuotaSettings = QuotaSettings()
     audit: AuditSettings = AuditSettings()
     health: HealthSettings = HealthSettings()
+    tracing: TracingSettings = TracingSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
     """The webhooks for triggers. A trigger calls the first one whose conditions it matches."""
     _renamed: tuple[RenamedSetting, ...] = PrivateAttr(())
@@ -156,6 +158,8 @@ class Settings(BaseSettings):
         document.setdefault("data_dir", "tagferry-data")
         folder = path.absolute().parent
         document = _resolve_paths(cls, document, folder)
+        if "tracing" in document:
+            document["tracing"] = _resolve_paths(TracingSettings, document["tracing"], folder)
         if isinstance(regions := document.get("regions"), dict):
             document["regions"] = {
                 name: _resolve_paths(RegionSettings, region, folder) for name, region in regions.items()

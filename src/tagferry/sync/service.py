@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from tagferry import tracing
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.copy.engine import CopyEngine
@@ -332,7 +333,8 @@ class SyncService:
             route = route_of(self._regions, request)
             # While another job copies to a tag, its current target is no evidence of its later state.
             free = [tag for tag in wanted if tag not in open_jobs]
-            findings, searched_again = await self._preflight.compare(request, route, free, until)
+            with tracing.span("preflight", {"tagferry.tags": len(free)}, is_essential=True):
+                findings, searched_again = await self._preflight.compare(request, route, free, until)
             await require_repository(route, findings, until)
             new_jobs = [new_job(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
@@ -344,9 +346,16 @@ class SyncService:
                 slots = self._worker.free_between(request.source_region, request.target_region)
                 soon = found[: min(PREFETCH_LIMIT, slots)]
                 async with prefetch_plans(partial(self._engine.plan, route), soon) as plans:
-                    handles = await self._jobs.create(
-                        request, new_jobs, max_concurrent_requests_per_user=limit, claim=claim
-                    )
+                    # They belong to the request, not to the step that records them.
+                    trace_context = tracing.context()
+                    with tracing.span("record jobs", {"tagferry.jobs": len(new_jobs)}, is_essential=True):
+                        handles = await self._jobs.create(
+                            request,
+                            new_jobs,
+                            max_concurrent_requests_per_user=limit,
+                            claim=claim,
+                            trace_context=trace_context,
+                        )
                     for tag, handle in handles.items():
                         finding = findings.get(tag)
                         if isinstance(finding, Finding) and not handle.is_joined and not handle.status.has_ended:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tagferry import signing
+from tagferry import signing, tracing
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.audit.trail import AuditTrail
@@ -23,6 +23,7 @@ from tagferry.web.access_log import AccessLog
 from tagferry.web.bodies import Body, check_head, check_json, ignored_fields
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 from tagferry.web.hosts import RegionHosts
+from tagferry.web.spans import begin_span, end_span
 
 sparse = SparseEvents(__name__)
 
@@ -88,6 +89,7 @@ class RequestIds:
 
         # Each request has a context of its own, which ends with it.
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        span = None if tracing.tracer is None else begin_span(tracing.tracer, scope, self._region)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
@@ -106,6 +108,8 @@ class RequestIds:
             response = serialize(INTERNAL, [INTERNAL_MESSAGE], scope)
             await response(scope, receive, send_with_id)
         finally:
+            if span is not None:
+                end_span(span, status=status, user=audit.caller_name())
             self._access_log.end(scope, traffic, status=status, user=audit.caller_name(), address=client_address(scope))
 
 

@@ -23,7 +23,7 @@ class SyncJobRow(Base):
     search for signatures and other referrers was incomplete, if a repeated search may succeed. `rule_id` is the
     rule that started it, which may have been deleted since; a user's retry keeps it. The ids of its organizations are
     empty if tagferry does not manage them, and after they, or the source repository, have been deleted: a job belongs
-    to an organization, not to its name.
+    to an organization, not to its name. `trace_context` is W3C's `traceparent` and `tracestate` of the request.
     """
 
     __tablename__ = "sync_jobs"
@@ -131,6 +131,7 @@ class SyncJobRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trace_context: Mapped[str | None] = mapped_column(String(600))
 
 
 class SyncJobAttemptRow(Base):

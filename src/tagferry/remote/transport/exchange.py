@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from tagferry import __version__, bounds
+from tagferry import __version__, bounds, tracing
 from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Unavailable, Untrusted
 from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, Zone, zone_of, zone_of_host
 from tagferry.http.connection import Stream
@@ -38,6 +38,7 @@ from tagferry.remote.transport.observed import Observed
 from tagferry.remote.transport.rate import HostLimiters
 from tagferry.remote.transport.registry_urls import RegistryUrls
 from tagferry.remote.transport.response import Answer, LargeAnswerSlot, failure
+from tagferry.remote.transport.spans import describe_response, request_span
 from tagferry.remote.transport.throttle import Throttle, record_response
 from tagferry.tls import ClientContexts
 
@@ -163,6 +164,17 @@ class Exchange:
         return True
 
     async def send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
+        """Send a single request; as a span of its trace, which ends with the head of the response."""
+        if tracing.tracer is None:
+            return await self._send(call, url, headers)
+        with request_span(tracing.tracer, self._name, call, url) as span:
+            if tracing.tracer.propagates and self._urls.is_own(url):
+                headers = {**headers, **tracing.tracer.headers()}
+            response = await self._send(call, url, headers)
+            describe_response(span, response.status)
+        return response
+
+    async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
         body = call.body
         if isinstance(body, Stream):
             body.expects_continue = self._expects_continue and self._may_expect_continue

@@ -65,6 +65,7 @@ def insert_jobs(
     open_jobs: dict[Tag, JobHandle],
     *,
     fair_position: int,
+    trace_context: str | None = None,
 ) -> dict[Tag, int]:
     """Insert the jobs; returns their ids by tag.
 
@@ -74,6 +75,7 @@ def insert_jobs(
         new_jobs: the jobs, each for a different tag.
         open_jobs: the open jobs of the same tags on the same route; later jobs wait for them to end.
         fair_position: the position of the first job.
+        trace_context: the trace that the jobs belong to.
     """
     if not new_jobs:
         return {}
@@ -97,6 +99,7 @@ def insert_jobs(
         "given_override": request.override,
         "given_priority": _priority(request),
         "given_deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
+        "given_trace_context": trace_context,
         "given_rows": list(_rows(new_jobs, open_jobs, fair_position)),
     }
     created = connection.execute(_INSERT[connection.dialect.name], parameters)
@@ -178,6 +181,7 @@ def _insert(dialect: str) -> Insert:
             "override",
             "priority",
             "deadline_at",
+            "trace_context",
         )
     }
     names = (

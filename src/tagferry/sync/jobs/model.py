@@ -107,6 +107,7 @@ class SyncJob:
         deadline_at: when it times out.
         started_at: when a worker last started it.
         ended_at: when it ended.
+        trace_context: the trace of the request that it belongs to; None if it had none.
         snapshot: the current progress of its copy; not recorded.
     """
 
@@ -143,6 +144,7 @@ class SyncJob:
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    trace_context: str | None = None
     snapshot: ProgressSnapshot | None = None
 
 

@@ -147,6 +147,7 @@ def to_job(row: SyncJobRow) -> SyncJob:
         deadline_at=row.deadline_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        trace_context=row.trace_context,
     )
 
 

@@ -27,6 +27,7 @@ from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.reasons import describe, failure_reason
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.routes import route_of
+from tagferry.sync.jobs.spans import begin_span, describe_end
 from tagferry.sync.jobs.store import JobStore
 
 _RETRY_SECONDS = 1.0
@@ -129,16 +130,26 @@ class Runner:
         # The task may have been started by a request, whose fields do not belong to the job.
         clear_contextvars()
         bind_contextvars(job=job.id, user=job.operator_name, request_id=job.request_id)
+        span = begin_span(job)
         try:
-            change = await self._copy(run)
-        except Exception as error:
-            log.exception("a sync job failed unexpectedly", tag=job.tag)
-            reason = f"internal error ({type(error).__name__}); see the server's log"
-            change = JobUpdate(run.job.id, JobStatus.FAILED, reason, end=run.end(JobStatus.FAILED, EndReason.INTERNAL))
-        await self._record(change, worker_id)
+            change = await self._result(run)
+            await self._record(change, worker_id)
+            if span is not None:
+                describe_end(span, change)
+        finally:
+            if span is not None:
+                span.end()
         if change.status.has_ended:
             log_end(job, change.status, change.reason or "", error=run.error, copied=run.progress.timeline)
         return change.status.has_ended
+
+    async def _result(self, run: JobRun) -> JobUpdate:
+        try:
+            return await self._copy(run)
+        except Exception as error:
+            log.exception("a sync job failed unexpectedly", tag=run.job.tag)
+            reason = f"internal error ({type(error).__name__}); see the server's log"
+            return JobUpdate(run.job.id, JobStatus.FAILED, reason, end=run.end(JobStatus.FAILED, EndReason.INTERNAL))
 
     async def _record(self, change: JobUpdate, worker_id: int) -> None:
         """Record the result, retrying until this worker is stopped; another worker then finds the tag up to date."""

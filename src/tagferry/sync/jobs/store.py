@@ -66,11 +66,12 @@ class JobStore:
         *,
         max_concurrent_requests_per_user: int,
         claim: Claim | None = None,
+        trace_context: str | None = None,
     ) -> dict[Tag, JobHandle]:
         """Record a job for each tag in one transaction, or join a job that another process has recorded meanwhile.
 
         If an open job on the same route has a different override, the new job waits for it to end. A worker of this
-        process can `claim` jobs in the same transaction.
+        process can `claim` jobs in the same transaction. The jobs continue the trace of `trace_context`.
 
         Raises:
             Throttled: the caller has reached the limit of active requests.
@@ -81,7 +82,11 @@ class JobStore:
         async with self._database.write() as session:
             # In one call, and without the overhead of the ORM for each statement.
             places, work = await session.run_sync(
-                self._join_or_insert, request, new_jobs, limit=max_concurrent_requests_per_user
+                self._join_or_insert,
+                request,
+                new_jobs,
+                limit=max_concurrent_requests_per_user,
+                trace_context=trace_context,
             )
             claimed = await claim(session) if work and claim is not None else ()
             for new_job in work:
@@ -251,7 +256,13 @@ class JobStore:
         return positions
 
     def _join_or_insert(
-        self, session: Session, request: SyncRequest, new_jobs: Sequence[NewJob], *, limit: int
+        self,
+        session: Session,
+        request: SyncRequest,
+        new_jobs: Sequence[NewJob],
+        *,
+        limit: int,
+        trace_context: str | None,
     ) -> tuple[dict[Tag, JobHandle], list[NewJob]]:
         """Join the open jobs, and insert the other ones; returns all of them, and the inserted ones with work to do."""
         connection = session.connection()
@@ -262,7 +273,9 @@ class JobStore:
         wanted = [new_job for new_job in new_jobs if new_job.tag not in joined]
         work = [new_job for new_job in wanted if not new_job.status.has_ended]
         fair_position = next_fair_position(connection, request, limit=limit) if work else 0
-        created = insert_jobs(connection, request, wanted, open_jobs, fair_position=fair_position)
+        created = insert_jobs(
+            connection, request, wanted, open_jobs, fair_position=fair_position, trace_context=trace_context
+        )
         count_on_commit(session, ends_at_once(request, wanted))
         places = {new_job.tag: joined[new_job.tag] for new_job in new_jobs if new_job.tag in joined}
         for new_job in wanted:

@@ -27,6 +27,8 @@ _BOUNDS = (2_000, 50_000)
 """The numbers of jobs up to which the jobs of each term of a filter are counted, to find the rarest one."""
 _REGIONS = 100
 """Source regions that a filter without a region looks at, if it names a repository."""
+_ENDS = select(select(func.max(SyncJobRow.id)).scalar_subquery(), select(func.min(SyncJobRow.id)).scalar_subquery())
+"""The newest and the oldest id. Both in one query without subqueries would make SQLite read all of them."""
 _CLOCK_SKEW = timedelta(hours=1)
 """How far the clocks of processes may differ: ids increase with the time of creation, except for that."""
 
@@ -237,8 +239,8 @@ class AllJobs:
         return await attempts_of(self._database, job_id)
 
     async def _range(self, session: AsyncSession, wanted: JobFilter, marker: int | None, after: int) -> _Range:
-        highest = await session.scalar(select(func.max(SyncJobRow.id))) or 0
-        lowest = (await session.scalar(select(func.min(SyncJobRow.id))) or 1) - 1
+        newest, oldest = (await session.execute(_ENDS)).one()
+        highest, lowest = newest or 0, (oldest or 1) - 1
         if marker is not None:
             highest = min(highest, marker - 1)
         lowest = max(lowest, after)

@@ -13,7 +13,9 @@ from tagferry.settings.regions import RegionSettings
 REGION = "regions.*"
 RELOADABLE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "": frozenset({"secret_key", "log_format", "log_level", "audit_log", "trusted_proxies", "webhooks"}),
+        "": frozenset(
+            {"secret_key", "log_format", "log_level", "access_log", "audit_log", "trusted_proxies", "webhooks"}
+        ),
         REGION: frozenset(
             {
                 "registry",

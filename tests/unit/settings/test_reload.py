@@ -1,5 +1,6 @@
 """What a reload may change: everything that is listed, and nothing else."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_change_that_needs_a_restart_is_refused_by_its_key(changed: dict[str, 
 )
 def test_a_change_of_a_served_region_that_needs_a_restart_is_refused(regions: dict[str, Any], message: str) -> None:
     assert reason(settings(regions)) == message
+
+
+def test_the_documentation_says_of_every_setting_whether_a_reload_applies_it() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    section = page.partition("### What a reload applies")[2].partition("\n###")[0]
+    applied, _, restart = section.partition("Everything else needs a restart")
+    sections = {name for name in Settings.model_fields if isinstance(getattr(settings(), name), BaseModel)}
+
+    for name in Settings.model_fields.keys() - {"regions"}:
+        shown = f"`[{name}]`" if name in sections else f"`[[{name}]]`" if name == "webhooks" else f"`{name}`"
+        assert shown in (applied if name in RELOADABLE or name in RELOADABLE[""] else restart), name
 
 
 @pytest.mark.parametrize("section", sorted(RELOADABLE))

@@ -20,6 +20,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import ProcessRow
 from tagferry.errors import DatabaseUnavailable, Denied
 from tagferry.events import SparseEvents
+from tagferry.metrics import DATABASE_UP
 from tagferry.names import RegionId
 from tagferry.sync.jobs.worker import Worker
 
@@ -116,7 +117,10 @@ class ProcessRecord:
         try:
             await self.update()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
+            DATABASE_UP.set(0)
             log.warning("could not record this process", reason=error_summary(error))
+        else:
+            DATABASE_UP.set(1)
 
     async def update(self) -> None:
         """Record that this process is running, and forget those that were lost long ago."""

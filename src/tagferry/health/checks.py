@@ -61,6 +61,7 @@ class RegionCheck:
 
     def _remote(self, region: Region, store: RemoteStore, state: HealthState, reason: str) -> RegionHealth:
         now, seen, wait = self._clock(), store.observed, store.load.throttled_seconds
+        ahead = seen.clock_difference
         return RegionHealth(
             region=region.id,
             kind=CheckKind.REGISTRY,
@@ -71,6 +72,7 @@ class RegionCheck:
             latency=seen.latency,
             smoothed_latency=seen.smoothed_latency,
             certificate_expires_at=seen.certificate_expires_at,
+            clock_difference=None if ahead is None else ahead.total_seconds(),
             throttled_until=now + timedelta(seconds=wait) if wait else None,
         )
 

@@ -3,6 +3,7 @@
 from tagferry.health.model import HealthState, RegionHealth
 from tagferry.metrics import (
     REGION_CERTIFICATE_EXPIRY,
+    REGION_CLOCK_DIFFERENCE,
     REGION_DISK_FREE,
     REGION_DISK_USED,
     REGION_LATENCY,
@@ -10,7 +11,14 @@ from tagferry.metrics import (
 )
 from tagferry.names import RegionId
 
-_ALL = (REGION_UP, REGION_LATENCY, REGION_CERTIFICATE_EXPIRY, REGION_DISK_FREE, REGION_DISK_USED)
+_ALL = (
+    REGION_UP,
+    REGION_LATENCY,
+    REGION_CERTIFICATE_EXPIRY,
+    REGION_CLOCK_DIFFERENCE,
+    REGION_DISK_FREE,
+    REGION_DISK_USED,
+)
 
 
 def show(health: RegionHealth) -> None:
@@ -20,6 +28,8 @@ def show(health: RegionHealth) -> None:
         REGION_LATENCY.labels(region=health.region).set(health.latency)
     if health.certificate_expires_at is not None:
         REGION_CERTIFICATE_EXPIRY.labels(region=health.region).set(health.certificate_expires_at.timestamp())
+    if health.clock_difference is not None:
+        REGION_CLOCK_DIFFERENCE.labels(region=health.region).set(health.clock_difference)
     if health.disk_free is not None:
         REGION_DISK_FREE.labels(region=health.region).set(health.disk_free)
         if health.disk_total is not None:

@@ -40,6 +40,7 @@ class RegionHealth:
         latency: seconds from the last request to the first byte of its response.
         smoothed_latency: an average of the latencies, in which newer ones count more.
         certificate_expires_at: when the registry's TLS certificate expires.
+        clock_difference: seconds by which the registry's clock is ahead of this machine's; it is not recorded.
         throttled_until: until when the registry has asked tagferry to wait.
         disk_free: bytes that are free on the disk of an embedded registry.
         disk_total: bytes of that disk.
@@ -54,6 +55,7 @@ class RegionHealth:
     latency: float | None = None
     smoothed_latency: float | None = None
     certificate_expires_at: datetime | None = None
+    clock_difference: float | None = None
     throttled_until: datetime | None = None
     disk_free: int | None = None
     disk_total: int | None = None

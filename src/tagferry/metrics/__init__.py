@@ -179,6 +179,12 @@ REGION_CERTIFICATE_EXPIRY = Gauge(
     _REGION,
     scope=Scope.CHECKER,
 )
+REGION_CLOCK_DIFFERENCE = Gauge(
+    "tagferry_region_clock_difference_seconds",
+    "How far the clock of a region's registry is ahead of this machine's, to a second; negative if it is behind.",
+    _REGION,
+    scope=Scope.CHECKER,
+)
 REGIONS_PAUSED = Gauge(
     "tagferry_region_paused",
     "1 while this process has paused the synchronizations of a region that does not answer.",
@@ -337,6 +343,9 @@ DATABASE_SECONDS = Histogram(
     "tagferry_database_query_seconds",
     "The time of statements in the database, as this process waits for them.",
     bounds=_DATABASE_BOUNDS,
+)
+DATABASE_UP = Gauge(
+    "tagferry_database_up", "1 if this process could last record itself in the database, as it does every 10 seconds."
 )
 DATABASE_CONNECTIONS = Gauge(
     "tagferry_database_connections",

@@ -1,6 +1,7 @@
 """A real Prometheus scrapes two `serve` and two `worker` processes under load: its sums are what the database has."""
 
 import asyncio
+import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -23,6 +24,7 @@ from tests.support.images import image, layer, push
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.prometheus import Prometheus, prometheus, promtool
+from tools import dashboard
 
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(300)]
 
@@ -32,6 +34,9 @@ TOKEN = "a-token-for-this-test"
 TAGS = [Tag(f"v{number}") for number in range(60)]
 UNREACHABLE = [Tag("v1"), Tag("v2"), Tag("v3")]
 _SETTLED_SECONDS = 60.0
+_ABSENT = "embedded|disk|garbage|damaged|rule|retention|region_(up|latency|certificate)|lockouts|bound|running.* == 0"
+"""Queries of the dashboard without data here: this cluster has no embedded registries, no rules and no checks."""
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ async def cluster(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Clu
             commands = ("serve", "serve", "worker", "worker")
             processes = [stack.enter_context(started(tmp_path, command, environment)) for command in commands]
             watching = stack.enter_context(
-                prometheus(tmp_path, [process.metrics for process in processes], token=TOKEN)
+                prometheus(tmp_path, [process.metrics for process in processes], token=TOKEN, rules=[hurried(tmp_path)])
             )
             async with clients([process.url for process in processes if process.url], *key) as opened:
                 yield Cluster(
@@ -179,6 +184,52 @@ async def test_promtool_accepts_the_metrics(cluster: Cluster):
     for process in cluster.processes:
         page = await calling(scraped, process.metrics)
         await calling(lambda given: promtool("check", "metrics", given=given), page)
+
+
+async def test_the_alert_of_a_queue_that_is_behind_fires_and_ends(cluster: Cluster):
+    client = cluster.clients[0]
+    waiting = await cluster.sync(client, UNREACHABLE, AWAY)
+
+    async def fires() -> bool:
+        firing = await calling(cluster.watching.firing, "TagferryQueueBehind")
+        return [labels["target_region"] for labels in firing] == [AWAY]
+
+    await eventually(fires, seconds=_SETTLED_SECONDS)
+    await client.act_on_jobs("cancel", {"jobs": waiting})
+
+    async def has_ended() -> bool:
+        return await calling(cluster.watching.firing, "TagferryQueueBehind") == []
+
+    await eventually(has_ended, seconds=_SETTLED_SECONDS)
+
+
+async def test_the_queries_of_the_dashboard_find_what_a_cluster_exports(cluster: Cluster):
+    await cluster.sync(cluster.clients[0], [*TAGS[:20], Tag("missing")])
+    await cluster.sync(cluster.clients[1], UNREACHABLE, AWAY)
+    left = set(dashboard.queries())
+
+    async def are_only_absent_ones_left() -> bool:
+        for query in sorted(left):
+            asked = query.replace("$__rate_interval", "1m").replace("$job", "tagferry").replace("$region", ".*")
+            if await calling(cluster.watching.query, asked):
+                left.discard(query)
+        return all(re.search(_ABSENT, query) for query in left)
+
+    try:
+        await eventually(are_only_absent_ones_left, seconds=_SETTLED_SECONDS)
+    except AssertionError:
+        pytest.fail(f"no data for {sorted(query for query in left if re.search(_ABSENT, query) is None)}")
+
+
+def hurried(folder: Path) -> Path:
+    """Return a copy of the alerts in which a queue is behind after five seconds."""
+    written = (ROOT / "monitoring" / "alerts.yml").read_text()
+    begin = written.index("alert: TagferryQueueBehind")
+    end = written.index("- alert:", begin)
+    changed = written[begin:end].replace("> 900", "> 5").replace("for: 5m", "for: 1s")
+    assert changed != written[begin:end]
+    (folder / "alerts.yml").write_text(written[:begin] + changed + written[end:])
+    return folder / "alerts.yml"
 
 
 async def leaders(cluster: Cluster) -> list[str]:

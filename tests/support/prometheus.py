@@ -14,7 +14,8 @@ from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.programs import require_program
 
 _CONFIGURATION = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+rule_files: {rules}
 scrape_configs:
   - job_name: tagferry
     authorization: {{credentials: {token}}}
@@ -37,6 +38,11 @@ class Prometheus:
         """Return the value of an expression without labels; None if there is none."""
         return self.query(expression).get(())
 
+    def firing(self, alert: str) -> list[dict[str, str]]:
+        """Return the labels of the alerts of this name that fire now."""
+        found = self._get("alerts")["alerts"]
+        return [one["labels"] for one in found if one["labels"]["alertname"] == alert and one["state"] == "firing"]
+
     def errors(self) -> list[str]:
         """Return why scrapes failed last."""
         targets = self._get("targets")["activeTargets"]
@@ -48,11 +54,15 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Sequence[str], *, token: str) -> Iterator[Prometheus]:
-    """Scrape these addresses every second, with a bearer token."""
+def prometheus(folder: Path, targets: Sequence[str], *, token: str, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
+    """Scrape these addresses every second, with a bearer token, and evaluate these files of rules as often."""
     program, address = require_program("prometheus"), f"127.0.0.1:{free_port()}"
     configuration, log = folder / "prometheus.yml", folder / "prometheus.log"
-    configuration.write_text(_CONFIGURATION.format(token=token, targets=json.dumps(list(targets))))
+    configuration.write_text(
+        _CONFIGURATION.format(
+            token=token, targets=json.dumps(list(targets)), rules=json.dumps([str(rule) for rule in rules])
+        )
+    )
     options = (
         f"--config.file={configuration}",
         f"--storage.tsdb.path={folder / 'prometheus'}",

@@ -16,6 +16,7 @@ from tagferry.names import RegionId
 from tagferry.sync.jobs.worker import Worker
 from tagferry.workers import LOST_AFTER, ProcessList, ProcessRecord
 from tests.support.deployment import eventually
+from tests.support.metrics import sample
 
 ADMIN = Caller("1", "admin", "2", "tagferry", is_admin=True)
 CAROL = Caller("3", "carol", "2", "tagferry", is_admin=False)
@@ -99,12 +100,18 @@ async def test_a_lost_database_ends_neither_the_task_nor_the_shutdown(
     await process.remove()
     await asyncio.sleep(0.1)
     assert not keeping.done()
+    assert sample("tagferry_database_up") == 0
     monkeypatch.setattr(database, "write", write)
 
     async def is_listed() -> bool:
         return bool(await shown(database))
 
     await eventually(is_listed)
+
+    async def is_up() -> bool:
+        return sample("tagferry_database_up") == 1
+
+    await eventually(is_up)
     keeping.cancel()
     await asyncio.wait([keeping])
 

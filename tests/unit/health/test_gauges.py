@@ -21,15 +21,18 @@ def test_a_registry_has_its_state_latency_and_certificate():
             checked_at=NOW,
             latency=0.25,
             certificate_expires_at=NOW,
+            clock_difference=-1200.0,
         )
     )
 
     assert sample("tagferry_region_up", region=REGION) == 1
     assert sample("tagferry_region_latency_seconds", region=REGION) == 0.25
     assert sample("tagferry_region_certificate_expiry_timestamp_seconds", region=REGION) == NOW.timestamp()
+    assert sample("tagferry_region_clock_difference_seconds", region=REGION) == -1200
     assert sample("tagferry_region_disk_free_bytes", region=REGION) is None
 
     forget(REGION)
+    assert sample("tagferry_region_clock_difference_seconds", region=REGION) is None
     assert sample("tagferry_region_up", region=REGION) is None
     assert sample("tagferry_region_latency_seconds", region=REGION) is None
 

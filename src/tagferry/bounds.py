@@ -234,6 +234,8 @@ CONSOLE_STREAMS = 512
 """Open pages of the console that get changes of jobs, in a process. Others show changes when they are reloaded."""
 CONSOLE_STREAMS_OF_USER = 32
 """Such pages of one user."""
+TRIGGER_TEST_SECONDS = 10.0
+"""Seconds between two tests of one trigger; an earlier one is answered 429."""
 JOBS_SELECTED = 200
 """Jobs of several repositories that one request cancels or retries, and whose changes one page of the console gets."""
 

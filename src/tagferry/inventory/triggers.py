@@ -7,6 +7,7 @@ from tagferry.accounts.model import Caller, Permission
 from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.triggers.store import Trigger, TriggerSpec
+from tagferry.catalog.pages import TagQuery
 from tagferry.errors import NotFound
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.names import RepositoryName, RepositoryRef
@@ -58,6 +59,21 @@ class TriggerInventory:
     ) -> None:
         """Enable or disable a trigger."""
         await self._triggers.switch(await self._source(caller, region, name), trigger, enabled=enabled)
+
+    async def test(self, caller: Caller, region: Region, name: RepositoryName, trigger: str) -> str:
+        """Call the trigger's webhook once with the newest image, as a test; returns the id of the event.
+
+        Raises:
+            NotFound: the repository has no such trigger, or no tag.
+            Throttled: the trigger was tested a moment ago.
+        """
+        source = await self._source(caller, region, name)
+        newest = TagQuery("", by_name=False, descending=True)
+        found = await self._repositories.find_tags(region, name, newest, limit=1)
+        if not found.records:
+            raise NotFound("tag", "", "push one first", where=f'of "{name}"')
+        (record,) = found.records
+        return await self._triggers.test(caller, source, trigger, record.tag, record.digest)
 
     async def delete(self, caller: Caller, region: Region, name: RepositoryName, trigger: str) -> None:
         """Delete a trigger with its history and its waiting calls."""

@@ -7,18 +7,20 @@ delivery until it succeeds or is given up.
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Executable, insert, or_, select, text, union_all, update
+from sqlalchemy import Executable, func, insert, or_, select, text, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from tagferry.automation.triggers.status import DeliveryStatus
+from tagferry import bounds
+from tagferry.automation.triggers.status import DeliveryEvent, DeliveryStatus
 from tagferry.automation.triggers.store import Trigger, trigger_of, triggers_with_sources
 from tagferry.coordination.pubsub import MessageBus, number_topic
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
+from tagferry.errors import NotFound, Throttled
 from tagferry.names import Digest, Tag
 
 DELIVERIES_DUE = number_topic("deliveries")
@@ -36,14 +38,16 @@ class Delivery:
     """A webhook delivery: one event of a trigger.
 
     Attributes:
+        event: what it is about.
         event_id: unique to the event, and the same in every attempt.
         occurred_at: when the tag was found to point to this digest.
-        pushed_by: the user who pushed the tag, if known.
+        pushed_by: the user who pushed the tag, if known, or who tests the webhook.
         attempts: the number of attempts that have begun.
         detail: the result of the last attempt.
     """
 
     id: int
+    event: DeliveryEvent
     event_id: str
     occurred_at: datetime
     tag: Tag
@@ -110,11 +114,41 @@ class Deliveries:
                 if not await _mark_seen(session, trigger_id, tag, digest, before=seen_digests.get(trigger_id)):
                     all_seen = False
                 elif unseen[trigger_id].spec.matches(tag):
-                    recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
+                    recorded.append(_row(DeliveryEvent.TAG, trigger_id, tag, digest, pushed_by, now))
             if recorded:
                 await session.execute(insert(DeliveryRow), recorded)
                 await self._bus.publish(session, DELIVERIES_DUE, [len(recorded)])
         return all_seen
+
+    async def record_test(self, trigger: Trigger, tag: Tag, digest: Digest, *, by: str) -> str:
+        """Record a delivery that tests the trigger's webhook, with the newest image; returns the id of its event.
+
+        Raises:
+            Throttled: the trigger was tested a moment ago.
+            NotFound: the trigger was deleted.
+        """
+        now = datetime.now(UTC)
+        pause = timedelta(seconds=bounds.TRIGGER_TEST_SECONDS)
+        row = _row(DeliveryEvent.TEST, trigger.id, tag, digest, by, now)
+        recent = select(func.max(DeliveryRow.occurred_at)).where(
+            DeliveryRow.trigger_id == trigger.id,
+            DeliveryRow.event == DeliveryEvent.TEST,
+            DeliveryRow.occurred_at > now - pause,
+        )
+        async with self._database.write() as session:
+            # The lock makes concurrent tests wait for each other.
+            mine = select(TriggerRow.id).where(TriggerRow.id == trigger.id).with_for_update()
+            if await session.scalar(mine) is None:
+                raise NotFound("trigger", trigger.spec.name, where=f'of "{trigger.source.name}"')
+            if (last := await session.scalar(recent)) is not None:
+                wait = (last + pause - now).total_seconds()
+                raise Throttled(
+                    f'the trigger "{trigger.spec.name}" was tested a moment ago; wait {max(1.0, wait):.0f} s',
+                    retry_after=max(1.0, wait),
+                )
+            await session.execute(insert(DeliveryRow), [row])
+            await self._bus.publish(session, DELIVERIES_DUE, [1])
+        return str(row["event_id"])
 
     async def due(
         self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None
@@ -122,6 +156,7 @@ class Deliveries:
         """Return the deliveries due before a moment, most urgent first.
 
         Deliveries of one trigger about one tag keep their order: a later one is not due while an earlier one waits.
+        Tests do not wait for others, since they are to find out why those fail.
 
         Args:
             before: the moment.
@@ -134,6 +169,7 @@ class Deliveries:
             .where(
                 earlier.trigger_id == DeliveryRow.trigger_id,
                 earlier.tag == DeliveryRow.tag,
+                earlier.event == DeliveryRow.event,
                 earlier.id < DeliveryRow.id,
                 earlier.status == DeliveryStatus.WAITING,
             )
@@ -223,8 +259,11 @@ async def _changed(session: AsyncSession, statement: Executable, values: Mapping
     return count > 0
 
 
-def _row(trigger_id: int, tag: Tag, digest: Digest, pushed_by: str | None, now: datetime) -> dict[str, object]:
+def _row(
+    event: DeliveryEvent, trigger_id: int, tag: Tag, digest: Digest, pushed_by: str | None, now: datetime
+) -> dict[str, object]:
     return {
+        "event": event,
         "trigger_id": trigger_id,
         "event_id": uuid.uuid4().hex,
         "occurred_at": now,
@@ -241,6 +280,7 @@ def _row(trigger_id: int, tag: Tag, digest: Digest, pushed_by: str | None, now: 
 def _delivery(row: DeliveryRow) -> Delivery:
     return Delivery(
         id=row.id,
+        event=DeliveryEvent(row.event),
         event_id=row.event_id,
         occurred_at=row.occurred_at,
         tag=Tag(row.tag),

@@ -10,8 +10,8 @@ from typing import NoReturn
 import structlog
 
 from tagferry.automation.triggers.deliveries import DELIVERIES_DUE, Deliveries, DueDelivery
-from tagferry.automation.triggers.status import DeliveryStatus
-from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, Webhooks, webhook_body
+from tagferry.automation.triggers.status import DeliveryEvent, DeliveryStatus
+from tagferry.automation.triggers.webhooks import EVENT_HEADER, Webhook, Webhooks, webhook_body
 from tagferry.automation.watch.scheduling import Backoff, log_error, reason_of
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.errors import NotFound, Unavailable
@@ -150,7 +150,7 @@ class WebhookSender:
         body = webhook_body(due, host)
         headers = {
             "Content-Type": "application/json",
-            EVENT_HEADER: EVENT,
+            EVENT_HEADER: due.delivery.event,
             DELIVERY_HEADER: due.delivery.event_id,
             **webhook.sign(body),
         }
@@ -165,6 +165,9 @@ class WebhookSender:
     async def _failed(self, due: DueDelivery, webhook: Webhook | None, failure: Unavailable) -> None:
         delivery, now = due.delivery, datetime.now(UTC)
         attempt, attempts = delivery.attempts + 1, webhook.attempts if webhook else Webhook(url="").attempts
+        if delivery.event is DeliveryEvent.TEST:
+            # Whoever tests wants the result, and can test again.
+            attempts = attempt
         if self._backoff.failed(webhook, failure.message)[1]:
             log.warning(
                 "a webhook delivery failed",

@@ -89,6 +89,25 @@ class TriggerService:
         await self._triggers.switch(trigger.id, enabled=enabled, baseline=baseline)
         await self._catch_up(source, enabled=enabled)
 
+    async def test(self, caller: Caller, source: RepositoryRef, name: str, tag: Tag, digest: Digest) -> str:
+        """Record a delivery that tests a trigger's webhook; returns the id of its event.
+
+        Args:
+            caller: the user who tests.
+            source: the repository.
+            name: the trigger's name; it may be disabled.
+            tag: the tag that the delivery names.
+            digest: the digest that it points to.
+
+        Raises:
+            NotFound: the repository has no trigger of this name.
+            Invalid: no webhook is configured for it.
+            Throttled: it was tested a moment ago.
+        """
+        trigger = await self._triggers.find(source, name)
+        self._webhooks.require(trigger.spec, source.namespace)
+        return await self._deliveries.record_test(trigger, tag, digest, by=caller.name)
+
     async def delete(self, source: RepositoryRef, name: str) -> None:
         """Delete a trigger with its waiting deliveries; raises NotFound."""
         await self._triggers.delete((await self._triggers.find(source, name)).id)

@@ -1,6 +1,15 @@
-"""The states of webhook deliveries, as the database stores them."""
+"""The kinds and the states of webhook deliveries, as the database stores them."""
 
 from enum import StrEnum
+
+
+class DeliveryEvent(StrEnum):
+    """What a delivery is about."""
+
+    TAG = "tag"
+    """A tag points to another digest."""
+    TEST = "test"
+    """A user tests the webhook; nothing has happened."""
 
 
 class DeliveryStatus(StrEnum):

@@ -16,7 +16,6 @@ from tagferry.tls import ClientTls
 
 SIGNATURE_HEADER = "X-Tagferry-Signature-256"
 EVENT_HEADER = "X-Tagferry-Event"
-EVENT = "tag"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +108,7 @@ def webhook_body(due: DueDelivery, registry_host: str) -> bytes:
     source, delivery, spec = due.trigger.source, due.delivery, due.trigger.spec
     document = {
         "id": delivery.event_id,
-        "event": EVENT,
+        "event": delivery.event,
         "time": delivery.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "region": source.region,
         "namespace": source.namespace,

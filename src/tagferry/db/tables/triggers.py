@@ -47,8 +47,8 @@ class TriggerTagRow(Base):
 class DeliveryRow(Base):
     """A webhook delivery for a tag, and its result.
 
-    `status` is `waiting`, `success` or `failed`. A waiting delivery is due at `due_at`, which is postponed while a
-    process works on it.
+    `event` is `tag` for a tag's new digest, and `test` for a test of the webhook. `status` is `waiting`, `success` or
+    `failed`. A waiting delivery is due at `due_at`, which is postponed while a process works on it.
     """
 
     __tablename__ = "deliveries"
@@ -60,6 +60,7 @@ class DeliveryRow(Base):
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     trigger_id: Mapped[int] = mapped_column(ForeignKey("triggers.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(16), default="tag", server_default="tag")
     event_id: Mapped[str] = mapped_column(String(32))
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
     tag: Mapped[str] = mapped_column(String(128))

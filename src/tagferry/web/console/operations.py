@@ -32,6 +32,7 @@ OPERATIONS = (
     translatable("create a trigger"),
     translatable("change a trigger"),
     translatable("delete a trigger"),
+    translatable("test a trigger"),
     translatable("create a retention policy"),
     translatable("change a retention policy"),
     translatable("delete a retention policy"),

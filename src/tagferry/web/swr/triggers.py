@@ -79,8 +79,9 @@ class _TriggerFields(ResponseModel):
 
 
 class TriggerHistory(_TriggerFields):
-    """A call of a trigger. The fields from `detail` on are extensions of tagferry."""
+    """A call of a trigger. `event`, and the fields from `detail` on, are extensions of tagferry."""
 
+    event: str = Field(description="`tag`, or `test` for a call that TestTrigger has made.")
     tag: str
     result: str = Field(description="`success`, `failed`, or `waiting` for its next attempt.")
     detail: str
@@ -96,6 +97,7 @@ class TriggerHistory(_TriggerFields):
             **asdict(trigger.spec),
             creator_name=trigger.creator_name,
             created_at=date(delivery.occurred_at),
+            event=delivery.event,
             tag=delivery.tag,
             result=delivery.status,
             detail=delivery.detail,
@@ -125,6 +127,12 @@ class TriggerShown(_TriggerFields):
             enable="true" if trigger.enabled else "false",
             trigger_history=[TriggerHistory.of(trigger, delivery) for delivery in deliveries],
         )
+
+
+class TestStarted(ResponseModel):
+    """The response of TestTrigger."""
+
+    event_id: str = Field(serialization_alias="eventId", description="The id of the call, in the trigger's history.")
 
 
 class Agency(ResponseModel):
@@ -166,6 +174,17 @@ async def update(
     name = RepositoryName.from_path(namespace, repository)
     await context.services.triggers.switch(context.caller, context.region, name, trigger, enabled=enabled)
     return JSONResponse({}, status_code=201)
+
+
+@router.post(f"{_TRIGGER}/test", operation_id="TestTrigger", status_code=202)
+async def test(namespace: str, repository: str, trigger: str, context: RequestContext) -> TestStarted:
+    """Call the webhook of a trigger once, with the event `test` and the newest image. An extension of tagferry.
+
+    The trigger may be disabled. The result is in its history, usually within a second. Ten seconds have to pass between
+    two tests of a trigger.
+    """
+    name = RepositoryName.from_path(namespace, repository)
+    return TestStarted(event_id=await context.services.triggers.test(context.caller, context.region, name, trigger))
 
 
 @router.delete(_TRIGGER, operation_id="DeleteTrigger", status_code=204)

@@ -1,5 +1,7 @@
 """The triggers of a repository, with the calls that they made."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +10,7 @@ from starlette.responses import Response
 from tagferry.accounts.model import Permission
 from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.store import EVERY_TAG, Trigger, TriggerSpec
-from tagferry.errors import TagferryError
+from tagferry.errors import Invalid, TagferryError, Throttled
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure, Form
@@ -29,6 +31,8 @@ _FIELDS = (
     "container",
 )
 
+_RESULT_SECONDS, _LOOK_SECONDS = 5.0, 0.2
+"""Seconds in which the result of a test is awaited, and between two looks for it."""
 _SETUP = Command(
     "tagferry.toml",
     '[[webhooks]]\nurl = "https://hooks.example.com/tagferry"\nsecret = "A LONG SECRET"\ncluster_name = "production"',
@@ -150,6 +154,25 @@ async def create(context: PageContext) -> Response:
     return context.redirect(f"{at.path}/triggers/{spec.name}", notice=translatable("The trigger was created."))
 
 
+async def test(context: PageContext) -> Response:
+    """Call the webhook of a trigger as a test, and show the result if it comes soon."""
+    at, name = await open_repository(context), context.path_parameters["trigger"]
+    triggers, caller = context.services.triggers, context.caller
+    try:
+        event_id = await triggers.test(caller, at.region, at.name, name)
+    except (Throttled, Invalid) as error:
+        return await _show(context, at, Failure.of(error))
+    until = time.monotonic() + _RESULT_SECONDS
+    with context.waiting:
+        while time.monotonic() < until:
+            _, deliveries = await triggers.find(caller, at.region, at.name, name)
+            if any(one.event_id == event_id and one.ended_at is not None for one in deliveries):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+    notice = translatable("The webhook is called as a test. The result is among the newest calls.")
+    return context.redirect(f"{at.path}/triggers/{name}", notice=notice)
+
+
 async def ask_to_delete(context: PageContext) -> Response:
     """Ask before a trigger is deleted."""
     at = await open_repository(context, Permission.EDIT)
@@ -174,6 +197,7 @@ async def _show(context: PageContext, at: OpenedRepository, failure: Failure | N
     commands = [Command.api("GET", api)]
     if at.can_edit:
         commands.append(Command.api("PATCH", api, {"enable": "false" if trigger.enabled else "true"}))
+        commands.append(Command.api("POST", f"{api}/test"))
     view = TriggerPage(at, trigger, deliveries, tuple(commands), failure)
     return context.render("triggers/trigger.html", view, status=200 if failure is None else failure.status)
 
@@ -199,6 +223,7 @@ routes = (
     page(f"{_PATH}:new", create, methods=("POST",)),
     page(f"{_PATH}/{{trigger}}", show),
     page(f"{_PATH}/{{trigger}}", switch, methods=("POST",)),
+    page(f"{_PATH}/{{trigger}}/test", test, methods=("POST",)),
     page(f"{_PATH}/{{trigger}}/delete", ask_to_delete),
     page(f"{_PATH}/{{trigger}}/delete", delete, methods=("POST",)),
 )

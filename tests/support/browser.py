@@ -1,5 +1,6 @@
 """A browser without script, for tests of the console: cookies, forms, redirects, and parsed pages."""
 
+import asyncio
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,6 +139,14 @@ class Browser:
         while follow and page.status == 303:
             page = await self.send("GET", page.location)
         return page
+
+    async def complete(self, path: str) -> Page:
+        """Open a page, following redirects, as often as parts of it are still to be loaded."""
+        while True:
+            page = await self.get(path, follow=True)
+            if page.status != 200 or not page.all("*[@data-pending]"):
+                return page
+            await asyncio.sleep(0.05)
 
     async def post(self, path: str, fields: Any = (), *, follow: bool = False, headers: Mapping[str, str] = {}) -> Page:
         """Send a form; `fields` is a dict, or pairs."""

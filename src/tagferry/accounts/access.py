@@ -2,7 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from tagferry import bounds
 from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.accounts.organizations import held_by, organization_of
 from tagferry.accounts.readable import ReadableRepositories
+from tagferry.accounts.writable import WRITABLE, WritableRepositories, writable_of
 from tagferry.db.engine import Database
 from tagferry.db.remembered import RememberedQuery, Rows
 from tagferry.db.tables import (
@@ -109,6 +110,9 @@ class AccessControl:
             size=lambda found: 1 + len(found),
             limit=bounds.REMEMBERED_NAMES,
         )
+        self._writable = RememberedQuery(
+            database, WRITABLE, writable_of, size=lambda found: 1 + len(found), limit=bounds.REMEMBERED_NAMES
+        )
 
     def pinned(self) -> AbstractContextManager[None]:
         """Check only once within the context, for this task, that what is remembered is still valid.
@@ -196,8 +200,12 @@ class AccessControl:
             Denied: the region's registry manages its organizations. Recording an existing one would give the caller
                 full access to its images.
         """
-        if self.is_open(region) and not caller.is_admin:
+        if not self.may_create(caller, region):
             raise Denied(f"the registry of {region} governs its organizations; {_TAKE_IN.format(region, name)}")
+
+    def may_create(self, caller: Caller, region: RegionId) -> bool:
+        """Return whether a caller may record an organization in a region."""
+        return caller.is_admin or not self.is_open(region)
 
     def is_open(self, region: RegionId) -> bool:
         """Return whether the region's registry manages its own organizations."""
@@ -226,6 +234,11 @@ class AccessControl:
             repositories=repositories,
             is_everything=self.has_unrecorded_organizations(caller, region),
         )
+
+    async def writable(self, caller: Caller) -> WritableRepositories:
+        """Return what the caller may push to, in all regions."""
+        found = await self._writable.get({"user_id": caller.user_id, "is_admin": caller.is_admin})
+        return replace(found, open_regions=self.open_regions if caller.is_admin else frozenset())
 
 
 def repositories_with_domains(region: RegionId | BindParameter[str]) -> Select[str, str, str | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.grants import Grant, Grants
 from tagferry.accounts.model import Caller, Organization, Permission
-from tagferry.errors import NotFound
+from tagferry.errors import Denied, NotFound
 from tagferry.inventory.repositories import RepositoryInventory
 from tagferry.names import Namespace, RepositoryName
 from tagferry.regions import Region
@@ -63,6 +63,14 @@ class MemberInventory:
         """Return the permissions in an organization, for callers who can read it."""
         organization = await self._organization(caller, region, name, Permission.READ)
         return OrganizationMembers(organization, await self._in_organizations.list_for(organization.id))
+
+    async def is_member(self, caller: Caller, region: Region, name: Namespace) -> bool:
+        """Return whether the caller may see the permissions granted in an organization."""
+        try:
+            await self._organization(caller, region, name, Permission.READ)
+        except (Denied, NotFound):
+            return False
+        return True
 
     async def add_to_organization(
         self, caller: Caller, region: Region, name: Namespace, grants: Sequence[Grant]

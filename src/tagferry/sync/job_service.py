@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tagferry import bounds
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
-from tagferry.errors import Denied, Invalid, NotFound, TagferryError, TooLarge
+from tagferry.errors import Invalid, NotFound, TagferryError, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Regions
 from tagferry.sync.authorization import authorize_target
@@ -36,6 +36,19 @@ class JobResult:
     is_done: bool
     reason: str = ""
     started: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobActions:
+    """What a caller is permitted to do with a job, whatever its state.
+
+    Attributes:
+        can_cancel: whether it may be cancelled.
+        can_retry: whether it may be repeated.
+    """
+
+    can_cancel: bool
+    can_retry: bool
 
 
 class JobService:
@@ -108,15 +121,22 @@ class JobService:
             raise TooLarge("jobs", f"must name at most {bounds.JOBS_SELECTED} jobs", len(job_ids))
         return [self._sync.with_live_state(job) for job in await self._listing.some(caller, job_ids)]
 
-    async def may_change(self, caller: Caller, job: SyncJob) -> bool:
-        """Return whether the caller may cancel and retry a job that it may see."""
-        try:
-            await authorize_target(self._access, caller, (job.target_region, job.target_namespace), job.repository)
-        except NotFound:
-            return caller.is_admin
-        except Denied:
-            return False
-        return True
+    async def actions(self, caller: Caller, jobs: Collection[SyncJob]) -> dict[int, JobActions]:
+        """Return, by id, what the caller is permitted to do with jobs that it may see (see `cancel` and `retry`)."""
+        writable = await self._access.writable(caller)
+        found: dict[int, JobActions] = {}
+        sources = {job.source_region for job in jobs if job.source_region in self._regions}
+        readable = {region: await self._access.readable(caller, region) for region in sources}
+        for job in jobs:
+            source = RepositoryName.of(job.namespace, job.repository)
+            target = RepositoryName.of(job.target_namespace, job.repository)
+            can_write = writable.contains(job.target_region, target)
+            can_read = job.source_region in readable and source in readable[job.source_region]
+            found[job.id] = JobActions(
+                can_cancel=can_write or caller.is_admin,
+                can_retry=can_write and can_read and job.target_region in self._regions,
+            )
+        return found
 
     async def cancel(self, caller: Caller, job_ids: Collection[int]) -> list[JobResult]:
         """Cancel those of these jobs that have not ended, each if the caller may write its target.

@@ -1,6 +1,7 @@
 """Create, list and delete rules on behalf of users."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
@@ -15,6 +16,19 @@ from tagferry.sync.authorization import authorize_source, authorize_sync, author
 
 _AT_ONCE = 200
 _INSPECTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RuleActions:
+    """What a caller is permitted to do with a rule.
+
+    Attributes:
+        can_change: whether it may be switched on and off, after which it acts on behalf of the caller.
+        can_delete: whether it may be deleted.
+    """
+
+    can_change: bool
+    can_delete: bool
 
 
 class RuleService:
@@ -125,6 +139,15 @@ class RuleService:
             inspected += len(rules)
         return found, after
 
+    async def actions(self, caller: Caller, rule: Rule) -> RuleActions:
+        """Return what the caller is permitted to do with a rule that it may see, as `put` and `delete` decide."""
+        can_delete = True
+        try:
+            await self.authorize_deletion(caller, rule)
+        except (Denied, NotFound):
+            can_delete = False
+        return RuleActions(can_change=not await self._blocked(rule, caller), can_delete=can_delete)
+
     async def blocked(self, rules: Sequence[Rule], creators: Mapping[str, Caller | None]) -> list[str]:
         """Return why each of these rules cannot start syncs now; "" for one that can.
 
@@ -173,9 +196,14 @@ class RuleService:
         rule = await self._rules.find(source, region, namespace)
         if rule is None or (access.is_guest and rule.domain_id != caller.domain_id):
             raise NotFound("rule", "", where=f'from "{source}" to "{region}/{namespace}"')
-        if rule.creator_id != caller.user_id:
-            await authorize_target(self._access, caller, (region, namespace), source.repository)
+        await self.authorize_deletion(caller, rule)
         await self._rules.delete(rule.id)
+
+    async def authorize_deletion(self, caller: Caller, rule: Rule) -> None:
+        """Require the permission to delete a rule that the caller may see; raises NotFound and Denied."""
+        if rule.creator_id != caller.user_id:
+            target = (rule.target_region, rule.target_namespace)
+            await authorize_target(self._access, caller, target, rule.source.repository)
 
     async def _baseline(self, source: RepositoryRef, *, with_tags: bool) -> dict[Tag, Digest]:
         """Return the tags of the source if the rule is enabled, else nothing; raises NotFound if it does not exist."""

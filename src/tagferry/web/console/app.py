@@ -110,7 +110,7 @@ def console_app(region: Region, settings: Settings, services: ConsoleServices) -
         has_remote_registry=not own.is_embedded,
         respond=failures.page,
     )
-    signed_in = SignedIn(AuthenticatedBodies(pages), services.tokens, failures)
+    signed_in = SignedIn(AuthenticatedBodies(pages), services.tokens, services.access, services.regions, failures)
     return Compressed(Protection(signed_in, failures, own.public_url))
 
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from tagferry.errors import Invalid
-from tagferry.names import Namespace, RegionId, Repository
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName
+from tagferry.sync.job_service import JobActions
 from tagferry.sync.jobs.all_jobs import JobFilter
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.timeline import JobDetails
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext
+from tagferry.web.console.repositories import can_open
 from tagferry.web.console.translation import translatable
 
 JOBS = "/console/jobs"
@@ -149,13 +151,15 @@ class JobPage:
     Attributes:
         details: the job, its timeline, and what it really moved.
         step: what to do next; "" if there is nothing to do.
-        may_change: whether the caller may cancel and retry it.
+        actions: what the caller is permitted to do with it.
+        can_open_target: whether the caller may read the target.
         live: the address of the stream of changes; "" if it has ended.
     """
 
     details: JobDetails
     step: str
-    may_change: bool
+    actions: JobActions
+    can_open_target: bool
     live: str
     commands: tuple[Command, ...]
 
@@ -168,15 +172,18 @@ class JobPage:
 async def job_page(context: PageContext, details: JobDetails) -> JobPage:
     """Return the view of a job."""
     job = details.job
-    may_change = await context.services.jobs.may_change(context.caller, job)
+    actions = (await context.services.jobs.actions(context.caller, [job]))[job.id]
+    can_open_target = await can_open(
+        context, job.target_region, RepositoryName.of(job.target_namespace, job.repository)
+    )
     live = live_parameters([job], details="1") if not job.status.has_ended else ""
-    return JobPage(details, next_step(job), may_change, live, _commands(context, job, may_change=may_change))
+    return JobPage(details, next_step(job), actions, can_open_target, live, _commands(context, job, actions))
 
 
-def _commands(context: PageContext, job: SyncJob, *, may_change: bool) -> tuple[Command, ...]:
+def _commands(context: PageContext, job: SyncJob, actions: JobActions) -> tuple[Command, ...]:
     api = f"{context.base_url}/v2/manage/sync_jobs"
     commands = [Command.of("CLI", "tagferry", "job", "show", str(job.id)), Command.api("GET", f"{api}/{job.id}")]
-    if may_change:
+    if actions.can_retry if job.status.has_ended else actions.can_cancel:
         action = "retry" if job.status.has_ended else "cancel"
         commands += [
             Command.of("CLI", "tagferry", "job", action, str(job.id)),

@@ -27,6 +27,7 @@ class Shell:
 
     Attributes:
         caller: the user who is signed in, if one is.
+        can_synchronize: whether the caller may push to any repository.
         entries: the navigation.
         path: the path of this page.
         here: the path of this page with its query, for forms that return to it.
@@ -39,6 +40,7 @@ class Shell:
 
     region: RegionId
     caller: Caller | None
+    can_synchronize: bool
     entries: tuple[Entry, ...]
     path: str
     here: str
@@ -86,13 +88,15 @@ class Renderer:
 
     def _shell(self, request: Request) -> Shell:
         caller: Caller | None = getattr(request.state, "caller", None)
+        can_synchronize = bool(getattr(request.state, "can_synchronize", False))
         query = request.scope["query_string"].decode("latin-1")
         is_read = request.method in ("GET", "HEAD")
         here = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         return Shell(
             region=self._region,
             caller=caller,
-            entries=visible_to(caller, self._entries) if caller is not None else (),
+            can_synchronize=can_synchronize,
+            entries=visible_to(caller, self._entries, can_synchronize=can_synchronize) if caller is not None else (),
             path=request.scope["path"],
             here=own_path(here) if is_read else HOME,
             search=self._search,

@@ -23,11 +23,13 @@ class OpenedRepository:
         can_edit: whether the caller may push.
         can_manage: whether the caller may delete.
         is_guest: whether the caller may only read, because it is public or shared.
+        can_synchronize: whether the caller may copy it to any other organization.
     """
 
     region: Region
     name: RepositoryName
     access: Access
+    can_synchronize: bool
 
     @property
     def reference(self) -> RepositoryRef:
@@ -80,4 +82,12 @@ async def open_repository(context: PageContext, permission: Permission = Permiss
     region = context.services.regions[RegionId(parameters["region"])]
     name = RepositoryName.of(Namespace(parameters["namespace"]), Repository.from_path(parameters["repository"]))
     access = await context.services.access.require(context.caller, region.id, name, permission)
-    return OpenedRepository(region, name, access)
+    writable = await context.services.access.writable(context.caller)
+    regions = [one.id for one in context.services.regions]
+    can_synchronize = writable.has_copy_target(RepositoryRef.of(region.id, name), regions)
+    return OpenedRepository(region, name, access, can_synchronize)
+
+
+async def can_open(context: PageContext, region: RegionId, name: RepositoryName) -> bool:
+    """Return whether the caller may open the pages of a repository, for links to it."""
+    return region in context.services.regions and name in await context.services.access.readable(context.caller, region)

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Token
 from tagferry.accounts.tokens import Tokens
 from tagferry.errors import TagferryError, Unauthenticated
+from tagferry.regions import Regions
 from tagferry.web import audit
 from tagferry.web.bodies import check_head
 from tagferry.web.console.failures import Failures
@@ -35,15 +37,23 @@ class SignedIn:
     The caller is stored in `scope["state"]["caller"]`, the session in `scope["state"]["session"]`,
     and its value in `scope["state"]["session_value"]`, for answers that outlive its check.
 
+    Whether the caller may push to any repository is stored in `scope["state"]["can_synchronize"]`, for the layout.
+
     Args:
         app: the application behind it.
         tokens: stores the sessions.
+        access: decides what callers may do.
+        regions: the configured regions.
         failures: renders errors.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, failures: Failures) -> None:
+    def __init__(
+        self, app: ASGIApp, tokens: Tokens, access: AccessControl, regions: Regions, failures: Failures
+    ) -> None:
         self._app = app
         self._tokens = tokens
+        self._access = access
+        self._regions = regions
         self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +76,10 @@ class SignedIn:
                 scope["state"]["session"] = session
                 scope["state"]["session_value"] = value
                 scope["state"]["caller"] = session.owner
+                writable = await self._access.writable(session.owner)
+                scope["state"]["can_synchronize"] = session.owner.is_admin or writable.has_any(
+                    [region.id for region in self._regions]
+                )
                 audit.bind_caller(session.owner.name)
                 return
 

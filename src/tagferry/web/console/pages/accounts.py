@@ -83,7 +83,10 @@ class DeletionPage:
 
 
 async def show(context: PageContext) -> Response:
-    """Show the own account, or a user."""
+    """Show the own account, or for administrators a user."""
+    if not context.caller.is_admin and context.path_parameters.get("user") == context.caller.user_id:
+        # The actions of the other page are those of administrators.
+        return context.redirect(_ACCOUNT)
     return context.render("accounts/account.html", await _view(context))
 
 

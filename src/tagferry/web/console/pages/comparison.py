@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from tagferry.accounts.writable import WritableRepositories
 from tagferry.comparison.service import ComparedRepository, ComparedTag, Comparison, ComparisonQuery, TargetChoice
 from tagferry.eventual import Progress
 from tagferry.names import Tag
@@ -23,10 +24,12 @@ class TargetSummary:
     Attributes:
         differing: the tags that it lacks, or has with another image.
         choice: its name, `REGION/ORGANIZATION`.
+        can_write: whether the caller may synchronize tags to it.
     """
 
     target: ComparedRepository
     choice: str
+    can_write: bool
     differing: Sequence[Tag]
 
     @property
@@ -79,6 +82,7 @@ async def show(context: PageContext) -> Response:
     compared = await context.eventually(("comparison", at.reference, query), compare)
     found = None if isinstance(compared, Progress) else compared
     next_after = found.next_after if found is not None else None
+    writable = await context.services.access.writable(context.caller)
     terms = [("q", part)] if part else []
     terms += [("differences", "on")] if only_differences else []
     terms += [("to", one) for one in to]
@@ -91,7 +95,9 @@ async def show(context: PageContext) -> Response:
             only_differences=only_differences,
             to=to,
             comparison=found,
-            targets=[_summary(found, index) for index in range(len(found.targets))] if found is not None else (),
+            targets=[_summary(found, index, writable) for index in range(len(found.targets))]
+            if found is not None
+            else (),
             next=f"{at.path}/comparison?{urlencode([*terms, ('after', next_after)])}" if next_after else "",
             first=f"{at.path}/comparison?{urlencode(terms)}" if after else "",
             commands=(
@@ -102,11 +108,12 @@ async def show(context: PageContext) -> Response:
     )
 
 
-def _summary(found: Comparison, index: int) -> TargetSummary:
+def _summary(found: Comparison, index: int, writable: WritableRepositories) -> TargetSummary:
     target = found.targets[index]
     reference = target.reference
     differing = [row.tag for row in found.tags if row.targets[index].state.is_behind]
-    return TargetSummary(target, f"{reference.region}/{reference.namespace}", differing)
+    can_write = writable.contains(reference.region, reference.name)
+    return TargetSummary(target, reference.organization, can_write, differing)
 
 
 routes = (page(f"{BELOW}/comparison", show),)

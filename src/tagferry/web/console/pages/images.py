@@ -17,6 +17,7 @@ from tagferry.names import Namespace, RegionId, RepositoryName
 from tagferry.regions import Region
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.organizations import regions_for_creation
 from tagferry.web.console.paths import IMAGES, repository_path
 
 _ORGANIZATIONS = 50
@@ -67,10 +68,12 @@ class ImagesPage:
 
     Attributes:
         query: what is searched for; "" for all organizations.
+        can_create: whether the caller may create an organization in any region.
         is_empty: whether no region has anything to show.
     """
 
     query: str
+    can_create: bool
     regions: Sequence[RegionImages]
     is_empty: bool
     commands: tuple[Command, ...]
@@ -81,10 +84,12 @@ class RegionPage:
     """The view of the organizations of one region.
 
     Attributes:
+        can_create: whether the caller may create one.
         is_pending: whether the registry is still being read.
     """
 
     region: RegionId
+    can_create: bool
     organizations: Sequence[OrganizationRow]
     next: str
     first: str
@@ -117,7 +122,9 @@ async def show(context: PageContext) -> Response:
         if query
         else Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),
     )
-    return context.render("images.html", ImagesPage(query, shown, not found and not is_pending, commands))
+    can_create = bool(regions_for_creation(context))
+    view = ImagesPage(query, can_create, shown, not found and not is_pending, commands)
+    return context.render("images.html", view)
 
 
 async def _organizations(context: PageContext, region: Region) -> RegionImages:
@@ -171,7 +178,8 @@ async def show_region(context: PageContext) -> Response:
     path = f"{IMAGES}/{region.id}"
     more = f"{path}?{urlencode({'after': following[_ROWS - 1].name})}" if len(following) > _ROWS else ""
     commands = (Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),)
-    view = RegionPage(region.id, following[:_ROWS], more, path if after else "", commands, is_pending)
+    can_create = context.services.access.may_create(context.caller, region.id)
+    view = RegionPage(region.id, can_create, following[:_ROWS], more, path if after else "", commands, is_pending)
     return context.render("images_region.html", view)
 
 

@@ -1,6 +1,6 @@
 """Jobs of all repositories: a list with filters, and actions on several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -28,6 +28,7 @@ class JobsPage:
     Attributes:
         query: the filter.
         states: the states to choose from: address, value and word.
+        changeable: the ids of those that the caller may cancel or retry.
         rows: jobs on a page.
         is_partial: whether the search ended before the page was full, and continues on the next page.
         live: the address of the stream of changes.
@@ -35,6 +36,7 @@ class JobsPage:
 
     query: JobQuery
     jobs: Sequence[SyncJob]
+    changeable: Collection[int]
     states: Sequence[tuple[str, str, str]]
     spans: Sequence[tuple[str, str]]
     regions: Sequence[tuple[str, str]]
@@ -77,9 +79,12 @@ async def show(context: PageContext) -> Response:
         found = await context.services.jobs.page(context.caller, query.filter(), limit=rows, marker=marker)
     except Invalid as error:
         failure = Failure.of(error, namespace="repository", region="repository")
-        view = _view(context, query, (), rows, marker=None, next_marker=None, failure=failure)
+        view = _view(context, query, (), (), rows, marker=None, next_marker=None, failure=failure)
         return context.render("jobs.html", view, status=failure.status)
-    return context.render("jobs.html", _view(context, query, found.jobs, rows, marker=marker, next_marker=found.marker))
+    actions = await context.services.jobs.actions(context.caller, found.jobs)
+    changeable = {job_id for job_id, one in actions.items() if one.can_cancel or one.can_retry}
+    view = _view(context, query, found.jobs, changeable, rows, marker=marker, next_marker=found.marker)
+    return context.render("jobs.html", view)
 
 
 async def act(context: PageContext) -> Response:
@@ -111,6 +116,7 @@ def _view(
     context: PageContext,
     query: JobQuery,
     jobs: Sequence[SyncJob],
+    changeable: Collection[int],
     rows: int,
     *,
     marker: int | None,
@@ -126,6 +132,7 @@ def _view(
     return JobsPage(
         query=query,
         jobs=jobs,
+        changeable=changeable,
         states=[(query.address(state=value, **size), value, word) for value, word, _ in STATES],
         spans=SPANS,
         regions=[(region.id, region.id) for region in context.services.regions],

@@ -29,6 +29,7 @@ class Opened:
         at: the repository; None for an organization.
         path: the path of the page.
         permission: the caller's effective permission.
+        can_open_organization: whether the caller may see the members of the organization.
         grants: the permissions that were granted, those of the caller included.
         api: the address of the management API for them.
     """
@@ -38,6 +39,7 @@ class Opened:
     at: OpenedRepository | None
     path: str
     permission: Permission
+    can_open_organization: bool
     grants: Sequence[Grant]
     api: str
 
@@ -156,8 +158,17 @@ async def _open(context: PageContext, permission: Permission = Permission.READ) 
         at = await open_repository(context, permission)
         found = await members.of_repository(context.caller, at.region, at.name)
         api = at.api(context.base_url, "/access")
-        path = f"{at.path}/members"
-        return Opened(at.region, Namespace(at.namespace), at, path, found.permission, found.grants, api)
+        namespace = Namespace(at.namespace)
+        return Opened(
+            region=at.region,
+            namespace=namespace,
+            at=at,
+            path=f"{at.path}/members",
+            permission=found.permission,
+            can_open_organization=await members.is_member(context.caller, at.region, namespace),
+            grants=found.grants,
+            api=api,
+        )
     region = context.services.regions[RegionId(context.path_parameters["region"])]
     namespace = Namespace(context.path_parameters["namespace"])
     await context.services.access.require_organization(context.caller, region.id, namespace, permission)
@@ -168,6 +179,7 @@ async def _open(context: PageContext, permission: Permission = Permission.READ) 
         at=None,
         path=f"{organization_path(region.id, namespace)}:members",
         permission=organization.organization.permission,
+        can_open_organization=True,
         grants=organization.grants,
         api=f"{base}/{namespace}/access",
     )

@@ -17,6 +17,7 @@ from tagferry.web import audit
 from tagferry.web.console.commands import Command, pushing
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
+from tagferry.web.console.organizations import regions_for_creation
 from tagferry.web.console.paths import IMAGES, organization_path, repository_path
 from tagferry.web.console.translation import translatable
 
@@ -33,6 +34,7 @@ class OrganizationPage:
         pushing: the commands that push a first image.
         reason: why its repositories cannot be listed; "" if they can.
         is_pending: whether the registry is still being read.
+        is_member: whether the caller may see the members.
         can_push: whether the caller may create repositories.
         can_delete: whether the caller may delete the organization.
     """
@@ -46,6 +48,7 @@ class OrganizationPage:
     is_pending: bool
     next: str
     first: str
+    is_member: bool
     can_push: bool
     can_delete: bool
     commands: tuple[Command, ...]
@@ -128,8 +131,9 @@ async def show_organization(context: PageContext) -> Response:
         is_pending=is_pending,
         next=f"{path}?{urlencode({**terms, 'after': names[_ROWS - 1]})}" if len(names) > _ROWS else "",
         first=path + (f"?{urlencode(terms)}" if terms else "") if after else "",
+        is_member=await services.members.is_member(caller, region, namespace),
         can_push=permission is not None and permission >= Permission.EDIT,
-        can_delete=permission is Permission.MANAGE,
+        can_delete=permission is Permission.MANAGE and await services.organizations.exists(region.id, namespace),
         commands=(Command.api("GET", f"{context.base_url}/v2/manage/repos?namespace={namespace}"),),
     )
     return context.render("images_organization.html", view)
@@ -221,13 +225,13 @@ async def _permission(context: PageContext, region: Region, namespace: Namespace
         )
     except TagferryError:
         return None
-    return found.permission if found is not None else Permission.EDIT
+    return found.permission if found is not None else Permission.MANAGE
 
 
 def _new_organization(
     context: PageContext, region: str, name: str = "", failure: Failure | None = None
 ) -> NewOrganizationPage:
-    regions = [(one.id, one.id) for one in context.services.regions]
+    regions = [(one, one) for one in regions_for_creation(context)]
     commands = (
         Command.api("POST", f"{context.base_url}/v2/manage/namespaces", {"namespace": name or "NAME"}),
         Command.of("CLI", "tagferry", "org", "create", f"{region or context.region.id}/{name or 'NAME'}"),

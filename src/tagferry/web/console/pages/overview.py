@@ -61,8 +61,10 @@ class FirstRun:
 
     Attributes:
         organization: the caller's first organization; None before there is one.
+        can_create: whether the caller may create one in this region.
         image: the first image in it, with the first tag; None before there is one.
-        targets: the regions that it can be synchronized to, as the values and texts of a choice.
+        targets: the regions that the caller may synchronize it to, as the values and texts of a choice.
+        has_other_regions: whether there is any other region.
         job: the caller's newest job, if there is one.
         commands: how to push an image to this region.
         needs_tls: whether docker refuses this address, because it has no TLS and is not on this machine.
@@ -72,8 +74,10 @@ class FirstRun:
     """
 
     organization: Organization | None
+    can_create: bool
     image: tuple[RepositoryName, Tag] | None
     targets: tuple[tuple[str, str], ...]
+    has_other_regions: bool
     job: SyncJob | None
     commands: tuple[Command, ...]
     needs_tls: bool
@@ -209,8 +213,10 @@ async def _first_run(context: PageContext, failure: Failure | None, entered: str
     is_remote = urlsplit(f"//{host}").hostname not in ("localhost", "127.0.0.1", "::1")
     return FirstRun(
         organization=organization,
+        can_create=services.access.may_create(context.caller, region.id),
         image=image,
-        targets=tuple((one.id, one.id) for one in services.regions if one.id != region.id),
+        targets=tuple((one, one) for one in await _targets(context, image[0])) if image is not None else (),
+        has_other_regions=any(one.id != region.id for one in services.regions),
         job=newest.jobs[0] if newest.jobs else None,
         commands=_push_commands(host, is_plain, organization, context.caller.name) if organization else (),
         needs_tls=is_plain and is_remote,
@@ -218,6 +224,13 @@ async def _first_run(context: PageContext, failure: Failure | None, entered: str
         failure=failure,
         entered=entered,
     )
+
+
+async def _targets(context: PageContext, name: RepositoryName) -> list[RegionId]:
+    """Return the other regions in which the caller may write the repository with this name."""
+    writable = await context.services.access.writable(context.caller)
+    others = (one.id for one in context.services.regions if one.id != context.region.id)
+    return [region for region in others if writable.contains(region, name)]
 
 
 async def _first_image(region: Region, organizations: list[Namespace]) -> tuple[RepositoryName, Tag] | None:

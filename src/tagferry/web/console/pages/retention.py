@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from tagferry.accounts.model import Permission
 from tagferry.automation.retention.history import Deletion
 from tagferry.automation.retention.rules import ExpiredTag, RuleSet
 from tagferry.automation.retention.store import Policy
@@ -112,7 +113,7 @@ async def save(context: PageContext) -> Response:
 
 async def ask_to_delete(context: PageContext) -> Response:
     """Ask before the policy is deleted."""
-    at = await open_repository(context)
+    at = await open_repository(context, Permission.MANAGE)
     policy = await context.services.retention_inventory.find(context.caller, at.region, at.name)
     if policy is None:
         return context.redirect(f"{at.path}/retention")

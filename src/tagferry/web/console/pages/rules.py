@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
+from tagferry.automation.rules.service import RuleActions
 from tagferry.automation.rules.state import RuleState
 from tagferry.automation.rules.store import Rule, RuleSpec
 from tagferry.catalog.pages import TagQuery
@@ -12,14 +13,14 @@ from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
 from tagferry.errors import Invalid, TagferryError
 from tagferry.eventual import Progress
-from tagferry.names import Namespace, RegionId, Tag
+from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.web import audit
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
 from tagferry.web.console.paths import repository_path
-from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
+from tagferry.web.console.repositories import BELOW, OpenedRepository, can_open, open_repository
 from tagferry.web.console.translation import translatable
 
 _ROWS = 50
@@ -52,12 +53,16 @@ class RulePage:
     """The view of one rule.
 
     Attributes:
+        actions: what the caller is permitted to do with it.
         path: the path of its repository's page.
+        can_open_target: whether the caller may read the target.
     """
 
     rule: Rule
     state: RuleState
+    actions: RuleActions
     path: str
+    can_open_target: bool
     commands: tuple[Command, ...]
 
     @property
@@ -152,7 +157,15 @@ async def show(context: PageContext) -> Response:
         ),
     )
     state = await context.services.rule_states.of(rule)
-    view = RulePage(rule, state, path, commands)
+    target = RepositoryName.of(rule.target_namespace, source.repository)
+    view = RulePage(
+        rule=rule,
+        state=state,
+        actions=await context.services.rules.actions(context.caller, rule),
+        path=path,
+        can_open_target=await can_open(context, rule.target_region, target),
+        commands=commands,
+    )
     return context.render("rule.html", view)
 
 
@@ -211,6 +224,7 @@ async def resume(context: PageContext) -> Response:
 async def ask_to_delete(context: PageContext) -> Response:
     """Ask before a rule is deleted."""
     rule = await _rule(context)
+    await context.services.rules.authorize_deletion(context.caller, rule)
     return context.render("rule_delete.html", _deletion(context, rule))
 
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from tagferry.accounts.model import Organization, Permission
+from tagferry.accounts.model import Permission
+from tagferry.accounts.writable import WritableRepositories
 from tagferry.catalog.pages import FoundTags, TagQuery
 from tagferry.concurrency import bounded_gather
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
 from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.eventual import Progress
-from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag, organization_of
 from tagferry.regions import Region
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS
@@ -79,6 +80,7 @@ class SynchronizePage:
         regions: the regions, by id and name.
         offered: the newest tags of the repository; None before it is chosen.
         has_more: whether it has more tags.
+        can_synchronize: whether the caller may write the repository in any other organization.
         targets: the organizations that the caller may write to, as `REGION/ORGANIZATION`.
         plan: the plan; None before everything is chosen.
         is_listing: whether the tags to choose from are still being read.
@@ -90,6 +92,7 @@ class SynchronizePage:
     path: str = ""
     offered: Sequence[str] | None = None
     has_more: bool = False
+    can_synchronize: bool = True
     targets: Sequence[str] = ()
     plan: Sequence[PlannedTag] | None = None
     is_listing: bool = False
@@ -175,6 +178,9 @@ async def _view(
     )
     found = FoundTags() if isinstance(listed, Progress) else listed
     plan: Sequence[PlannedTag] | Progress | None = None
+    writable = await context.services.access.writable(context.caller)
+    source = RepositoryRef.of(region.id, name)
+    can_synchronize = writable.has_copy_target(source, [one.id for one in context.services.regions])
     if with_plan and choice.to and (choice.tags or choice.is_all):
         try:
             plan = await context.eventually(("plan", choice), lambda _: _plan(context, choice, name))
@@ -186,7 +192,8 @@ async def _view(
         path=repository_path(region.id, name),
         offered=[record.tag for record in found.records],
         has_more=found.has_more,
-        targets=await _targets(context, choice),
+        can_synchronize=can_synchronize,
+        targets=await _targets(context, choice, writable),
         plan=None if isinstance(plan, Progress) else plan,
         is_listing=isinstance(listed, Progress),
         is_planning=isinstance(plan, Progress),
@@ -217,32 +224,30 @@ async def _tags(context: PageContext, choice: Choice, name: RepositoryName) -> t
     return tuple(record.tag for record in found.records)
 
 
-async def _targets(context: PageContext, choice: Choice) -> list[str]:
-    """Return the organizations that the caller may write to, those of other regions first."""
+async def _targets(context: PageContext, choice: Choice, writable: WritableRepositories) -> list[str]:
+    """Return the organizations that the caller may write the repository in, those of other regions first."""
+    namespace, _, repository = choice.repository.partition("/")
+
+    async def names(region: Region) -> list[str]:
+        recorded = writable.namespaces(region.id, repository)
+        more = await _unrecorded(context, region) if region.id in writable.open_regions else set()
+        return sorted(more.union(recorded))
+
     others = sorted(context.services.regions, key=lambda region: region.id == choice.region)
-    each = await bounded_gather(others, lambda region: _writable(context, region), limit=8)
-    found = [f"{region.id}/{name}" for region, names in zip(others, each, strict=True) for name in names]
-    source = f"{choice.region}/{choice.repository.partition('/')[0]}"
-    return [target for target in found if target != source]
+    each = await bounded_gather(others, names, limit=8)
+    found = [organization_of(region.id, name) for region, names in zip(others, each, strict=True) for name in names]
+    return [target for target in found if target != organization_of(choice.region, namespace)]
 
 
-async def _writable(context: PageContext, region: Region) -> list[Namespace]:
-    """Return the organizations of a region that the caller may write to.
-
-    Those that only the registry has are left out if it does not list them in time.
-    """
-    services, caller = context.services, context.caller
-
-    async def readable(_: Progress) -> dict[Namespace, Organization | None]:
-        return await services.organization_inventory.readable(caller, region)
-
+async def _unrecorded(context: PageContext, region: Region) -> set[Namespace]:
+    """Return the organizations that only a registry has; none if it does not list them in time."""
     try:
-        found = await context.eventually(("writable", region.id), readable)
+        found = await context.eventually(
+            ("unrecorded", region.id), lambda _: context.services.organization_inventory.in_registry(region)
+        )
     except TagferryError:
-        found = Progress()
-    if isinstance(found, Progress):
-        found = {one.name: one for one in await services.organizations.list_for(caller, region.id)}
-    return [name for name, record in found.items() if record is None or record.permission >= Permission.EDIT]
+        return set()
+    return set() if isinstance(found, Progress) else found
 
 
 def _request(context: PageContext, choice: Choice, name: RepositoryName, tags: tuple[Tag, ...]) -> SyncRequest:

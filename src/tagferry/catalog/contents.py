@@ -8,12 +8,11 @@ listed with its remaining fields.
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from itertools import count
 from weakref import WeakKeyDictionary
 
 from tagferry import bounds
-from tagferry.catalog.facts import Child, Facts, FactsMemory, Image, date_in
+from tagferry.catalog.facts import Child, ConfigFacts, Facts, FactsMemory, Image
 from tagferry.catalog.listings import listings_of
 from tagferry.catalog.read_ahead import Budget, ReadAhead, read_ahead
 from tagferry.concurrency import SingleFlight
@@ -128,7 +127,8 @@ class BoundedReader:
             self._tolerate(name, digest, error)
             return None
         config = next((one.config for one in parts.values() if one.config), None)
-        built = await self._built(name, config) if config else None
+        about = await self._config(name, config) if config else ConfigFacts()
+        own = (about.platform,) if about.platform and not root.is_index else ()
         blobs = {blob: size for one in parts.values() for blob, size in one.blobs}
         blobs |= {one.digest: one.size for one in unreadable if not one.is_known}
         image = Image(
@@ -137,11 +137,11 @@ class BoundedReader:
             config=root.config.digest if root.config else None,
             blobs=blobs,
             size=sum(blobs.values()),
-            built=built or root.annotated,
+            built=about.built or root.annotated,
             is_referrer=root.is_referrer,
-            platforms=root.platforms,
+            platforms=root.platforms or own,
         )
-        if not root.children and (config is None or self._memory(name).date(config.digest) is not None):
+        if not root.children and (config is None or self._memory(name).config(config.digest) is not None):
             self._memory(name).keep_image(image)
         return image
 
@@ -250,25 +250,27 @@ class BoundedReader:
             # A child without a manifest type may be a blob, for which stores raise various errors.
             return None
 
-    async def _built(self, name: RepositoryName, config: Descriptor) -> datetime | None:
+    async def _config(self, name: RepositoryName, config: Descriptor) -> ConfigFacts:
+        """Return what is known of a config, nothing if it cannot be read."""
         memory = self._memory(name)
-        if (known := memory.date(config.digest)) is not None:
-            return known[0]
+        if (known := memory.config(config.digest)) is not None:
+            return known
         if config.size > bounds.CONFIG_BYTES:
-            return None
+            return ConfigFacts()
         try:
             async with self._reading.slots:
                 if not self._may_read():
-                    return None
+                    return ConfigFacts()
                 self._budget.bytes -= config.size
                 async with self.store.read_blob(name, config) as chunks:
                     raw = b"".join([chunk async for chunk in chunks])
         except (TagferryError, OSError):
             self._has_unread_config = True
-            return None
-        built = await asyncio.to_thread(date_in, raw) if len(raw) > bounds.PARSED_AT_ONCE_BYTES else date_in(raw)
-        memory.keep_date(config.digest, built)
-        return built
+            return ConfigFacts()
+        is_large = len(raw) > bounds.PARSED_AT_ONCE_BYTES
+        facts = await asyncio.to_thread(ConfigFacts.of, raw) if is_large else ConfigFacts.of(raw)
+        memory.keep_config(config.digest, facts)
+        return facts
 
     def _may_read(self) -> bool:
         may = self._budget.manifests > 0 and self._budget.bytes > 0

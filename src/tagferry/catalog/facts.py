@@ -15,7 +15,7 @@ from tagferry import bounds
 from tagferry.names import Digest
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
 from tagferry.oci.dates import parse_date
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.model import Descriptor, Manifest, platform_name
 from tagferry.oci.strict_json import has_too_many_values
 
 _CREATED = "org.opencontainers.image.created"
@@ -24,7 +24,7 @@ _ENTRY_BYTES = 600
 _DESCRIPTOR_BYTES = 250
 _BLOB_BYTES = 100
 """The memory of a blob in an image, about, whose digest the manifest's facts have, too."""
-_DATE_BYTES = 350
+_CONFIG_BYTES = 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Image:
         size: their sum.
         built: when it was built; None if unknown or not plausible.
         is_referrer: whether it refers to a subject.
-        platforms: the platforms that an index lists, without those of attestations.
+        platforms: the platforms that an index lists, without those of attestations; of an image, that of its config.
     """
 
     digest: Digest
@@ -48,6 +48,31 @@ class Image:
     built: datetime | None
     is_referrer: bool
     platforms: tuple[str, ...] = ()
+
+
+class ConfigFacts(NamedTuple):
+    """The facts about a config that lists need.
+
+    Attributes:
+        built: when the image was built; None if the config does not say, or says something strange.
+        platform: `os/architecture[/variant]`; "" if the config names none, as those of other artifacts.
+    """
+
+    built: datetime | None = None
+    platform: str = ""
+
+    @classmethod
+    def of(cls, config: bytes) -> "ConfigFacts":
+        """Return the facts of a config; none if it is no JSON object."""
+        if has_too_many_values(config):
+            return cls()
+        try:
+            document = json.loads(config)
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(document, dict):
+            return cls()
+        return cls(parse_date(document.get("created")), platform_name(document) or "")
 
 
 class Child(NamedTuple):
@@ -133,7 +158,7 @@ MEMORY = Memory()
 
 
 class FactsMemory:
-    """The remembered facts of manifests and dates of configs.
+    """The remembered facts of manifests and configs.
 
     Args:
         scope: separates what may differ for the same digest: a registry hides content from some users and repositories.
@@ -158,26 +183,15 @@ class FactsMemory:
         return found
 
     def keep_image(self, image: Image) -> None:
-        """Remember an image whose manifest lists no others, and whose date is known."""
+        """Remember an image whose manifest lists no others, and whose config is known."""
         size = _ENTRY_BYTES + _BLOB_BYTES * len(image.blobs)
         MEMORY.keep(("image", self._scope, image.digest), image, size)
 
-    def date(self, config: Digest) -> tuple[datetime | None] | None:
-        """Return a config's date in a tuple; None if it is not remembered."""
-        found: tuple[datetime | None] | None = MEMORY.get(("config", self._scope, config))
+    def config(self, digest: Digest) -> ConfigFacts | None:
+        """Return the facts of a config; None if they are not remembered."""
+        found: ConfigFacts | None = MEMORY.get(("config", self._scope, digest))
         return found
 
-    def keep_date(self, config: Digest, date: datetime | None) -> None:
-        """Remember the date of a config, if it has one."""
-        MEMORY.keep(("config", self._scope, config), (date,), _DATE_BYTES)
-
-
-def date_in(config: bytes) -> datetime | None:
-    """Return the date in a config; None if it has none, or a strange one."""
-    if has_too_many_values(config):
-        return None
-    try:
-        document = json.loads(config)
-    except (ValueError, RecursionError):
-        return None
-    return parse_date(document.get("created")) if isinstance(document, dict) else None
+    def keep_config(self, digest: Digest, facts: ConfigFacts) -> None:
+        """Remember the facts of a config."""
+        MEMORY.keep(("config", self._scope, digest), facts, _CONFIG_BYTES)

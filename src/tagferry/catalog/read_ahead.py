@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from tagferry import bounds
-from tagferry.catalog.facts import Facts, FactsMemory, date_in
+from tagferry.catalog.facts import ConfigFacts, Facts, FactsMemory
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor, Manifest
@@ -59,7 +59,7 @@ async def read_ahead(
     name: RepositoryName,
     digests: Iterable[Digest],
 ) -> ReadAhead:
-    """Read manifests, those below them, and the dates of their configs, within a budget."""
+    """Read manifests, those below them, and their configs, within a budget."""
     found = ReadAhead()
     roots = list(dict.fromkeys(digests))
     level, with_texts = roots, budget.text_bytes > 0
@@ -70,7 +70,7 @@ async def read_ahead(
         level, with_texts = _below(level, found), False
         if not level:
             break
-    await _read_dates(listings, memory, budget, slots, name, _configs(roots, found))
+    await _read_configs(listings, memory, budget, slots, name, _configs(roots, found))
     return found
 
 
@@ -127,7 +127,7 @@ async def _read(
                 memory.keep_facts(digest, facts)
 
 
-async def _read_dates(
+async def _read_configs(
     listings: "Listings",
     memory: FactsMemory,
     budget: Budget,
@@ -135,15 +135,15 @@ async def _read_dates(
     name: RepositoryName,
     configs: Sequence[Descriptor],
 ) -> None:
-    wanted = [one for one in configs if memory.date(one.digest) is None and one.size <= bounds.PARSED_AT_ONCE_BYTES]
+    wanted = [one for one in configs if memory.config(one.digest) is None and one.size <= bounds.PARSED_AT_ONCE_BYTES]
     for part in _parts(wanted):
         budget.bytes -= sum(one.size for one in part)
         if budget.bytes < 0:
             return
         async with slots:
-            dates = await listings.small_blobs(name, [one.digest for one in part], date_in)
-        for digest, date in dates.items():
-            memory.keep_date(digest, date)
+            read = await listings.small_blobs(name, [one.digest for one in part], ConfigFacts.of)
+        for digest, facts in read.items():
+            memory.keep_config(digest, facts)
 
 
 def _below(level: Iterable[Digest], found: ReadAhead) -> list[Digest]:

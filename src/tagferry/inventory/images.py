@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from tagferry.catalog.contents import BoundedReader
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
-from tagferry.oci.attestations import is_listed_as_attestation
+from tagferry.oci.attestations import attestation_subject, is_listed_as_attestation
 from tagferry.oci.dates import parse_date
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor, Manifest, platform_name
@@ -45,6 +45,7 @@ class ImageManifest:
         size: bytes of its blobs.
         created: when it was built, by its config.
         is_attestation: whether it documents another manifest of the index.
+        documented: the platform of that manifest; "" if unknown.
         reason: why it could not be read; "" if it was.
     """
 
@@ -55,6 +56,7 @@ class ImageManifest:
     layers: tuple[Layer, ...] = ()
     created: datetime | None = None
     is_attestation: bool = False
+    documented: str = ""
     reason: str = ""
 
 
@@ -88,7 +90,12 @@ async def describe_content(store: ImageStore, name: RepositoryName, root: Manife
     """Return an image with its manifests and referrers, as far as they can be read and within limits."""
     if root.is_index:
         children = root.children[:_MANIFESTS]
-        manifests = await bounded_gather(children, lambda child: _child(store, name, child), limit=_AT_ONCE)
+        found = await bounded_gather(children, lambda child: _child(store, name, child), limit=_AT_ONCE)
+        platforms = {str(child.digest): child.platform or "" for child in children}
+        manifests = [
+            replace(one, documented=platforms.get(attestation_subject(child) or "", ""))
+            for one, child in zip(found, children, strict=True)
+        ]
     else:
         manifests = [await _manifest(store, name, root)]
     left_out = max(0, len(root.children) - _MANIFESTS)
@@ -97,14 +104,14 @@ async def describe_content(store: ImageStore, name: RepositoryName, root: Manife
     except (TagferryError, OSError) as error:
         return ImageContent(root, tuple(manifests), left_out, referrers_reason=_reason(error))
     reader = BoundedReader(store)
-    found = await bounded_gather(
+    described = await bounded_gather(
         referrers[:_REFERRERS], lambda one: describe_referrer(store, name, one, reader), limit=_AT_ONCE
     )
     return ImageContent(
         root,
         tuple(manifests),
         left_out,
-        referrers=tuple(one for one in found if one is not None),
+        referrers=tuple(one for one in described if one is not None),
         referrers_left_out=max(0, len(referrers) - _REFERRERS),
     )
 

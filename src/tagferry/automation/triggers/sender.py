@@ -134,9 +134,9 @@ class WebhookSender:
             except Unavailable as failure:
                 await self._failed(due, webhook, failure)
                 return
+            self._log_recovery(webhook)
             await self._deliveries.end(delivery, DeliveryStatus.SUCCESS, f"the webhook answered {status}")
             WEBHOOK_DELIVERIES.labels(status="success").inc()
-            self._log_recovery(webhook)
         except Exception as error:
             log_error(error, "a webhook delivery failed unexpectedly", **_log_fields(due))
 

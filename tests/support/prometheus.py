@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.programs import require_program
 
+_START_SECONDS = 60.0
 _CONFIGURATION = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
 rule_files: {rules}
@@ -72,9 +74,22 @@ def prometheus(folder: Path, targets: Sequence[str], *, token: str, rules: Seque
         process = subprocess.Popen([program, *options], stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
             wait_until_it_listens(process, address)
+            _wait_until_ready(f"http://{address}", log)
             yield Prometheus(f"http://{address}")
         finally:
             stop(process)
+
+
+def _wait_until_ready(url: str, log: Path) -> None:
+    """Wait until its storage is open; until then it answers 503."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/-/ready", timeout=10):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"Prometheus is not ready: {log.read_text()[-2000:]}")
 
 
 def promtool(*arguments: str, given: str = "") -> None:

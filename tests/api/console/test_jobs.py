@@ -14,6 +14,7 @@ from tagferry.accounts.model import Permission
 from tagferry.db.tables import OrganizationPermissionRow, SyncJobRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository, Tag
+from tagferry.sync.jobs.all_jobs import JobPage as NewJobs
 from tagferry.web.console.pages import events
 from tests.api.console.test_images import signed_in
 from tests.support import images
@@ -522,3 +523,23 @@ async def test_a_sync_needs_the_permissions_of_the_api(ferry: Deployment):
     refused = await stranger.post(SYNCHRONIZE, chosen)
     assert refused.status == 403
     assert "v1" not in [text_of(one) for one in refused.all("fieldset/label")]
+
+
+async def test_streams_look_for_new_jobs_together():
+    streams, may_end = events.Streams(), asyncio.Event()
+    begun: list[int] = []
+
+    async def look() -> NewJobs:
+        begun.append(1)
+        await may_end.wait()
+        return NewJobs([], marker=None)
+
+    looking = [asyncio.create_task(streams.new_jobs("the same", look)) for _ in range(50)]
+    await asyncio.sleep(0)
+    looking += [asyncio.create_task(streams.new_jobs("the same", look)) for _ in range(50)]
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.gather(*looking)
+
+    # Those that come during a look need a later one.
+    assert len(begun) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import RepositoryName
 from tagferry.supervision import Supervisor
+from tagferry.sync.jobs import live as live_jobs
 from tagferry.sync.jobs.live import LiveJobs
 from tagferry.sync.jobs.messages import JobProgress
 from tagferry.sync.jobs.model import JobStatus, SyncJob
@@ -150,3 +152,27 @@ async def test_a_watcher_is_told_that_there_may_be_new_jobs(world: World, elsewh
                 pass
     world.source.reading.set()
     assert (job.target_region, job.target_namespace) == (SOUTH, RELEASE)
+
+
+async def test_a_job_is_compared_once_for_all_that_watch_it(world: World, monkeypatch: pytest.MonkeyPatch):
+    job = await started(world)
+    assert world.process is not None
+    live = world.process.live
+    compared: list[int] = []
+    is_same = live_jobs._is_same
+
+    def noted(before: SyncJob, now: SyncJob) -> bool:
+        compared.append(now.id)
+        return is_same(before, now)
+
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(live.watch([job]))
+        # From then on, all of them have the same object.
+        live._tell({job.id: replace(job)})
+        live._tell({job.id: replace(job)})
+        monkeypatch.setattr(live_jobs, "_is_same", noted)
+        live._tell({job.id: replace(job)})
+
+    assert compared == [job.id]
+    world.source.reading.set()

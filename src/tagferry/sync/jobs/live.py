@@ -60,9 +60,11 @@ class Watch:
 
     def _update(self, job: SyncJob) -> None:
         before = self.jobs.get(job.id)
-        # The time of the last report alone is no change.
-        if before is None or replace(before, updated_at=job.updated_at) != job:
-            self.jobs[job.id] = job
+        if before is job:
+            return
+        # Also if it is equal, so that the next comparison costs nothing.
+        self.jobs[job.id] = job
+        if before is None or not _is_same(before, job):
             self._changed.add(job.id)
             self._event.set()
 
@@ -96,6 +98,7 @@ class LiveJobs:
         self._look_seconds = look_seconds
         self._clock = clock
         self._latest: OrderedDict[int, tuple[float, JobProgress]] = OrderedDict()
+        self._told: OrderedDict[int, SyncJob] = OrderedDict()
         self._watches: set[Watch] = set()
         self._due: set[int] = set()
         self._newest = 0
@@ -226,6 +229,16 @@ class LiveJobs:
         for job_id, job in jobs.items():
             progress = self.progress(job_id) if job.status is JobStatus.RUNNING else None
             shown = progress.applied_to(job) if progress is not None else job
+            # Compared once, and not by each of the watches.
+            told = self._told.get(job_id)
+            shown = self._told[job_id] = told if told is not None and _is_same(told, shown) else shown
             for watch in self._watches:
                 if job_id in watch.ids:
                     watch._update(shown)
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+
+
+def _is_same(before: SyncJob, job: SyncJob) -> bool:
+    """Return whether a job is as before. The time of the last report alone is no change."""
+    return replace(before, updated_at=job.updated_at) == job

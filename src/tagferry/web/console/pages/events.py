@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,10 @@ import structlog
 from starlette.responses import Response, StreamingResponse
 
 from tagferry import bounds
+from tagferry.concurrency import LatestResult
 from tagferry.errors import Invalid, Overloaded, TagferryError, Throttled
 from tagferry.metrics import BOUND_REACHED
+from tagferry.sync.jobs.all_jobs import JobPage as NewJobs
 from tagferry.sync.jobs.live import Watch
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.web.console.context import PageContext, page
@@ -30,6 +32,9 @@ _STREAM_SECONDS = 300.0
 """Seconds until a stream ends; the browser then opens another one."""
 _DETAILS_SECONDS = 2.0
 """Seconds between updates of the timeline of a running job."""
+_NEWS_SECONDS = 2.0
+"""Seconds between two looks of a stream for new jobs, of which many processes may start many."""
+_LOOKS = 500
 _RETRY_MILLISECONDS = 2000
 _FULL_RETRY_MILLISECONDS = 30_000
 _RENDERED = 2000
@@ -63,6 +68,7 @@ class Streams:
     def __init__(self) -> None:
         self._of_user: Counter[str] = Counter()
         self._rendered: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._looks: OrderedDict[Hashable, LatestResult[NewJobs]] = OrderedDict()
 
     def require_room(self, user_id: str) -> None:
         """Require that another stream may be opened; raises Throttled and Overloaded."""
@@ -94,6 +100,15 @@ class Streams:
             if len(self._rendered) > _RENDERED:
                 self._rendered.popitem(last=False)
         return found
+
+    async def new_jobs(self, key: Hashable, look: Callable[[], Awaitable[NewJobs]]) -> NewJobs:
+        """Look for new jobs, once for all streams that look for the same at once."""
+        latest = self._looks.get(key)
+        if latest is None:
+            latest = self._looks[key] = LatestResult(look)
+            if len(self._looks) > _LOOKS:
+                self._looks.popitem(last=False)
+        return await latest.result()
 
 
 _streams = Streams()
@@ -130,6 +145,7 @@ class _Stream:
         after = context.query("after")
         self._after = int(after) if after.isdecimal() and len(after) <= _ID_DIGITS else None
         self._news_due = True
+        self._news_at = 0.0
 
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events."""
@@ -179,6 +195,8 @@ class _Stream:
         until = checked + _HEARTBEAT_SECONDS
         if self._has_details and any(not status.has_ended for status in self._shown.values()):
             until = min(until, max(self._details_due, time.monotonic() + _MESSAGE_SECONDS))
+        if self._after is not None and self._news_due:
+            until = min(until, self._news_at)
         return max(0.0, until - time.monotonic())
 
     async def _changed_parts(self, changed: Sequence[SyncJob]) -> str:
@@ -186,8 +204,8 @@ class _Stream:
         parts = [] if self._has_details else [_streams.row(job, self._language) for job in live]
         if self._has_details:
             parts += await self._details(live)
-        if self._after is not None and self._news_due:
-            self._news_due = False
+        if self._after is not None and self._news_due and time.monotonic() >= self._news_at:
+            self._news_due, self._news_at = False, time.monotonic() + _NEWS_SECONDS
             parts.append(await self._new_jobs(self._after))
         return "".join(parts)
 
@@ -206,8 +224,11 @@ class _Stream:
         return parts
 
     async def _new_jobs(self, after: int) -> str:
-        query = JobQuery.of(self._context)
-        found = await self._context.services.jobs.page(self._context.caller, query.filter(), limit=_NEW, after=after)
+        query, caller, jobs = JobQuery.of(self._context), self._context.caller, self._context.services.jobs
+        found = await _streams.new_jobs(
+            (caller.user_id, caller.is_admin, query, after),
+            lambda: jobs.page(caller, query.filter(), limit=_NEW, after=after),
+        )
         if not found.jobs:
             return ""
         parts = LiveParts(new=len(found.jobs), has_more=found.marker is not None, address=query.address())

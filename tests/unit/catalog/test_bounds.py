@@ -1,10 +1,10 @@
 """Lists of arbitrary pushed content: one invalid image hides no other, and the reads of a list are limited."""
 
-import logging
 from collections import Counter
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tagferry import bounds
 from tagferry.catalog import delete_tag, describe_referrer, describe_repository, describe_tags, list_referrers
@@ -228,14 +228,11 @@ async def test_an_unreadable_image_does_not_prevent_the_deletion_of_other_tags(
         await delete_tag(store, APP, TAGS[4])
 
 
-async def test_an_unreadable_image_is_logged_once(
-    store: OddStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+async def test_an_unreadable_image_is_logged_once(store: OddStore):
     samples = await filled(store)
     store.odd[samples[0].digest] = Corrupt("damaged")
-    lines: list[str] = []
-    monkeypatch.setattr("tagferry.events.Events.warning", lambda _, event, **__: lines.append(event))
-    for _ in range(20):
-        await describe_repository(store, APP)
-    assert lines.count("could not read a listed manifest") == 1
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    with capture_logs() as lines:
+        for _ in range(20):
+            await describe_repository(store, APP)
+    assert [line["event"] for line in lines] == ["could not read a listed manifest"]
+    assert lines[0]["log_level"] == "warning"

@@ -7,7 +7,7 @@
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes
 #   make test-sdks      the SWR SDKs for Python, and for Go, Java (with Maven) and Node.js if they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and other registries; needs Go
-#   make test-operations  a real Prometheus scrapes a cluster under load
+#   make test-operations  a cluster under load: a real Prometheus, a balancer, ten induced faults
 #   make test-release   rehearse a release on a clone: build, install and run the demo
 #   make fuzz           fuzz the API with requests generated from the OpenAPI document
 #   make fuzz-parsers   fuzz every parser of untrusted input; Linux only
@@ -34,7 +34,7 @@ INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 # Many tests wait more than they compute. The tests of a file run in one process, which has its own servers. Files are
 # ordered by name: in the default order, by the number of tests, those with few long tests would run last, in one
 # process.
-IN_PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+IN_PARALLEL := $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The installation generates the console's icons and translations; it is repeated when their sources change.
 CONSOLE := src/tagferry/web/console

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -29,8 +30,10 @@ settings.load_profile("unhurried")
 
 
 structlog.configure(
+    # Commands that run in this process print their results to standard output.
+    logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     # The default renders an unexpected error with all local variables, which takes seconds.
-    processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)]
+    processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)],
 )
 
 

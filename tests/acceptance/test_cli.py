@@ -147,7 +147,7 @@ async def test_a_first_serve_configures_itself_and_takes_the_environment_into_ac
             await management.create_organization(Namespace("first"))
 
     (told,) = map(json.loads, audit_log.read_text().splitlines())
-    assert (told["logger"], told["caller"], told["path"]) == ("tagferry.audit", "admin", "/v2/manage/namespaces")
+    assert (told["logger"], told["user"], told["path"]) == ("tagferry.audit", "admin", "/v2/manage/namespaces")
     assert stat.S_IMODE((tmp_path / "tagferry.toml").stat().st_mode) == 0o600
     assert "stopping" in served.log.read_text()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from psycopg import OperationalError
 from sqlalchemy import make_url
 
@@ -82,7 +83,7 @@ def lose_the_users(file: Path) -> None:
 
 def empty(file: Path) -> None:
     os.truncate(file, 0)
-    (file.parent / "secret.key").write_text("there was something")
+    (file.parent / "secret.key").write_bytes(Fernet.generate_key())
 
 
 RUINS: dict[Ruin, str] = {

@@ -48,7 +48,9 @@ async def two_processes(tmp_path: Path, postgres: PostgresServer) -> AsyncIterat
             # Slow enough to see the progress.
             SOUTH: {"registry": ferry.urls[SOUTH], **login, "max_bytes_per_second": 2_000_000},
         }
-        settings = Settings.parse({"data_dir": tmp_path / "worker", "database_url": url, "regions": regions})
+        key = (tmp_path / "server" / "secret.key").read_text().strip()
+        shared = {"database_url": url, "secret_key": key}
+        settings = Settings.parse({"data_dir": tmp_path / "worker", "regions": regions, **shared})
         async with open_backend(settings):
             yield ferry
 

@@ -206,7 +206,7 @@ async def pipelined_anonymously(stage: Stage, seconds: float) -> Outcome:
     for line in stage.log.read_text().splitlines():
         record = json.loads(line) if line.startswith("{") else {}
         if record.get("logger") == "tagferry.audit" and record.get("path") == "/v2/manage/namespaces":
-            outcome.seen[f"audited as {record.get('caller', 'anonymous')}"] += 1
+            outcome.seen[f"audited as {record.get('user', 'anonymous')}"] += 1
     if outcome.seen[f"audited as {MALLORY}"]:
         outcome.failed.append("an anonymous request is audited as another user's")
     return outcome

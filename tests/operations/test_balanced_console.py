@@ -27,7 +27,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 from tests.support.serving import serving
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.operations, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 NORTH, SOUTH = "cn-north-4", "cn-south-1"
 NAME = RepositoryName("team/web")

@@ -41,6 +41,8 @@ from tests.support.scripted_registry import Reply, scripted_registry
 from tests.support.token_registry import TokenRegistry
 from tests.support.webhook_receiver import receiving
 
+pytestmark = pytest.mark.operations
+
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 _HEADING = "## When something is wrong: where it shows\n"
 NOWHERE = "-"
@@ -215,6 +217,7 @@ async def test_a_lost_database(tmp_path: Path, postgres: PostgresServer, postgre
         await forwarded.stop()
         await seen.shows("the database does not answer")
         await forwarded.start()
+    await forwarded.stop()
 
 
 class Forwarder:

@@ -19,6 +19,8 @@ from tests.support.broken.site import KEY, OTHER_KEY, Case, Site, as_nobody, sit
 from tests.support.broken.storage import STORAGE, database_that_does_not_answer
 from tests.support.disks import IS_ROOT, small_disk
 
+pytestmark = pytest.mark.long
+
 CASES = (*SETTINGS, *FILES, *ADDRESSES, *STORAGE)
 LIBRARIES = re.compile(r"Traceback|\[Errno|Input should|Extra inputs|Error:|sqlite3\.|sqlalche\.me|psycopg\.|Expecting")
 """What no error of this program says."""

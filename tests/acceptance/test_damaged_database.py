@@ -18,6 +18,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 from tests.support.schemas import sqlite_in
 
+pytestmark = pytest.mark.long
+
 COMMANDS = (
     ["serve"],
     ["user", "list"],

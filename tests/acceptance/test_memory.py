@@ -23,6 +23,8 @@ from tests.support.deployment import eventually
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.processes import free_port
 
+pytestmark = pytest.mark.long
+
 MIB = 1024 * 1024
 LAYER_MIB = 1024
 LIMIT = 200 * MIB

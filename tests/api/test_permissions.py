@@ -23,7 +23,7 @@ from tests.support.deployment import NORTH, SOUTH
 from tests.support.permissions import ANONYMOUS, DONE, FOR_ALL, ONLY_API, ROLES, SHOWN, UseCase
 from tests.support.roles import Roles, with_roles
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 CASES = (*SHOWN, *DONE)
 ROUTES = [*(route for module in console._PAGES for route in module.routes), *images.late_routes]

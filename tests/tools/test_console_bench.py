@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.programs import require_program
 
+pytestmark = pytest.mark.long
+
 CHECKOUT = Path(__file__).parents[2]
 
 

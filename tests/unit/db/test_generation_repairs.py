@@ -51,7 +51,7 @@ async def test_if_triggers_are_missing_it_is_unknown(url: str, statement: str, c
 
     assert await database.generation.current() is None
 
-    assert "the database lacks triggers, so nothing is remembered between requests" in capsys.readouterr().out
+    assert "the database lacks triggers, so nothing is remembered between requests" in capsys.readouterr().err
     await database.close()
 
 

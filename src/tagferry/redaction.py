@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 HIDDEN = "***"
-"""What stands for a secret."""
+"""Replaces a secret."""
 
 _QUOTE = r"\\*[\"']"
 _SEPARATOR = rf"(?:{_QUOTE})?\s*[:=]\s*(?:b?{_QUOTE})?|{_QUOTE}\s*,\s*b?{_QUOTE}"
@@ -58,7 +58,7 @@ _SUSPICIOUS = re.compile(
     r"|key|token|signature|credential|eyJ|gAAAA",
     re.IGNORECASE,
 )
-"""What every text with a secret contains. Most texts contain none of it, and are searched once."""
+"""Matches in every text with a secret. Most texts have no match, and are searched once."""
 
 _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:password|passwd|passphrase|secret|secret[_-]?key|private[_-]?key|api[_-]?key|token|authorization|cookie"

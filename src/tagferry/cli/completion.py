@@ -83,7 +83,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What may follow the words that were typed.
+    """The words that may follow those that were typed.
 
     Attributes:
         commands: the commands, each with what it does.

@@ -24,7 +24,7 @@ MEANINGS = {
     WOULD_COPY: "a dry run with --exit-code found something to copy",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
-"""What each code means, for the help."""
+"""The meaning of each code, for the help."""
 
 _OF_STATUSES = {
     **dict.fromkeys((400, 405, 411, 413, 414, 415, 422), USAGE),

@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.2
 @app.command()
 def reload(
     config: ConfigFile = DEFAULT_CONFIG,
-    seconds: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the answers.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="The time to wait for the answers.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
     """Have all processes of the database read and apply their configurations, and show what each answers.

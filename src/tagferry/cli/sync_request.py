@@ -51,7 +51,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Progress:
-    """What was requested so far: the jobs to follow, and the error of each request that was refused."""
+    """The requests so far: the jobs to follow, and the error of each request that was refused."""
 
     followed: list[Followed] = field(default_factory=list)
     refused: list[tuple[Wanted, TagferryError]] = field(default_factory=list)

@@ -9,7 +9,7 @@ from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
 StoreKey = tuple[str, str]
-"""What identifies a store in this process: its name and its address, since a reload may change a region's address."""
+"""Identifies a store in this process: its name and its address, since a reload may change a region's address."""
 
 
 class Route(NamedTuple):

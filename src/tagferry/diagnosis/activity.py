@@ -1,4 +1,4 @@
-"""What the database records about the work: processes, the queue, and deliveries to webhooks."""
+"""Check the work that the database records: processes, the queue, and deliveries to webhooks."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

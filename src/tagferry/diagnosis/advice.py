@@ -1,4 +1,4 @@
-"""What to do about the errors of a registry."""
+"""Advice on the errors of a registry."""
 
 from tagferry.errors import NotFound, Refused, TagferryError, Unavailable
 from tagferry.remote.transport.credential_helper import HelperFailed

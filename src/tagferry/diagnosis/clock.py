@@ -1,4 +1,4 @@
-"""Whether the clock of this machine is right, compared with the clocks of other machines."""
+"""Compare the clock of this machine with the clocks of other machines."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -41,7 +41,7 @@ _STEPS = 100_000
 
 @dataclass(slots=True)
 class DatabaseFacts:
-    """What the database shows.
+    """Facts from the database.
 
     Attributes:
         findings: about it, and about the processes, jobs and webhooks that it records.

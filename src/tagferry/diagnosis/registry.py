@@ -38,7 +38,7 @@ _SECOND_LOOK_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownOfRegistry:
-    """What the database knows about a registry.
+    """Facts about a registry from the database.
 
     Attributes:
         samples: repositories that syncs have used.

@@ -1,4 +1,4 @@
-"""What a start depends on, as `tagferry serve --check` checks it: environment, files that are named, and folders."""
+"""Check the environment, the files that are named and the folders, as `tagferry serve --check` does."""
 
 from tagferry.app.startup.environment import check_environment
 from tagferry.app.startup.files import check_files

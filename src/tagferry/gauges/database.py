@@ -1,6 +1,6 @@
-"""What belongs to the database, not to a process: the leader alone exports it, so that sums over processes are right.
+"""The gauges of the database: the leader alone exports them, so that sums over processes are right.
 
-It is read in the background, so that a scrape neither waits for the database nor fails with it.
+They are read in the background, so that a scrape neither waits for the database nor fails with it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What belongs to this process: read from its components when Prometheus asks, or measured in the background."""
+"""The gauges of this process: read from its components when Prometheus asks, or measured in the background."""
 
 import asyncio
 import platform

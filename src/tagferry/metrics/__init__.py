@@ -7,9 +7,9 @@ label has a tag, a digest, a user or free text as its value, so that the number 
 from tagferry.metrics.instruments import OTHER, Counter, Gauge, Histogram, Label, Scope
 
 REPOSITORIES = 500
-"""The number of repositories that `metrics_by_repository` tells apart."""
+"""The number of repositories that have a label of their own with `metrics_by_repository`."""
 RULES = 200
-"""The number of rules that metrics tell apart, those with the lowest ids."""
+"""The number of rules that have a label of their own, those with the lowest ids."""
 ROUTE_UNKNOWN = "unknown"
 """The route of requests that are refused before they are routed, and of those to paths that do not exist."""
 

@@ -39,7 +39,7 @@ class Label(NamedTuple):
         name: its name.
         text: what its value is.
         values: the set of its values; empty if it is bounded otherwise.
-        limit: the number of values that are told apart; None if the configuration or the code bounds them.
+        limit: the maximum number of distinct values; None if the configuration or the code bounds them.
     """
 
     name: str

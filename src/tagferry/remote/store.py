@@ -103,7 +103,7 @@ class RemoteStore:
 
     @property
     def knows_capabilities(self) -> bool:
-        """Whether something is known of what the registry supports."""
+        """True if a capability of the registry is known."""
         return self._learned.has_learned
 
     @property

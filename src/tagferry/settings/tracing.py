@@ -27,4 +27,4 @@ class TracingSettings(Section):
     """A file with headers for the collector, one `NAME=VALUE` a line, such as for its authentication; relative to the
     configuration file."""
     propagate_to_registries: bool = False
-    """Whether requests to the regions' registries carry `traceparent`, so that their traces continue these."""
+    """If true, requests to the regions' registries carry `traceparent`, so that their traces continue these."""

@@ -40,7 +40,7 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class JobActions:
-    """What a caller is permitted to do with a job, whatever its state.
+    """The actions on a job that a caller is permitted, in any state of the job.
 
     Attributes:
         can_cancel: whether it may be cancelled.

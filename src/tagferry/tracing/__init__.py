@@ -42,7 +42,7 @@ class Tracer(Protocol):
 
     @property
     def propagates(self) -> bool:
-        """Whether requests to registries carry the context of their trace."""
+        """True if requests to registries carry the context of their trace."""
         ...
 
     def request(self, name: str, headers: Mapping[str, str], attributes: Attributes) -> RootSpan:
@@ -97,7 +97,7 @@ NOTHING: _Nothing = _Nothing()
 """A span that is not recorded."""
 
 tracer: Tracer | None = None
-"""What records spans in this process; None if traces are off."""
+"""Records spans in this process; None if traces are off."""
 
 _NO_ATTRIBUTES: Attributes = {}
 

@@ -30,7 +30,7 @@ sparse = SparseEvents(LOGGER)
 
 
 class RequestTraffic:
-    """What the access log counts of one request.
+    """The counts of one request for the access log.
 
     Args:
         receive: the request's ASGI `receive`.

@@ -62,7 +62,7 @@ async def observe(
         name: the repository.
         known: the tags as the last run observed them.
         now: the time of this run.
-        progress: the number of tags that were observed, for whoever waits.
+        progress: counts the tags that were observed, for callers that wait.
 
     Raises:
         NotFound: of the kind `repository`.

@@ -20,7 +20,7 @@ _INSPECTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class RuleActions:
-    """What a caller is permitted to do with a rule.
+    """The actions on a rule that a caller is permitted.
 
     Attributes:
         can_change: whether it may be switched on and off, after which it acts on behalf of the caller.

@@ -166,7 +166,7 @@ class WebhookSender:
         delivery, now = due.delivery, datetime.now(UTC)
         attempt, attempts = delivery.attempts + 1, webhook.attempts if webhook else Webhook(url="").attempts
         if delivery.event is DeliveryEvent.TEST:
-            # Whoever tests wants the result, and can test again.
+            # The user who tests wants the result, and can test again.
             attempts = attempt
         if self._backoff.failed(webhook, failure.message)[1]:
             log.warning(

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class DeliveryEvent(StrEnum):
-    """What a delivery is about."""
+    """The event that a delivery reports."""
 
     TAG = "tag"
     """A tag points to another digest."""

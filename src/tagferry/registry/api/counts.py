@@ -1,4 +1,4 @@
-"""What is counted of the requests to an embedded registry, for the metrics."""
+"""Counts of the requests to an embedded registry, for the metrics."""
 
 from tagferry.metrics import EMBEDDED_BYTES, EMBEDDED_REQUESTS
 from tagferry.metrics.instruments import CounterSeries

@@ -1,4 +1,4 @@
-"""What is counted of the requests to one registry, for the metrics."""
+"""Counts of the requests to one registry, for the metrics."""
 
 from tagferry.errors import Unavailable
 from tagferry.metrics import REGISTRY_REQUESTS, REGISTRY_RETRIES, REGISTRY_SECONDS, REGISTRY_THROTTLED

@@ -136,12 +136,12 @@ class Worker:
 
     @property
     def is_registered(self) -> bool:
-        """Whether this process is one of the database's workers now; after it has lost its lease, it joins again."""
+        """True if this process is one of the database's workers now; it joins again after it has lost its lease."""
         return self._main is not None and not self._membership.lost.is_set()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process claims no more jobs, because it ends."""
+        """True if this process claims no more jobs, because it ends."""
         return self._stopping
 
     @property

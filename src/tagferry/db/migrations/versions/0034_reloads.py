@@ -1,4 +1,4 @@
-"""What processes know: their regions, the keys of their secrets, and requests to reload the configuration."""
+"""The state of processes: their regions, the keys of their secrets, and requests to reload the configuration."""
 
 import sqlalchemy as sa
 from alembic import op

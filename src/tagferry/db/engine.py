@@ -4,25 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Executable, Row, event, inspect, make_url, text
+from sqlalchemy import URL, Executable, Row, event, make_url, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
-from tagferry import __version__
 from tagferry.db import postgres, sqlite
-from tagferry.db.faults import OLDEST_POSTGRES, error_line, fault_of, foreign_tables, missing_table, too_old
+from tagferry.db.faults import OLDEST_POSTGRES, error_line, fault_of, too_old
 from tagferry.db.generation import Generation, PostgresGeneration, SqliteGeneration
+from tagferry.db.schema import is_newest_schema, require_tables, upgrade_schema
 from tagferry.db.sqlite_files import SqliteFiles
-from tagferry.db.tables import Base
 from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tagferry.events import SparseEvents
@@ -31,10 +25,8 @@ from tagferry.metrics import DATABASE_SECONDS
 Result = TypeVar("Result")
 
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The advisory lock for migrations."""
-
 
 _REVISION = text("SELECT version_num FROM alembic_version")
 
@@ -176,7 +168,7 @@ class Database:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     # With SQLite, this statement takes the lock. Another process may have upgraded it meanwhile.
                     if not await connection.run_sync(is_newest_schema):
-                        await connection.run_sync(_upgrade)
+                        await connection.run_sync(upgrade_schema)
             async with self._reads.connect() as connection:
                 self._migrated_to = await connection.scalar(_REVISION)
 
@@ -356,50 +348,3 @@ async def _require_version(connection: AsyncConnection) -> None:
     version = int(await connection.scalar(text("SHOW server_version_num")) or 0)
     if version < OLDEST_POSTGRES:
         raise too_old(version)
-
-
-def is_newest_schema(connection: Connection) -> bool:
-    """Return whether the schema needs no upgrade; raises Unavailable for one that this version does not support."""
-    scripts = _scripts()
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is None:
-        _reject_foreign_tables(connection)
-    if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
-        raise Unavailable(
-            f"the database has revision {revision}, which tagferry {__version__} does not support; "
-            "use the newer version that upgraded it, or restore the backup from before the upgrade"
-        )
-    return revision == scripts.get_current_head()
-
-
-def _reject_foreign_tables(connection: Connection) -> None:
-    """Reject the SQLite file of another program, and a PostgreSQL schema with tables of the same names."""
-    tables = set(inspect(connection).get_table_names())
-    if connection.dialect.name != "sqlite":
-        tables &= set(Base.metadata.tables)
-    if tables:
-        raise foreign_tables(connection.engine.url, min(tables))
-
-
-@cache
-def _scripts() -> ScriptDirectory:
-    """Return the migrations, which take long to load."""
-    return ScriptDirectory.from_config(_config())
-
-
-def require_tables(connection: Connection) -> None:
-    """Raise DatabaseFault if a table of the newest schema is missing."""
-    if missing := set(Base.metadata.tables) - set(inspect(connection).get_table_names()):
-        raise missing_table(connection.engine.url, min(missing))
-
-
-def _upgrade(connection: Connection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return config

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from tagferry.accounts.keys import read_stored_secrets
 from tagferry.accounts.vault import Vault
 from tagferry.app.startup.secrets import key_file
-from tagferry.db.engine import is_newest_schema, require_tables
 from tagferry.db.faults import OLDEST_POSTGRES, fault_of, standby, too_old
 from tagferry.db.read_only import parse_url, read_only
+from tagferry.db.schema import is_newest_schema, require_tables
 from tagferry.db.tables import ClockRow, RegistryCapabilitiesRow
 from tagferry.diagnosis.activity import check_activity, served_regions
 from tagferry.diagnosis.model import Component, Finding, Findings

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from tagferry.app.startup.secrets import key_file
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
 
@@ -33,7 +34,7 @@ def protect(settings: Settings) -> None:
         folder,
         registries,
         *(registries / name for name, region in settings.regions.items() if region.is_embedded),
-        folder / "secret.key",
+        key_file(settings),
         *sorted(folder.glob("tagferry.db*")),
     ):
         _tighten(path)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tagferry.app.regions import registry_root
+from tagferry.app.startup.secrets import key_file
 from tagferry.diagnosis.certificates import parse_pem
 from tagferry.diagnosis.model import Component, Finding, Findings
 from tagferry.file_faults import user_name
+from tagferry.names import RegionId
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.settings import RegionSettings, Settings
 
@@ -59,7 +62,7 @@ def check_files(settings: Settings, file: Path) -> list[Finding]:
     """Check who can read and write the files of the installation, and that they belong to one user."""
     findings = Findings(Component.FILES, str(settings.data_dir))
     _check_data_directory(findings, settings)
-    secret = [settings.data_dir / "secret.key", *_keys(settings)]
+    secret = [key_file(settings), *_keys(settings)]
     if _contains_secrets(file):
         secret.append(file)
     for path in secret:
@@ -99,7 +102,7 @@ def check_disks(settings: Settings) -> list[Finding]:
         else:
             findings.ok(f"{_size(space.free)} of {_size(space.total)} are free", subject=str(data))
     for name, region in settings.regions.items():
-        root = data / "registries" / name
+        root = registry_root(settings, RegionId(name))
         if not region.is_embedded or not root.is_dir():
             continue
         disk = FreeSpace(root, settings.limits.disk_reserve_bytes)
@@ -134,7 +137,7 @@ def _check_data_directory(findings: Findings, settings: Settings) -> None:
             f"belongs to {_user(found.st_uid)}, but doctor runs as {_user(os.geteuid())}, so it cannot see everything",
             f"run doctor as {user_name(found.st_uid)}",
         )
-    for path in (data / "secret.key", *_database_files(settings), *sorted(data.glob("registries/*"))):
+    for path in (key_file(settings), *_database_files(settings), *sorted(data.glob("registries/*"))):
         owner = _owner(path)
         if owner is not None and owner != found.st_uid:
             findings.problem(

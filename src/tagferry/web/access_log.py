@@ -74,7 +74,7 @@ class AccessLog:
 
     def begin(self, scope: Scope, receive: Receive) -> RequestTraffic | None:
         """Return what counts the traffic of a request; None if it will have no event."""
-        if self._mode == "all" or (self._mode == "api" and not _is_fast(scope["path"])) or _shows_all():
+        if self._includes(scope["path"]) or _shows_all():
             return RequestTraffic(receive)
         return None
 
@@ -111,10 +111,13 @@ class AccessLog:
         fields["seconds"] = round(time.monotonic() - traffic.begun_at, 6)
         if is_failure:
             log.warning(EVENT, **fields)
-        elif self._mode == "all" or (self._mode == "api" and not _is_fast(scope["path"])):
+        elif self._includes(scope["path"]):
             log.info(EVENT, **fields)
         else:
             log.debug(EVENT, **fields)
+
+    def _includes(self, path: str) -> bool:
+        return self._mode == "all" or (self._mode == "api" and not _is_fast(path))
 
 
 def _is_fast(path: str) -> bool:

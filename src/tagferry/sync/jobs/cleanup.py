@@ -12,12 +12,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
-from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit
-from tagferry.sync.jobs.ends import ends_of
+from tagferry.sync.jobs.ending import end_jobs
 from tagferry.sync.jobs.messages import JOBS_CANCELLED
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.rows import transition
-from tagferry.sync.jobs.store import publish_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,7 @@ class JobCleanup:
         await session.execute(_detached(source).where(mine, source.is_not(None)))
 
     async def _cancel(self, session: AsyncSession, condition: ColumnElement[bool], *, reason: str) -> None:
-        ended = await session.execute(transition(JobStatus.CANCEL, reason=reason).where(condition).returning(*ENDED))
-        rows = log_ends_after_commit(session, ended)
-        cancelled = await publish_ends(session, self.bus, ends_of(rows, JobStatus.CANCEL))
+        cancelled = await end_jobs(session, self.bus, JobStatus.CANCEL, condition, reason=reason)
         if cancelled:
             await self.bus.publish(session, JOBS_CANCELLED, cancelled)
 

@@ -10,13 +10,10 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit
-from tagferry.sync.jobs.ends import ends_of
+from tagferry.sync.jobs.ending import end_jobs
 from tagferry.sync.jobs.model import EndReason, JobStatus
 from tagferry.sync.jobs.reasons import unconfigured_reason
 from tagferry.sync.jobs.retries import JobRetry
-from tagferry.sync.jobs.rows import transition
-from tagferry.sync.jobs.store import publish_ends
 
 log = structlog.get_logger(__name__)
 
@@ -77,14 +74,14 @@ class OrphanedJobs:
     async def _fail(self, region: RegionId, *, automatic: bool) -> int:
         """Fail the waiting jobs from and to a region, those of rules or those of users; returns their number."""
         async with self._database.write() as session:
-            failed = await session.execute(
-                transition(JobStatus.FAILED, reason=unconfigured_reason(region))
-                .where(
-                    _IS_WAITING,
-                    or_(SyncJobRow.source_region == region, SyncJobRow.target_region == region),
-                    SyncJobRow.priority > 0 if automatic else SyncJobRow.priority == 0,
-                )
-                .returning(*ENDED)
+            failed = await end_jobs(
+                session,
+                self._bus,
+                JobStatus.FAILED,
+                _IS_WAITING,
+                or_(SyncJobRow.source_region == region, SyncJobRow.target_region == region),
+                SyncJobRow.priority > 0 if automatic else SyncJobRow.priority == 0,
+                cause=EndReason.NOT_CONFIGURED,
+                reason=unconfigured_reason(region),
             )
-            ends = ends_of(log_ends_after_commit(session, failed), JobStatus.FAILED, EndReason.NOT_CONFIGURED)
-            return len(await publish_ends(session, self._bus, ends))
+            return len(failed)

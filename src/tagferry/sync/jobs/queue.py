@@ -19,13 +19,11 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit
-from tagferry.sync.jobs.ends import ends_of
+from tagferry.sync.jobs.ending import end_jobs
 from tagferry.sync.jobs.messages import JOBS_READY
 from tagferry.sync.jobs.model import EndReason, JobStatus, SyncJob
 from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
 from tagferry.sync.jobs.slots import Capacity
-from tagferry.sync.jobs.store import publish_ends
 
 _CLAIMS = 0x7A67
 """The advisory lock for claims, so that limits across all workers hold exactly."""
@@ -128,9 +126,8 @@ class JobQueue:
         rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
         jobs, damaged = parse_rows(rows)
         if damaged:
-            failed = transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged))
-            unreadable = log_ends_after_commit(session, await session.execute(failed.returning(*ENDED)))
-            await publish_ends(session, self._bus, ends_of(unreadable, JobStatus.FAILED, EndReason.RECORD))
+            unreadable = SyncJobRow.id.in_(damaged)
+            await end_jobs(session, self._bus, JobStatus.FAILED, unreadable, cause=EndReason.RECORD, reason=UNREADABLE)
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -171,13 +168,16 @@ class JobQueue:
 
     async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
         """Fail the jobs whose workers have been lost too often."""
-        ended = await session.execute(
-            transition(JobStatus.FAILED, reason=_GIVEN_UP, lost_workers=SyncJobRow.lost_workers + 1)
-            .where(*conditions, SyncJobRow.lost_workers >= bounds.JOB_LOST_WORKERS - 1)
-            .returning(*ENDED)
+        given_up = await end_jobs(
+            session,
+            self._bus,
+            JobStatus.FAILED,
+            *conditions,
+            SyncJobRow.lost_workers >= bounds.JOB_LOST_WORKERS - 1,
+            cause=EndReason.WORKER_LOST,
+            reason=_GIVEN_UP,
+            lost_workers=SyncJobRow.lost_workers + 1,
         )
-        rows = log_ends_after_commit(session, ended)
-        given_up = await publish_ends(session, self._bus, ends_of(rows, JobStatus.FAILED, EndReason.WORKER_LOST))
         if given_up:
             log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, bindparam, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import write_bisecting
@@ -20,11 +20,12 @@ from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs.attempts import write_attempts
-from tagferry.sync.jobs.end_events import ENDED, log_ends_after_commit, log_settled
-from tagferry.sync.jobs.ends import count_on_commit, ends_at_once, ends_of
+from tagferry.sync.jobs.end_events import log_settled
+from tagferry.sync.jobs.ending import EARLIER, ROUTE, UNBLOCK, end_jobs, publish_ends
+from tagferry.sync.jobs.ends import count_on_commit, ends_at_once
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
-from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
-from tagferry.sync.jobs.model import EndReason, JobEnd, JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
+from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_PROGRESSED, JOBS_READY, JobProgress
+from tagferry.sync.jobs.model import EndReason, JobHandle, JobStatus, JobUpdate, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import (
     OPEN,
     QUEUED,
@@ -32,7 +33,6 @@ from tagferry.sync.jobs.rows import (
     is_open,
     report_update,
     status_of,
-    transition,
 )
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
@@ -152,11 +152,7 @@ class JobStore:
     async def cancel(self, jobs: Collection[int], *, reason: str) -> list[int]:
         """Cancel those of these jobs that are open; returns their ids. Their workers are notified."""
         async with self._database.write() as session:
-            ended = await session.execute(
-                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(*ENDED)
-            )
-            rows = log_ends_after_commit(session, ended)
-            cancelled = await publish_ends(session, self._bus, ends_of(rows, JobStatus.CANCEL))
+            cancelled = await end_jobs(session, self._bus, JobStatus.CANCEL, SyncJobRow.id.in_(jobs), reason=reason)
             await self._bus.publish(session, JOBS_CANCELLED, cancelled)
         return cancelled
 
@@ -169,9 +165,7 @@ class JobStore:
             if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
                 return []
         async with self._database.write() as session:
-            ended = await session.execute(transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(*ENDED))
-            rows = log_ends_after_commit(session, ended)
-            return await publish_ends(session, self._bus, ends_of(rows, JobStatus.TIMEOUT))
+            return await end_jobs(session, self._bus, JobStatus.TIMEOUT, *due, reason=_EXPIRED)
 
     async def resume(self) -> float | None:
         """Queue the jobs whose next attempt is due, up to the limit of one transaction.
@@ -213,13 +207,13 @@ class JobStore:
 
         `publish_ends` misses a job that is recorded at the moment its predecessor ends.
         """
-        is_blocked = select(_EARLIER.id).where(_EARLIER.id == SyncJobRow.blocked_by, is_open(_EARLIER)).exists()
+        is_blocked = select(EARLIER.id).where(EARLIER.id == SyncJobRow.blocked_by, is_open(EARLIER)).exists()
         free = (SyncJobRow.blocked_by.is_not(None), ~is_blocked)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
                 return []
         async with self._database.write() as session:
-            moved = await session.execute(_UNBLOCK.where(*free))
+            moved = await session.execute(UNBLOCK.where(*free))
             freed = sorted(job_id for job_id, blocked_by in moved if blocked_by is None)
             await self._bus.publish(session, JOBS_READY, [1])
             return freed
@@ -324,33 +318,13 @@ class JobStore:
                     ended.append(change.job_id)
                     ends += [change.end] if change.end is not None else []
             await write_attempts(session, attempts)
-            await _publish_ends(session, self._bus, ended, ends)
-
-
-async def publish_ends(session: AsyncSession, bus: MessageBus, ends: Collection[JobEnd]) -> list[int]:
-    """Unblock the jobs behind ended jobs, notify the callers that wait for them, and count them; returns their ids."""
-    ended = [end.job_id for end in ends]
-    await _publish_ends(session, bus, ended, ends)
-    return ended
-
-
-async def _publish_ends(
-    session: AsyncSession, bus: MessageBus, ended: Collection[int], ends: Collection[JobEnd]
-) -> None:
-    if not ended:
-        return
-    count_on_commit(session.sync_session, ends)
-    moved = await session.execute(_UNBLOCK_AFTER, {"ended": list(ended)})
-    if any(blocked_by is None for _, blocked_by in moved):
-        await bus.publish(session, JOBS_READY, [1])
-    await bus.publish(session, JOBS_ENDED, ended)
+            await publish_ends(session, self._bus, ended, ends)
 
 
 # Statements that every request executes are built once.
-_ROUTE = ("source_region", "namespace", "repository", "target_region", "target_namespace")
 _OPEN_JOBS = (
     select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
-    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _ROUTE))
+    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in ROUTE))
     .where(is_open(), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
     # As an expression, because SQLite would follow an index of ids through all jobs of the repository.
     .order_by(SyncJobRow.id + 0)
@@ -379,24 +353,10 @@ _RESUMED = (
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
     SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)
 )
-# A job that is cancelled before it runs may have predecessors that have not ended.
-_EARLIER = aliased(SyncJobRow)
-_UNBLOCK = (
-    update(SyncJobRow)
-    .values(
-        blocked_by=select(func.max(_EARLIER.id))
-        .where(*(getattr(_EARLIER, name) == getattr(SyncJobRow, name) for name in (*_ROUTE, "tag")))
-        .where(_EARLIER.id < SyncJobRow.id, is_open(_EARLIER))
-        .scalar_subquery()
-    )
-    .returning(SyncJobRow.id, SyncJobRow.blocked_by)
-    .execution_options(synchronize_session=False)
-)
-_UNBLOCK_AFTER = _UNBLOCK.where(SyncJobRow.blocked_by.in_(bindparam("ended", expanding=True)))
 
 
 def _route_parameters(request: SyncRequest) -> dict[str, Any]:
-    return {**{name: getattr(request, name) for name in _ROUTE}, "tags": request.tags}
+    return {**{name: getattr(request, name) for name in ROUTE}, "tags": request.tags}
 
 
 def _handles(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobHandle]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,6 +13,10 @@ from tagferry.app.startup.site import check_site
 from tagferry.cli.event_loop import run
 from tagferry.cli.options import out
 from tagferry.printable import printable
+
+Check = Annotated[
+    bool, typer.Option("--check", help="Check everything that the start depends on, list all problems, and exit.")
+]
 
 
 def check(config: Path, *, serves: bool) -> None:

@@ -15,6 +15,7 @@ from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.problem import Problem, StartRefused
 from tagferry.app.startup.site import ready_to_start
 from tagferry.cli.accounts import deliver_first_admin
+from tagferry.cli.check import Check
 from tagferry.cli.check import check as check_start
 from tagferry.cli.event_loop import run
 from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
@@ -38,11 +39,6 @@ MaxConcurrentTags = Annotated[
     ),
 ]
 FormerMaxConcurrentTags = Annotated[int | None, typer.Option("--slots", "--workers", min=0, hidden=True)]
-
-
-Check = Annotated[
-    bool, typer.Option("--check", help="Check everything that the start depends on, list all problems, and exit.")
-]
 
 
 @app.command()

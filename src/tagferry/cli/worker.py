@@ -14,6 +14,7 @@ from tagferry import logs
 from tagferry.app import Backend, Reloader, checked_settings, open_backend
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.site import ready_to_start
+from tagferry.cli.check import Check
 from tagferry.cli.check import check as check_start
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
@@ -43,9 +44,7 @@ def worker(
     config: ConfigFile = DEFAULT_CONFIG,
     max_concurrent_tags: MaxConcurrentTags = None,
     slots: FormerMaxConcurrentTags = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check everything that the start depends on, list all problems, and exit.")
-    ] = False,
+    check: Check = False,
 ) -> None:
     """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
     if context.invoked_subcommand is not None:

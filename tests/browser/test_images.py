@@ -123,3 +123,29 @@ async def test_what_takes_long_appears_when_it_is_known(
         await expect(visit.page.locator("[data-pending]")).to_have_count(0)
         await expect(visit.page.locator("tbody").first).to_contain_text(later)
         assert visit.problems == []
+
+
+_BREAK_FIRST_BODY = """
+    const fetched = window.fetch;
+    window.fetch = async (...request) => {
+      if (window.isBroken) return fetched(...request);
+      window.isBroken = true;
+      return new Response(new ReadableStream({ start: (body) => body.error(new TypeError("network error")) }));
+    };
+"""
+
+
+async def test_a_connection_that_breaks_while_a_page_is_completed_is_tried_again(ferry: Deployment, chromium: Browser):
+    store = SlowStore()
+    ferry.replace(NORTH, store)
+    await images.push(store, APP, images.image(seed="v1"), Tag("v1"))
+    ferry.app.services.console.eventual.patience = 0.0
+    async with visiting(chromium, ferry) as visit:
+        await visit.sign_in(ferry.admin.name, ferry.admin.password)
+        await visit.page.add_init_script(_BREAK_FIRST_BODY)
+        await visit.open(PATH)
+
+        store.may_list.set()
+
+        await expect(visit.page.locator("[data-pending]")).to_have_count(0)
+        await expect(visit.page.locator("tbody").first).to_contain_text("v1")

@@ -145,10 +145,12 @@ async function loadPending() {
     pause = Math.min(pause * 1.5, 2000);
     if (document.hidden) continue;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-    if (!answer) continue;
     // To the page that a search has found, or to sign in again.
-    if (answer.redirected) return location.assign(answer.url);
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (answer?.redirected) return location.assign(answer.url);
+    // A connection that breaks in the body is tried again as well.
+    const html = await answer?.text().catch(() => null);
+    if (!answer || html == null) continue;
+    const fresh = new DOMParser().parseFromString(html, "text/html");
     const parts = [...document.querySelectorAll("[data-pending]")];
     // A failure is shown elsewhere on the page.
     const isWhole = answer.ok && parts.every((part) => fresh.getElementById(part.id));

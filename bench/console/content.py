@@ -20,7 +20,7 @@ _OTHERS = 100
 _COPIED = 10
 """The other region lacks every tenth tag."""
 _MEMBERS = 8
-"""Users with a session, besides the administrator."""
+"""Users with a session, in addition to the administrator."""
 _POSTPONED = 2_000
 """The newest jobs, at most, which wait for their next attempt."""
 _EVENTS = 200
@@ -33,7 +33,7 @@ _Row = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What is needed to open pages.
+    """The sessions and names that a visitor needs to open pages.
 
     Attributes:
         administrator: the session of the administrator.

@@ -16,7 +16,7 @@ class Page:
     Attributes:
         name: what it is, for the table.
         path: its path and query.
-        session: who opens it; "" for nobody.
+        session: the session that opens it; empty without a session.
     """
 
     name: str

@@ -10,7 +10,7 @@ TRIGGERS_OF_MANY = 20
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much there is of everything.
+    """The number of things of each kind.
 
     Attributes:
         jobs: recorded jobs, over the last ten days; half of them of one repository.

@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Loaded:
-    """What a browser needed for a page with all of its files.
+    """The costs of a page with all of its files, as a browser loads it.
 
     Attributes:
         requests: those that reached the server.
@@ -74,7 +74,7 @@ class Visitor:
 
     Args:
         address: HOST:PORT.
-        session: the value of the session's cookie; empty if nobody is signed in.
+        session: the value of the session's cookie; empty without a session.
     """
 
     def __init__(self, address: str, session: str) -> None:
@@ -140,6 +140,6 @@ class Visitor:
 
 
 def _main_part(page: bytes) -> str:
-    """Return the beginning of what a page says."""
+    """Return the beginning of a page's text."""
     text = page.decode(errors="replace").partition("<main")[2]
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:500]

@@ -33,7 +33,7 @@ _MEMORY = "memory"
 _FLOOR = 0.005
 """Seconds below which a growth is noise."""
 _LINEAR = 1.1
-"""How much more than linear growth counts as such, because CPU times differ from sample to sample."""
+"""The factor above linear growth that is tolerated, because CPU times differ from sample to sample."""
 
 
 def measure(folder: Path, sizes: Sequence[tuple[int, int]], out: Path) -> None:

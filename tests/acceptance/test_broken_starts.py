@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 CASES = (*SETTINGS, *FILES, *ADDRESSES, *STORAGE)
 LIBRARIES = re.compile(r"Traceback|\[Errno|Input should|Extra inputs|Error:|sqlite3\.|sqlalche\.me|psycopg\.|Expecting")
-"""What no error of this program says."""
+"""Words that no error of this program contains."""
 
 
 class Started(Exception):

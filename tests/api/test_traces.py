@@ -54,7 +54,7 @@ async def test_the_context_is_recorded_with_the_job(tmp_path: Path, collector: T
     assert stored.startswith(f"00-{request.trace}-")
     assert (job.trace, job.attributes["tagferry.job"]) == (request.trace, job_id)
     assert (request.attributes["user.name"], request.attributes["http.response.status_code"]) == ("admin", 202)
-    # The parent of what the request recorded is a part of the request.
+    # The parent of the recorded span is a span of the request.
     assert collector.unconnected() == []
 
 

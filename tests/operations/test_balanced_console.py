@@ -245,7 +245,7 @@ async def test_pages_catch_up_after_messages_of_the_database_were_lost(
 
     async with streaming(browser, installation.balancer.url, f"/console/events?jobs={job}&details=1") as stream:
         await stream.until(MOVING)
-        # Both servers lose their connections for messages just when the job goes on to its end.
+        # Both servers lose their connections for messages just when the job continues to its end.
         lost = await asyncio.to_thread(postgres.run, LOSE_MESSAGES, database="postgres")
         installation.source.released.set()
         await stream.until("Tag written")

@@ -1,4 +1,4 @@
-"""What metrics count while a test runs: other tests of the same process have counted before."""
+"""The counts of metrics while a test runs: other tests of the same process have counted before."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Who may do what: the table of every use case that the console has, by role, with the request of each interface.
+"""The permissions of each role: every use case of the console, with the request of each interface.
 
 `tests/api/test_permissions.py` checks it; `python -m tests.permissions_page` writes it to docs/security.md.
 """
@@ -166,7 +166,7 @@ SHOWN = (
     UseCase("see the audit records", ADMINISTRATORS, Api("GET", "/v2/manage/audit-records"), "/console/audit"),
     UseCase("see the processes", ADMINISTRATORS, Api("GET", "/v2/manage/workers"), "/console/workers"),
 )
-"""What one can see."""
+"""The use cases that read."""
 
 _ORGANIZATIONS = (
     UseCase(
@@ -591,7 +591,7 @@ _ACCOUNTS = (
 )
 
 DONE = (*_ORGANIZATIONS, *_REPOSITORIES, *_AUTOMATION, *_SYNCHRONIZATION, *_ACCOUNTS)
-"""What one can do."""
+"""The use cases that change something."""
 
 FOR_ALL = frozenset(
     {

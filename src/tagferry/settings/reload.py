@@ -1,4 +1,4 @@
-"""What may change in the configuration of a running process (docs/operations.md, "What a reload applies")."""
+"""Changes that a running process may apply to its configuration (docs/operations.md, "What a reload applies")."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What all pages have in common: errors, languages, preferences, limits."""
+"""All pages share errors, languages, preferences and limits."""
 
 from tagferry import bounds
 from tagferry.app import DEFAULT_DOMAIN

@@ -1,4 +1,4 @@
-"""What protects the users of the console: no changes by other sites, no foreign redirects, headers of every answer."""
+"""The console protects its users: no changes by other sites, no foreign redirects, headers of every answer."""
 
 from pathlib import Path
 from typing import Any

@@ -31,7 +31,7 @@ HOME, AWAY = "192.0.2.1", "198.51.100.7"
 
 @dataclass(frozen=True)
 class Process:
-    """What a process has of logins: three failures lock for a minute."""
+    """The lockout of one process: three failures lock for a minute."""
 
     database: Database
     lockout: Lockout

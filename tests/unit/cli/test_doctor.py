@@ -1,4 +1,4 @@
-"""`tagferry doctor` prints every finding with its advice, and its exit code tells whether there is a problem."""
+"""`tagferry doctor` prints every finding with its advice, and its exit code shows whether there is a problem."""
 
 import json
 from pathlib import Path

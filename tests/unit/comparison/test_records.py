@@ -1,4 +1,4 @@
-"""What the records of jobs and rules say about copies, on both databases."""
+"""Copies are explained by the records of jobs and rules, on both databases."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

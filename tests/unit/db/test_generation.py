@@ -1,4 +1,4 @@
-"""The generation changes with everything that requests look up, whoever changes it, on both databases."""
+"""The generation changes with everything that requests look up, by any process, on both databases."""
 
 import asyncio
 import math

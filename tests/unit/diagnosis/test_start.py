@@ -1,4 +1,4 @@
-"""What would refuse a start is a problem for the doctor, too."""
+"""The doctor also reports each problem that would refuse a start."""
 
 from pathlib import Path
 from typing import Any

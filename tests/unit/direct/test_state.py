@@ -1,4 +1,4 @@
-"""What a copy remembers for the next one, in files."""
+"""A copy remembers facts for the next one, in files."""
 
 import os
 import stat

@@ -26,7 +26,7 @@ NOW = datetime.now(UTC)
 
 
 class Lead:
-    """Whether this process is the leader."""
+    """The leadership of this process, as a test sets it."""
 
     def __init__(self) -> None:
         self.is_held = True

@@ -1,4 +1,4 @@
-"""What a check found is exported by the process that checks the region."""
+"""The process that checks a region exports the findings."""
 
 from datetime import UTC, datetime
 

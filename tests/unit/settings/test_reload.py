@@ -1,4 +1,4 @@
-"""What a reload may change: everything that is listed, and nothing else."""
+"""A reload changes the listed settings, and nothing else."""
 
 from pathlib import Path
 from typing import Any

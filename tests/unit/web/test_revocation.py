@@ -1,4 +1,4 @@
-"""What another process revokes is refused at the next request, also if the last answer came from memory."""
+"""A revocation by another process counts at the next request, also if the last answer came from memory."""
 
 from collections.abc import AsyncIterator
 

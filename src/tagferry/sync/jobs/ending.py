@@ -1,4 +1,4 @@
-"""End jobs within a transaction, with everything that follows: logged, counted, successors unblocked, callers told."""
+"""End jobs within a transaction, with everything that follows: log, counts, unblocked successors, notified callers."""
 
 from collections.abc import Collection
 from typing import Any

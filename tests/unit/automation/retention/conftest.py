@@ -36,7 +36,7 @@ class DatedStore(MemoryStore):
     """Knows when its tags were pushed, or not, as a test says.
 
     Attributes:
-        tells: whether it reports push times.
+        has_push_times: whether it reports push times.
         tagless: it deletes no tag alone.
         changes: pushed to a tag just before it is deleted.
         failure: raised instead of deleting.
@@ -45,7 +45,7 @@ class DatedStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__("north")
-        self.tells = True
+        self.has_push_times = True
         self.tagless = False
         self.changes: dict[Reference, SampleImage] = {}
         self.failure: Exception | None = None
@@ -54,7 +54,7 @@ class DatedStore(MemoryStore):
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         records = await super().describe_tags(repository, only)
-        return records if self.tells else [record._replace(updated=None) for record in records]
+        return records if self.has_push_times else [record._replace(updated=None) for record in records]
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None

@@ -33,7 +33,7 @@ async def test_what_rules_let_go_is_deleted_recorded_and_told(keeper: Keeper):
     assert await keeper.retention.run(policy) == 0
 
 
-async def test_a_plan_tells_what_would_go_and_changes_nothing(keeper: Keeper):
+async def test_a_plan_lists_what_would_be_deleted_and_changes_nothing(keeper: Keeper):
     await keeper.push("v1", "v2", "v3")
     planned = await keeper.retention.plan(NORTH, APP, None, RuleSet.parse([rule("tag_rule", 1)]).rules)
     assert [one.record.tag for one in planned] == ["v1", "v2"]
@@ -86,8 +86,8 @@ async def test_a_tag_that_is_pushed_after_it_was_looked_at_stays(keeper: Keeper,
     assert [tag for tag, _ in await keeper.deleted()] == ["v2"]
 
 
-async def test_where_nobody_tells_when_tags_were_pushed_their_age_counts_from_the_first_look(keeper: Keeper):
-    keeper.store.tells = False
+async def test_the_age_of_tags_without_push_times_counts_from_the_first_look(keeper: Keeper):
+    keeper.store.has_push_times = False
     await keeper.push("v1", "v2")
     policy = await keeper.policy(rule("date_rule", 5))
     assert await keeper.retention.run(policy) == 0
@@ -107,7 +107,7 @@ async def test_where_nobody_tells_when_tags_were_pushed_their_age_counts_from_th
 
 
 async def test_what_was_seen_once_is_not_read_again(keeper: Keeper):
-    keeper.store.tells = False
+    keeper.store.has_push_times = False
     await keeper.push("v1", "v2")
     policy = await keeper.policy(rule("date_rule", 5))
     await keeper.retention.run(policy)
@@ -158,7 +158,7 @@ async def test_where_no_tag_is_deleted_alone_all_tags_of_an_image_go_together_an
 
 
 async def test_a_repository_that_is_not_there_makes_no_policy_forget(keeper: Keeper):
-    keeper.store.tells = False
+    keeper.store.has_push_times = False
     await keeper.push("v1")
     policy = await keeper.policy(rule("date_rule", 1))
     await keeper.retention.run(policy)

@@ -31,7 +31,7 @@ CONTENT = b"content " * 1280
 
 @dataclass
 class Waits:
-    """What was given to disk threads, and which files and directories were synced, in the order of their ends."""
+    """The calls of disk threads and the synced files and directories, in the order of their ends."""
 
     hops: list[str] = field(default_factory=list)
     synced: list[str] = field(default_factory=list)

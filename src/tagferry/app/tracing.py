@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tagferry.coordination.worker_rows import worker_name
 from tagferry.errors import Invalid
+from tagferry.regular_file import open_regular
 from tagferry.settings import TracingSettings
 
 _EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
@@ -55,7 +56,8 @@ def _is_installed(module: str) -> bool:
 
 def _read_headers(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        with open(open_regular(path, follow_links=True), encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Invalid("tracing.headers_file", f'must be a file that can be read: "{path}" ({reason})') from None

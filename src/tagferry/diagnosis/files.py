@@ -197,6 +197,9 @@ def _keys(settings: Settings) -> Iterator[Path]:
         for path in (region.tls_key, region.client_key, region.docker_config):
             if path is not None:
                 yield path
+    for path in (settings.metrics_token_file, settings.tracing.headers_file):
+        if path is not None:
+            yield path
 
 
 def _database_files(settings: Settings) -> list[Path]:

@@ -23,6 +23,7 @@ from tagferry.web.server.serve import Listener
 
 _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 4096
+TOKEN_RULE = f"must have a token of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} bytes"
 _COMPRESSION_LEVEL = 1
 """Most of the gain for the least time."""
 
@@ -137,16 +138,21 @@ def _token(settings: Settings) -> MetricsToken | None:
     return MetricsToken(fixed.get_secret_value() if fixed is not None else None, file)
 
 
+def token_in(content: bytes) -> bytes | None:
+    """Return the token in the content of a file; None if it is too short or too long."""
+    token = content.strip()
+    return token if _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN else None
+
+
 def _read_token(file: Path) -> bytes:
     try:
         with open(open_regular(file, follow_links=True), "rb") as opened:  # noqa: PTH123 - a descriptor, not a path
-            token = opened.read(_LONGEST_TOKEN + 1).strip()
+            token = token_in(opened.read(_LONGEST_TOKEN + 1))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise Invalid("metrics_token_file", f"must be a file that can be read ({reason})", str(file)) from None
-    if not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN:
-        rule = f"must have a token of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} bytes"
-        raise Invalid("metrics_token_file", rule, str(file))
+    if token is None:
+        raise Invalid("metrics_token_file", TOKEN_RULE, str(file))
     return token
 
 

@@ -7,6 +7,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from tests.support.broken.site import Case, Site, name_of_nobody
 from tests.support.certificates import Authority, encrypted_key
+from tests.support.processes import free_port
 
 
 def missing_key(site: Site) -> str:
@@ -180,6 +181,23 @@ def audit_log_that_is_a_pipe(site: Site) -> str:
     return f'audit_log "{site.folder}/audit.log" is not a regular file; name a file that this user may write'
 
 
+def missing_token_of_metrics(site: Site) -> str:
+    site.configure(top=f'metrics_listen = "127.0.0.1:{free_port()}"\nmetrics_token_file = "metrics.token"')
+    return (
+        f'metrics_token_file "{site.folder}/metrics.token" does not exist; '
+        "check the path, which is relative to the configuration file"
+    )
+
+
+def short_token_of_metrics(site: Site) -> str:
+    site.write("secret\n", "metrics.token")
+    site.configure(top=f'metrics_listen = "127.0.0.1:{free_port()}"\nmetrics_token_file = "metrics.token"')
+    return (
+        f'metrics_token_file "{site.folder}/metrics.token" must have a token of 16 to 4096 bytes; '
+        "write one with: openssl rand -hex 32"
+    )
+
+
 FILES: tuple[Case, ...] = (
     missing_key,
     mismatched_key,
@@ -201,4 +219,6 @@ FILES: tuple[Case, ...] = (
     wrong_proxy_of_the_environment,
     audit_log_without_a_directory,
     audit_log_that_is_a_pipe,
+    missing_token_of_metrics,
+    short_token_of_metrics,
 )

@@ -82,6 +82,22 @@ def test_secrets_that_all_local_users_can_read_are_a_warning(reachable: Path):
     assert bad(check_files(settings(reachable), file)) == []
 
 
+@pytest.mark.parametrize("key", ["metrics_token_file", "headers_file", "docker_config"])
+def test_files_with_secrets_that_the_configuration_names_are_checked_too(reachable: Path, key: str):
+    secret = reachable / "named"
+    secret.write_text("secret")
+    secret.chmod(0o644)
+    named: dict[str, dict[str, Any]] = {
+        "metrics_token_file": {"metrics_token_file": secret},
+        "headers_file": {"tracing": {"headers_file": secret}},
+        "docker_config": {"regions": {"hub": {"registry": "https://hub.example", "docker_config": secret}}},
+    }
+
+    (only,) = bad(check_files(settings(reachable, **named[key]), reachable / "tagferry.toml"))
+
+    assert only[:2] == (Level.WARNING, str(secret))
+
+
 def test_a_directory_that_others_cannot_enter_protects_its_files(reachable: Path):
     inner = reachable / "inner"
     inner.mkdir(mode=0o700)

@@ -13,10 +13,12 @@ from tagferry.app.startup.certificates import check_authorities, check_client_pa
 from tagferry.app.startup.named_files import NamedFile
 from tagferry.app.startup.problem import Problem, problem_of
 from tagferry.app.startup.secrets import check_key
+from tagferry.app.tracing import check_tracing
 from tagferry.errors import Invalid
 from tagferry.file_faults import file_fault, may, user_name
 from tagferry.settings import RegionSettings, Settings
 from tagferry.settings.sources import setting_label
+from tagferry.web.metrics_page import TOKEN_RULE, token_in
 
 _POSTGRES_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
@@ -35,7 +37,13 @@ def check_files(settings: Settings, *, serves: bool) -> list[Problem]:
             problems += check_authorities(NamedFile(owner, "ca_file", webhook.ca_file))
     if serves and settings.audit_log is not None:
         problems += _audit_log(settings.audit_log)
-    return [*problems, *_database_files(settings), *check_key(settings)]
+    return [
+        *problems,
+        *_metrics_token(settings),
+        *_tracing(settings),
+        *_database_files(settings),
+        *check_key(settings),
+    ]
 
 
 def _region(name: str, region: RegionSettings, serves: bool) -> Iterator[Problem]:
@@ -97,6 +105,29 @@ def _audit_log(path: Path) -> list[Problem]:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return [file.problem(file_fault(error, action="written"), "name a file that this user may write")]
+    return []
+
+
+def _metrics_token(settings: Settings) -> list[Problem]:
+    """Check the file with the token of `/metrics`, if it is served."""
+    if settings.metrics_listen is None or settings.metrics_token_file is None:
+        return []
+    if settings.metrics_token is not None:
+        sentence = "metrics_token must not be set together with metrics_token_file"
+        return [Problem("metrics_token", sentence, "remove one of them")]
+    file = NamedFile("", "metrics_token_file", settings.metrics_token_file)
+    content = file.read()
+    if isinstance(content, Problem):
+        return [content]
+    return [] if token_in(content) is not None else [file.problem(TOKEN_RULE, "write one with: openssl rand -hex 32")]
+
+
+def _tracing(settings: Settings) -> list[Problem]:
+    """Check that traces can be recorded, if they are configured, and the file with the headers for the collector."""
+    try:
+        check_tracing(settings.tracing)
+    except Invalid as error:
+        return [problem_of("tracing", error)]
     return []
 
 

@@ -8,9 +8,7 @@ from tagferry.app.startup.database import check_database
 from tagferry.app.startup.environment import check_environment
 from tagferry.app.startup.files import check_files
 from tagferry.app.startup.folders import check_folders
-from tagferry.app.startup.problem import Problem, problem_of, refuse
-from tagferry.app.tracing import check_tracing
-from tagferry.errors import Invalid
+from tagferry.app.startup.problem import Problem, refuse
 from tagferry.settings import Settings
 
 
@@ -47,12 +45,7 @@ def ready_to_start(settings: Settings, *, serves: bool) -> Iterator[Bound]:
 
 
 def _check(settings: Settings, *, serves: bool) -> list[Problem]:
-    problems = [
-        *check_environment(),
-        *check_files(settings, serves=serves),
-        *check_folders(settings),
-        *_check_tracing(settings),
-    ]
+    problems = [*check_environment(), *check_files(settings, serves=serves), *check_folders(settings)]
     if serves and not settings.served_regions:
         problems.append(
             Problem("regions", "no region has an address to listen on", 'set listen = "HOST:PORT" in one', "warning")
@@ -61,12 +54,3 @@ def _check(settings: Settings, *, serves: bool) -> list[Problem]:
         rule = "must name a PostgreSQL database; with SQLite, run only tagferry serve"
         problems.append(Problem("database", f"database_url {rule}"))
     return problems
-
-
-def _check_tracing(settings: Settings) -> list[Problem]:
-    """Find out whether traces can be recorded, if they are configured."""
-    try:
-        check_tracing(settings.tracing)
-    except Invalid as error:
-        return [problem_of("tracing", error)]
-    return []

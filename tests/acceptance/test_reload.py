@@ -1,18 +1,21 @@
 """`tagferry reload` and SIGHUP change a running server, and no job is lost."""
 
+import json
 import signal
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from tagferry.accounts.key_file import new_key
 from tagferry.names import RegionId, Repository, RepositoryName, Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.acceptance.served import Secrets, Served, client, serving, tagferry
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, eventually
+from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 
 WEST = RegionId("west")
@@ -31,6 +34,7 @@ class Site:
     served: Served
     secrets: Secrets
     urls: dict[RegionId, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -60,7 +64,7 @@ class Site:
     def reload(self, text: str) -> tuple[int, str]:
         """Write the configuration and reload it; returns the exit code and the output."""
         self.config.write_text(text)
-        done = tagferry(self.folder, "reload")
+        done = tagferry(self.folder, "reload", environment=self.environment)
         return done.returncode, done.stdout + done.stderr
 
     async def push(self, *tags: str) -> None:
@@ -175,3 +179,91 @@ async def test_the_key_of_secrets_is_rotated_while_a_server_runs(site: Site):
     async with client(site.urls[NORTH], site.secrets) as asking:
         assert await asking.list_regions()
     assert len((site.folder / "tagferry-data" / "secret.key").read_text().split()) == 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two servers of one database: the first one serves the north, the second one the south."""
+
+    first: Site
+    second: Site
+
+    def configure(self, west: str) -> None:
+        """Write both configurations, with the region `west`."""
+        for one, other in ((NORTH, SOUTH), (SOUTH, NORTH)):
+            site = self.first if one == NORTH else self.second
+            remote = site.west().replace(f"[regions.{WEST}]", f"[regions.{other}]")
+            remote = remote.replace(f'registry = "{site.urls[SOUTH]}"', f'registry = "{site.urls[other]}"')
+            listen = site.urls[one].removeprefix("http://")
+            site.config.write_text(f'[regions.{one}]\nlisten = "{listen}"\n{remote}{west}')
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, postgres: PostgresServer, postgres_template: str) -> AsyncIterator[Pair]:
+    environment = {
+        "TAGFERRY_DATABASE_URL": postgres.url(postgres.new_database(like=postgres_template)),
+        "TAGFERRY_SECRET_KEY": new_key(),
+    }
+    addresses = {region: f"127.0.0.1:{free_port()}" for region in (NORTH, SOUTH)}
+    urls = {region: f"http://{address}" for region, address in addresses.items()}
+    folders = {region: tmp_path / region for region in addresses}
+    for folder in folders.values():
+        folder.mkdir()
+    initialized = tagferry(folders[NORTH], "init", "--region", f"{NORTH}={addresses[NORTH]}", environment=environment)
+    assert initialized.returncode == 0, initialized.stderr
+    secrets = Secrets.read(initialized.stdout)
+    (folders[SOUTH] / "tagferry.toml").write_text(f'[regions.{SOUTH}]\nlisten = "{addresses[SOUTH]}"\n')
+    with (
+        serving(folders[NORTH], urls[NORTH], environment) as first,
+        serving(folders[SOUTH], urls[SOUTH], environment) as second,
+    ):
+        made = Pair(
+            *(
+                Site(folders[region], served, secrets, urls, environment)
+                for region, served in ((NORTH, first), (SOUTH, second))
+            )
+        )
+        for region, organization in ((NORTH, TEAM), (SOUTH, RELEASE)):
+            async with client(urls[region], secrets) as asking:
+                await asking.create_organization(organization)
+        yield made
+
+
+@pytest.mark.timeout(300)
+async def test_two_processes_of_one_database_are_reloaded_together_and_no_job_is_lost(pair: Pair):
+    first = pair.first
+    pair.configure(first.west(rate=RATE))
+    added = tagferry(first.folder, "reload", "--json", environment=first.environment)
+    assert added.returncode == 0, added.stdout + added.stderr
+    assert [(one["has_answered"], one["error"], WEST in str(one["changed"])) for one in json.loads(added.stdout)] == [
+        (True, None, True)
+    ] * 2
+
+    await first.push(*TAGS)
+    jobs = await first.start(*TAGS)
+    for number in range(1, 4):
+        pair.configure(first.west(rate=RATE + number))
+        done = tagferry(first.folder, "reload", "--json", environment=first.environment)
+        assert [one["changed"] for one in json.loads(done.stdout)] == [[f"regions.{WEST}.max_bytes_per_second"]] * 2
+    assert set(await first.states(jobs)) & {"waiting", "running"}, "the jobs ended before the last reload"
+    pair.configure(first.west())
+    done = tagferry(first.folder, "reload", environment=first.environment)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert await first.ended(jobs) == ["success"] * len(TAGS)
+
+
+@pytest.mark.timeout(300)
+async def test_a_process_that_refuses_does_not_keep_another_one_from_reloading(pair: Pair):
+    pair.configure("")
+    assert tagferry(pair.first.folder, "reload", environment=pair.first.environment).returncode == 0
+    pair.configure(pair.first.west())
+    pair.second.config.write_text(f'data_dir = "elsewhere"\n{pair.second.config.read_text()}')
+
+    done = tagferry(pair.first.folder, "reload", environment=pair.first.environment)
+
+    assert done.returncode == 1
+    assert sorted(line.partition("  ")[2] for line in done.stdout.splitlines()) == [
+        f"applied: regions.{WEST}",
+        "refused, nothing has changed: data_dir cannot change while running; restart to apply it",
+    ]

@@ -152,3 +152,13 @@ async def test_nothing_is_logged_if_it_is_off(tmp_path: Path, lines: list[Any]):
         await ferry.http("GET", ORGANIZATIONS)
         await pull(ferry)
     assert ends(lines, "path") == []
+
+
+async def test_a_reload_changes_which_requests_are_logged(tmp_path: Path, lines: list[Any]):
+    async with deployed(tmp_path / "data", access_log="off") as ferry:
+        for mode in ("all", "api", "off"):
+            assert await ferry.reload(access_log=mode) == ["access_log"]
+            await ferry.http("GET", "/v2/")
+            await ferry.http("GET", ORGANIZATIONS)
+
+    assert ends(lines, "path") == [("/v2/",), (ORGANIZATIONS,), (ORGANIZATIONS,)]

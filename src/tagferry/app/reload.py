@@ -48,23 +48,29 @@ log = structlog.get_logger("tagferry")
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The HTTP side of a process that serves regions."""
+    """The HTTP side of a process.
 
-    app: App
+    Attributes:
+        app: the application; None if this process serves no regions, but at most metrics.
+        listening: the listeners.
+    """
+
+    app: App | None
     listening: Listening
 
     def prepare(self, settings: Settings, regions: Sequence[Region]) -> Apply:
         """Build the applications and read the certificates; raises Invalid."""
-        listeners = listeners_of(settings, self.app.apps)
+        listeners = listeners_of(settings, self.app.apps) if self.app is not None else ()
         try:
             listen = self.listening.prepare(listeners, settings.limits, settings.trusted_proxies)
         except Invalid as error:
             raise _of_region(error, settings) from None
-        renew = self.app.prepare(settings, regions)
+        renew = self.app.prepare(settings, regions) if self.app is not None else None
 
         def apply() -> None:
             listen()
-            renew()
+            if renew is not None:
+                renew()
 
         return apply
 
@@ -77,7 +83,7 @@ class Reloader:
         backend: the components of this process.
         read: reads the configuration again; blocks.
         configure_logs: sets up logging; raises Invalid.
-        serving: the HTTP side, if this process serves regions.
+        serving: the HTTP side.
     """
 
     def __init__(
@@ -87,7 +93,7 @@ class Reloader:
         *,
         read: Callable[[], Settings],
         configure_logs: Callable[[Settings], None],
-        serving: Serving | None = None,
+        serving: Serving,
     ) -> None:
         self._settings = settings
         self._backend = backend
@@ -123,7 +129,7 @@ class Reloader:
         regions = await sync.stores.open(settings, kept)
         webhooks = webhooks_of(settings)
         vault = await backend.accounts.prepare(settings) if "secret_key" in changed else None
-        serve = self._serving.prepare(settings, regions) if self._serving is not None else None
+        serve = self._serving.prepare(settings, regions)
         if not _LOGGING.isdisjoint(changed):
             self._change_logs(settings)
         # From here on, nothing fails and nothing waits.
@@ -138,8 +144,7 @@ class Reloader:
         for region in regions:
             if isinstance(region.store, DiskStore):
                 region.store.set_reserve(settings.limits.disk_reserve_bytes)
-        if serve is not None:
-            serve()
+        serve()
         backend.process.configured = configured_regions(settings)
         self._settings = settings
 

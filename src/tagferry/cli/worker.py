@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagferry import logs
-from tagferry.app import Backend, Reloader, checked_settings, open_backend
+from tagferry.app import Backend, Reloader, Serving, checked_settings, open_backend
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.site import ready_to_start
 from tagferry.cli.check import Check
@@ -108,9 +108,10 @@ async def _work(config: Path, slots: int | None) -> None:
     with ready_to_start(settings, serves=False) as sockets:
         async with open_backend(settings, slots=slots) as backend, AsyncExitStack() as stack:
             listeners = metrics_listeners(settings, _readiness(backend))
-            await stack.enter_async_context(listening(listeners, settings.limits, sockets=sockets))
+            served = listening(listeners, settings.limits, proxies=settings.trusted_proxies, sockets=sockets)
+            serving = Serving(None, await stack.enter_async_context(served))
             read = partial(checked_settings, config, serves=False)
-            reloader = Reloader(settings, backend, read=read, configure_logs=_configure_logs)
+            reloader = Reloader(settings, backend, read=read, configure_logs=_configure_logs, serving=serving)
             await stack.enter_async_context(reloader.running())
             log.info("started the worker", slots=slots or settings.sync.max_concurrent_tags)
             await until_signalled(partial(notify, "READY=1"))

@@ -1,5 +1,6 @@
 """A reload changes the listed settings, and nothing else."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +102,48 @@ def test_a_change_of_a_served_region_that_needs_a_restart_is_refused(regions: di
     assert reason(settings(regions)) == message
 
 
-def test_the_documentation_says_of_every_setting_whether_a_reload_applies_it() -> None:
+def documented() -> tuple[str, str]:
+    """Return what the documentation says: the rows of what a reload applies, and what needs a restart."""
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
     section = page.partition("### What a reload applies")[2].partition("\n###")[0]
     applied, _, restart = section.partition("Everything else needs a restart")
-    sections = {name for name in Settings.model_fields if isinstance(getattr(settings(), name), BaseModel)}
+    return applied, restart
 
-    for name in Settings.model_fields.keys() - {"regions"}:
-        shown = f"`[{name}]`" if name in sections else f"`[[{name}]]`" if name == "webhooks" else f"`{name}`"
-        assert shown in (applied if name in RELOADABLE or name in RELOADABLE[""] else restart), name
+
+def sections() -> dict[str, BaseModel]:
+    """Return the sections of the configuration but those of regions and webhooks, by their names."""
+    values = {name: getattr(settings(), name) for name in Settings.model_fields}
+    return {name: value for name, value in values.items() if isinstance(value, BaseModel)}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - sections().keys() - {"regions"}))
+def test_the_documentation_says_of_every_top_level_setting_whether_a_reload_applies_it(name: str) -> None:
+    applied, restart = documented()
+    shown = f"`[[{name}]]`" if name == "webhooks" else f"`{name}`"
+
+    assert (shown in applied, shown in restart) == (name in RELOADABLE[""], name not in RELOADABLE[""])
+
+
+@pytest.mark.parametrize("section", sorted(sections()))
+def test_the_documentation_says_of_every_section_which_of_its_settings_need_a_restart(section: str) -> None:
+    applied, restart = documented()
+    fields = set(type(sections()[section]).model_fields)
+    needing = fields - RELOADABLE.get(section, frozenset())
+    row = next((line for line in applied.splitlines() if line.startswith("|") and f"`[{section}]`" in line), "")
+
+    assert (bool(row), f"`[{section}]`" in restart.replace(f"settings of `[{section}]`", "")) == (
+        needing != fields,
+        needing == fields,
+    )
+    if row and needing:
+        assert set(re.findall(r"`(\w+)`", row.partition("all but")[2])) == needing
+
+
+def test_the_documentation_says_which_settings_of_a_served_region_need_a_restart() -> None:
+    applied, _ = documented()
+    (row,) = [line for line in applied.splitlines() if "`[regions.ID]` with `listen`" in line]
+
+    assert re.findall(r"all settings but `(\w+)`", row) == list(RegionSettings.model_fields.keys() - RELOADABLE[REGION])
 
 
 @pytest.mark.parametrize("section", sorted(RELOADABLE))

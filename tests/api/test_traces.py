@@ -1,5 +1,6 @@
 """Requests and jobs are traced if the configuration names a collector, and nothing depends on the collector."""
 
+import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,6 +77,29 @@ async def test_the_trace_of_a_client_is_continued_and_probes_have_none(tmp_path:
         ("GET /v2/manage", "SERVER", PARENT),
         ("GET /v2/{name}/manifests", "SERVER", PARENT),
     ]
+
+
+async def test_only_an_authenticated_client_decides_that_its_request_is_recorded(
+    tmp_path: Path, collector: TraceCollector
+):
+    sampled = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    async with traced(tmp_path, collector, sample_ratio=0.0) as ferry:
+        password = encoded("admin", "wrong")
+        for headers in ({}, {"X-Auth-Token": "forged"}, {"Authorization": f"Basic {password}"}):
+            await ferry.http("GET", "/v2/manage/namespaces", headers={**sampled, **headers})
+            await ferry.http("GET", "/v2/team/app/manifests/v1", headers={**sampled, **headers})
+        token = await ferry.token()
+        await ferry.http("GET", "/v2/manage/namespaces", headers={"X-Auth-Token": token})
+        await ferry.http("GET", "/v2/manage/namespaces", headers={**sampled, "X-Auth-Token": token})
+        password = encoded(ferry.admin.name, ferry.admin.password)
+        await ferry.http("GET", "/v2/", headers={**sampled, "Authorization": f"Basic {password}"})
+
+    found = [(span.name, span.trace, span.attributes.get("user.name")) for span in collector.spans]
+    assert sorted(found) == [("GET /v2", TRACE, "admin"), ("GET /v2/manage", TRACE, "admin")]
+
+
+def encoded(name: str, password: str) -> str:
+    return base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 async def test_the_lines_of_a_request_name_its_trace(tmp_path: Path, collector: TraceCollector):

@@ -22,7 +22,8 @@ class TracingSettings(Section):
     """The URL of a collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. By default, there are no
     traces."""
     sample_ratio: float = Field(1.0, ge=0, le=1)
-    """The share of the traces that begin here and are recorded. A caller that sends `traceparent` decides itself."""
+    """The share of the traces that begin here and are recorded. An authenticated client that sends `traceparent`
+    decides itself; one that is not authenticated can only decide that its requests are not recorded."""
     headers_file: Path | None = None
     """A file with headers for the collector, one `NAME=VALUE` a line, such as for its authentication; relative to the
     configuration file."""

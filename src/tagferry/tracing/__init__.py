@@ -32,6 +32,10 @@ class RootSpan(Span, Protocol):
         """The id of its trace, 32 hexadecimal digits."""
         ...
 
+    def confirm(self) -> None:
+        """Accept that a client decides whether its trace is recorded, since the client is authenticated."""
+        ...
+
     def end(self) -> None:
         """End the work."""
         ...
@@ -46,7 +50,11 @@ class Tracer(Protocol):
         ...
 
     def request(self, name: str, headers: Mapping[str, str], attributes: Attributes) -> RootSpan:
-        """Begin the span of a request; its trace is the one that the headers name, if any (W3C Trace Context)."""
+        """Begin the span of a request; its trace is the one that the headers name, if any (W3C Trace Context).
+
+        If only the headers ask for the recording, the spans are held back, and dropped at its end unless the span was
+        confirmed: a client that is not authenticated must not cause the cost of a trace.
+        """
         ...
 
     def job(self, name: str, context: str | None, attributes: Attributes, *, queued: tuple[float, float]) -> RootSpan:

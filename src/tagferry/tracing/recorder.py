@@ -5,6 +5,7 @@ Only this module imports OpenTelemetry, and only `tagferry.app` imports this mod
 
 import asyncio
 import os
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from typing import Any
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -29,14 +30,48 @@ _VALUE_CHARACTERS = 500
 
 
 @dataclass(slots=True)
-class _Budget:
-    """The spans that a request or job may still have, and the number of those that were left out."""
+class _Part:
+    """What the spans of a request or job in this process share.
+
+    Attributes:
+        left: the number of spans that it may still have.
+        left_out: the number of those that were left out.
+        held: the spans that have ended while it is open whether they are recorded; None once it is decided.
+        is_dropped: whether its spans are dropped.
+    """
 
     left: int = bounds.SPANS
     left_out: int = 0
+    held: list[Any] | None = None
+    is_dropped: bool = False
 
 
-_budget: ContextVar[_Budget | None] = ContextVar("span budget", default=None)
+_part: ContextVar[_Part | None] = ContextVar("part of a trace", default=None)
+
+
+class _Gate(SpanProcessor):  # type: ignore[misc]  # its types are not loaded
+    """Passes on the spans that have ended, but holds back those of which it is open whether they are recorded.
+
+    Args:
+        processor: gets the spans.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def on_end(self, span: Any) -> None:
+        """Pass on a span, unless its request holds or drops its spans."""
+        part = _part.get()
+        if part is not None and part.held is not None:
+            part.held.append(span)
+        elif part is None or not part.is_dropped:
+            self._processor.on_end(span)
+
+    def release(self, part: _Part) -> None:
+        """Pass on the spans that were held."""
+        held, part.held = part.held or [], None
+        for span in held:
+            self._processor.on_end(span)
 
 
 class _Recording:
@@ -55,26 +90,42 @@ class _Recording:
 
 
 class _Root(_Recording):
-    """The span of a request or job, current until it ends."""
+    """The span of a request or job, current until it ends.
 
-    __slots__ = ("_budget", "_tokens")
+    Args:
+        span: the span.
+        gate: gets the spans below it.
+        is_confirmed: whether they are recorded in any case.
+    """
 
-    def __init__(self, span: Any) -> None:
+    __slots__ = ("_gate", "_is_confirmed", "_part", "_tokens")
+
+    def __init__(self, span: Any, gate: _Gate, *, is_confirmed: bool = True) -> None:
         super().__init__(span)
-        self._budget = _Budget()
-        self._tokens = contexts.attach(trace.set_span_in_context(span)), _budget.set(self._budget)
+        self._gate = gate
+        self._is_confirmed = is_confirmed
+        self._part = _Part(held=None if is_confirmed else [])
+        self._tokens = contexts.attach(trace.set_span_in_context(span)), _part.set(self._part)
 
     @property
     def trace_id(self) -> str:
         return format(self._span.get_span_context().trace_id, "032x")
 
+    def confirm(self) -> None:
+        self._is_confirmed = True
+
     def end(self) -> None:
-        if self._budget.left_out:
-            self._span.set_attribute("tagferry.spans_left_out", self._budget.left_out)
-        context, budget = self._tokens
+        if self._part.left_out:
+            self._span.set_attribute("tagferry.spans_left_out", self._part.left_out)
+        context, part = self._tokens
         contexts.detach(context)
-        _budget.reset(budget)
-        self._span.end()
+        _part.reset(part)
+        if self._is_confirmed:
+            self._gate.release(self._part)
+            self._span.end()
+        else:
+            # What does not end is not recorded.
+            self._part.held, self._part.is_dropped = None, True
 
 
 class Recorder:
@@ -82,11 +133,15 @@ class Recorder:
 
     Args:
         provider: makes the spans.
+        gate: gets the spans that have ended.
+        sample_ratio: as for `recording`.
         propagates: whether requests to registries carry the context of their trace.
     """
 
-    def __init__(self, provider: Any, *, propagates: bool = False) -> None:
+    def __init__(self, provider: Any, gate: _Gate, *, sample_ratio: float, propagates: bool = False) -> None:
         self._tracer = provider.get_tracer("tagferry", __version__)
+        self._gate = gate
+        self._sample_ratio = sample_ratio
         self._propagator = TraceContextTextMapPropagator()
         self.propagates = propagates
 
@@ -94,7 +149,11 @@ class Recorder:
         """Implement `Tracer.request`."""
         carrier = {name: headers[name] for name in (_PARENT, _STATE) if name in headers}
         parent = self._propagator.extract(carrier, contexts.Context())
-        return _Root(self._tracer.start_span(name, parent, kind=trace.SpanKind.SERVER, attributes=_clean(attributes)))
+        span = self._tracer.start_span(name, parent, kind=trace.SpanKind.SERVER, attributes=_clean(attributes))
+        is_requested = trace.get_current_span(parent).get_span_context().trace_flags.sampled
+        # At random, since the client has chosen the trace's id.
+        is_sampled = not is_requested or random.random() < self._sample_ratio  # noqa: S311 - no secret
+        return _Root(span, self._gate, is_confirmed=is_sampled)
 
     def job(self, name: str, context: str | None, attributes: Attributes, *, queued: tuple[float, float]) -> RootSpan:
         """Implement `Tracer.job`."""
@@ -106,7 +165,7 @@ class Recorder:
         above = parent if has_parent else trace.set_span_in_context(span, contexts.Context())
         begin, end = (int(time * _NANOSECONDS) for time in queued)
         self._tracer.start_span("queue", above, attributes=_clean(attributes), start_time=begin).end(max(begin, end))
-        return _Root(span)
+        return _Root(span, self._gate)
 
     def span(
         self, name: str, attributes: Attributes, *, is_client: bool = False, is_essential: bool = False
@@ -114,16 +173,16 @@ class Recorder:
         """Implement `Tracer.span`."""
         if not trace.get_current_span().is_recording():
             return NOTHING
-        budget = _budget.get()
-        if budget is not None and not is_essential:
-            if budget.left <= 0:
-                budget.left_out += 1
+        part = _part.get()
+        if part is not None and not is_essential:
+            if part.left <= 0:
+                part.left_out += 1
                 return NOTHING
-            budget.left -= 1
-        return self._part(name, attributes, trace.SpanKind.CLIENT if is_client else trace.SpanKind.INTERNAL)
+            part.left -= 1
+        return self._child(name, attributes, trace.SpanKind.CLIENT if is_client else trace.SpanKind.INTERNAL)
 
     @contextmanager
-    def _part(self, name: str, attributes: Attributes, kind: Any) -> Iterator[Span]:
+    def _child(self, name: str, attributes: Attributes, kind: Any) -> Iterator[Span]:
         span = self._tracer.start_span(name, kind=kind, attributes=_clean(attributes))
         token = contexts.attach(trace.set_span_in_context(span))
         recording = _Recording(span)
@@ -162,7 +221,7 @@ def recording(
 
     Args:
         processor: gets the spans that have ended; OpenTelemetry's `SpanProcessor`. The caller shuts it down.
-        sample_ratio: the share of the traces that begin here and are recorded. The caller of a request decides itself.
+        sample_ratio: the share of the traces that begin here and are recorded. An authenticated client decides itself.
         propagates: whether requests to registries carry the context of their trace.
         resource: describes this process.
     """
@@ -176,8 +235,9 @@ def recording(
         # The process has its own way to end them.
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(processor)
-    tracing.tracer = Recorder(provider, propagates=propagates)
+    gate = _Gate(processor)
+    provider.add_span_processor(gate)
+    tracing.tracer = Recorder(provider, gate, sample_ratio=sample_ratio, propagates=propagates)
     try:
         yield
     finally:

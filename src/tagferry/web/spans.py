@@ -36,10 +36,17 @@ def begin_span(tracer: Tracer, scope: Scope, region: RegionId) -> RootSpan | Non
 
 
 def end_span(span: RootSpan, *, status: int, user: str) -> None:
-    """End the span of a request; `status` is 0 if the client left before the response began."""
+    """End the span of a request.
+
+    Args:
+        span: the span.
+        status: the status of the response; 0 if the client left before it began.
+        user: the name of the authenticated caller; empty if there is none.
+    """
     span.set({"http.response.status_code": status} if status else {"tagferry.client_left": True})
     if user:
         span.set({"user.name": user})
+        span.confirm()
     if status >= 500:
         span.fail(f"answered {status}")
     span.end()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -116,14 +117,77 @@ def test_a_caller_that_does_not_sample_costs_no_spans(recorded: Recorded, tracer
     assert stored.endswith("-00")
 
 
-def test_only_a_share_of_new_traces_is_recorded():
+@contextmanager
+def recording_share(sample_ratio: float) -> Iterator[tuple[Recorded, Tracer]]:
     exporter = InMemorySpanExporter()
-    with recording(SimpleSpanProcessor(exporter), sample_ratio=0.0):
+    with recording(SimpleSpanProcessor(exporter), sample_ratio=sample_ratio):
         assert tracing.tracer is not None
-        tracing.tracer.request("GET", {}, {}).end()
-        tracing.tracer.request("GET", {"traceparent": SAMPLED}, {}).end()
-    assert [format(span.context.trace_id, "032x") for span in exporter.get_finished_spans()] == [TRACE]
+        yield Recorded(exporter), tracing.tracer
     assert tracing.tracer is None
+
+
+def test_only_a_share_of_new_traces_is_recorded():
+    with recording_share(0.0) as (recorded, tracer):
+        tracer.request("GET", {}, {}).end()
+        with tracing.span("plan"):
+            pass
+
+    assert recorded.spans == []
+
+
+def test_a_client_that_is_not_authenticated_cannot_have_its_request_recorded():
+    with recording_share(0.0) as (recorded, tracer):
+        request = tracer.request("GET", {"traceparent": SAMPLED}, {})
+        with tracing.span("plan"):
+            pass
+        request.end()
+
+    assert recorded.spans == []
+
+
+def test_an_authenticated_client_decides_whether_its_request_is_recorded():
+    with recording_share(0.0) as (recorded, tracer):
+        request = tracer.request("POST", {"traceparent": SAMPLED}, {})
+        with tracing.span("plan"):
+            stored = tracing.context()
+        assert recorded.spans == []
+        request.confirm()
+        request.end()
+        tracer.job("sync job", stored, {}, queued=(1.0, 2.0)).end()
+
+    assert recorded.names == ["plan", "POST", "queue", "sync job"]
+    assert {trace_of(span) for span in recorded.spans} == {TRACE}
+
+
+@pytest.mark.parametrize(("drawn", "count"), [(0.4, 1), (0.6, 0)])
+def test_the_id_of_a_trace_does_not_decide_whether_the_request_of_a_stranger_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, drawn: float, count: int
+):
+    monkeypatch.setattr("random.random", lambda: drawn)
+    with recording_share(0.5) as (recorded, tracer):
+        # The lowest id is in every share.
+        tracer.request("GET", {"traceparent": f"00-{1:032x}-{PARENT}-01"}, {}).end()
+
+    assert len(recorded.spans) == count
+
+
+async def test_work_that_outlives_a_dropped_request_is_not_recorded():
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+        with tracing.span("later"):
+            pass
+
+    with recording_share(0.0) as (recorded, tracer):
+        request = tracer.request("GET", {"traceparent": SAMPLED}, {})
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        request.end()
+        go_on.set()
+        await working
+
+    assert recorded.spans == []
 
 
 def test_a_job_continues_the_trace_of_its_request_in_another_process(recorded: Recorded, tracer: Tracer):

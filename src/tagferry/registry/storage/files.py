@@ -7,11 +7,10 @@ import stat
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from io import FileIO
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tagferry.regular_file import open_regular
 
@@ -76,9 +75,12 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
         temporary: a directory of the same file system for the unfinished file; created if missing.
     """
     is_new = not os.path.lexists(path)
-    draft = write_draft(content, temporary)
+    draft, descriptor = write_draft(content, temporary)
     try:
-        sync_file(draft)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         make_directory(path.parent)
         failed_before = failed_syncs(path.parent)
         rename_over(draft, path)
@@ -95,18 +97,26 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
         raise
 
 
-def write_draft(content: bytes, temporary: Path) -> Path:
-    """Write a new file, which is not synced yet, in a directory, which is created if missing; return its path."""
-    draft = temporary / uuid.uuid4().hex
+class Draft(NamedTuple):
+    """A new file, which is not synced yet, and its open descriptor."""
+
+    path: Path
+    descriptor: int
+
+
+def write_draft(content: bytes, temporary: Path) -> Draft:
+    """Write a new file in a directory, which is created if missing. The caller syncs and closes it."""
+    path = temporary / uuid.uuid4().hex
+    descriptor = _create(path)
     try:
-        with _new_file(draft) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
     except BaseException:
-        draft.unlink(missing_ok=True)
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
         raise
-    return draft
+    return Draft(path, descriptor)
 
 
 def rename_over(draft: Path, path: Path) -> None:
@@ -137,17 +147,15 @@ def _set_aside(directory: Path) -> None:
         directory.rename(directory.with_name(f"{directory.name}.aside-{uuid.uuid4().hex}"))
 
 
-def _new_file(path: Path) -> FileIO:
+def _create(path: Path) -> int:
+    """Create a file for writing; return its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        return FileIO(path, "wb", opener=_private)
+        return os.open(path, flags, FILE_MODE)
     except FileNotFoundError:
         # Cleanup programs may remove empty directories.
         make_directory(path.parent)
-        return FileIO(path, "wb", opener=_private)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE_MODE)
+        return os.open(path, flags, FILE_MODE)
 
 
 def make_directory(path: Path) -> None:

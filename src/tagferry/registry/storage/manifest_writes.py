@@ -156,8 +156,13 @@ class ManifestWrites:
             self._manifests.kept.keep(found, manifest)
 
     def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
+        # Many images repeat a layer, such as an empty one.
+        found: dict[tuple[Digest, int], os.stat_result | None] = {}
         for blob in manifest.blobs:
-            held = self._blobs.find(repository, blob.digest, size=blob.size)
+            key = blob.digest, blob.size
+            if key not in found:
+                found[key] = self._blobs.find(repository, blob.digest, size=blob.size)
+            held = found[key]
             if held is None and not blob.is_external:
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Self
@@ -37,16 +38,7 @@ class Syncing:
 
     def sync(self, paths: Sequence[Path]) -> None:
         """Make files, or the entries of directories, durable in any order; raises the first error after all ended."""
-        if not paths:
-            return
-        *others, last = dict.fromkeys(paths)
-        syncing = [self._executor.submit(sync_file, path) for path in others]
-        try:
-            sync_file(last)
-        finally:
-            wait(syncing)
-        for one in syncing:
-            one.result()
+        self._run([partial(sync_file, path) for path in dict.fromkeys(paths)])
 
     @contextmanager
     def drafts(self, contents: Sequence[bytes], *, temporary: Path) -> Iterator[list[Path]]:
@@ -57,14 +49,34 @@ class Syncing:
             temporary: their directory; created if missing.
         """
         written: list[Path] = []
+        open_files: list[int] = []
         try:
-            for content in contents:
-                written.append(write_draft(content, temporary))  # noqa: PERF401  # an error removes those before it
-            self.sync(written)
+            try:
+                for content in contents:
+                    draft = write_draft(content, temporary)
+                    written.append(draft.path)
+                    open_files.append(draft.descriptor)
+                self._run([partial(os.fsync, descriptor) for descriptor in open_files])
+            finally:
+                for descriptor in open_files:
+                    os.close(descriptor)
             yield written
         finally:
-            for draft in written:
-                draft.unlink(missing_ok=True)
+            for path in written:
+                path.unlink(missing_ok=True)
+
+    def _run(self, syncs: Sequence[Callable[[], None]]) -> None:
+        """Run syncs at once; raises the first error after all ended."""
+        if not syncs:
+            return
+        *others, last = syncs
+        running = [self._executor.submit(sync) for sync in others]
+        try:
+            last()
+        finally:
+            wait(running)
+        for one in running:
+            one.result()
 
 
 class Placed:
@@ -72,8 +84,7 @@ class Placed:
 
     Args:
         path: the name.
-        inode: the file's.
-        is_new: whether nothing had the name before.
+        inode: the file's, if nothing had the name before.
         failed_before: the `failed_syncs` of its directory before it got the name.
 
     Attributes:
@@ -81,20 +92,23 @@ class Placed:
         ended: set once the name is durable, or will not become so.
     """
 
-    def __init__(self, path: Path, inode: int, *, is_new: bool, failed_before: int) -> None:
+    def __init__(self, path: Path, inode: int | None, *, failed_before: int) -> None:
         self.path = path
         self.ended = Event()
         self._inode = inode
-        self._is_new = is_new
         self._failed_before = failed_before
 
     @classmethod
     def at(cls, path: Path, draft: Path) -> Self:
         """Rename a file, also over another one."""
-        make_directory(path.parent)
-        is_new, failed_before = not os.path.lexists(path), failed_syncs(path.parent)
-        placed = cls(path, draft.stat().st_ino, is_new=is_new, failed_before=failed_before)
-        rename_over(draft, path)
+        failed_before = failed_syncs(path.parent)
+        inode = None if os.path.lexists(path) else draft.stat().st_ino
+        placed = cls(path, inode, failed_before=failed_before)
+        try:
+            rename_over(draft, path)
+        except FileNotFoundError:
+            make_directory(path.parent)
+            rename_over(draft, path)
         return placed
 
     def settle(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
@@ -112,7 +126,7 @@ class Placed:
             pass
         except OSError:
             with lock(), suppress(OSError):
-                if self._is_new and self.path.lstat().st_ino == self._inode:
+                if self._inode is not None and self.path.lstat().st_ino == self._inode:
                     self.path.unlink()
             raise
 

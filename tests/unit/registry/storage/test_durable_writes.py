@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +18,7 @@ import pytest
 from tagferry.errors import Conflict, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.errors import MissingReference
+from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.syncing import Syncing
@@ -111,6 +113,43 @@ async def test_a_manifest_with_a_tag_takes_one_thread_and_four_syncs_in_order(st
     await store.put_manifest(APP, sample.manifest, V1)
     assert waits.hops == ["write"]
     assert waits.synced == ["temporary", "temporary", "sha256/", "_tags/"]
+
+
+async def test_a_layer_that_a_manifest_repeats_is_looked_up_as_often_as_others(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+):
+    await push(store, APP, sample := image(b"other", *[b"empty"] * 9))
+    await store.delete_manifest(APP, sample.digest)
+    looked_up: Counter[Digest] = Counter()
+    find = BlobFiles.find
+
+    def counted(self: BlobFiles, repository: RepositoryName, digest: Digest, **options: Any) -> os.stat_result | None:
+        looked_up[digest] += 1
+        return find(self, repository, digest, **options)
+
+    monkeypatch.setattr(BlobFiles, "find", counted)
+    await store.put_manifest(APP, sample.manifest, V1)
+    assert looked_up.keys() == sample.blobs.keys()
+    assert len(set(looked_up.values())) == 1
+
+
+def open_below(directory: Path) -> list[str]:
+    """Return the files below a directory that this process has open."""
+    opened = map(os.path.realpath, Path("/proc/self/fd").iterdir())
+    return [path for path in opened if path.startswith(f"{directory}/")]
+
+
+async def test_a_failed_write_leaves_no_file_open(store: DiskStore, monkeypatch: pytest.MonkeyPatch):
+    await push(store, APP, sample := image())
+    await store.delete_manifest(APP, sample.digest)
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskFailed):
+        await store.put_manifest(APP, sample.manifest, V1)
+    assert not open_below(store_root(store))
 
 
 @pytest.mark.parametrize(

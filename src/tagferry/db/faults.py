@@ -101,11 +101,10 @@ def unsound(url: URL) -> DatabaseFault:
     return DatabaseFault("the database is damaged", detail=_SQLITE[11].format(name=url.database), is_damaged=True)
 
 
-def denied_table(table: str) -> DatabaseFault:
-    """Return the error for a table of PostgreSQL that its user may not change."""
-    detail = (
-        f"PostgreSQL does not let the user in database_url read and change the table {table}; make that user its owner"
-    )
+def denied_access(kind: str, name: str) -> DatabaseFault:
+    """Return the error for a table or a sequence of PostgreSQL that its user may not change."""
+    use = "read and change the table" if kind == "table" else "take numbers from the sequence"
+    detail = f"PostgreSQL does not let the user in database_url {use} {name}; make that user its owner"
     return DatabaseFault("the database cannot be used", detail=detail)
 
 

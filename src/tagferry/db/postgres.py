@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection as Connection
 
-from tagferry.db.faults import denied_table, standby
+from tagferry.db.faults import denied_access, standby
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -18,16 +18,18 @@ try:
 except ImportError:  # pragma: no cover - the extra `postgres` is not installed
     PostgresError = OSError  # type: ignore[assignment,misc]
 
-__all__ = ["PostgresError", "connect", "connect_arguments", "prepare", "require_writable"]
+__all__ = ["DENIED", "PostgresError", "connect", "connect_arguments", "prepare", "require_writable"]
 
-_DENIED = """
-SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND NOT (
-    has_table_privilege(format('%I.%I', schemaname, tablename), 'SELECT')
-    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'INSERT')
-    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'UPDATE')
-    AND has_table_privilege(format('%I.%I', schemaname, tablename), 'DELETE'))
-ORDER BY tablename LIMIT 1
-"""
+DENIED = text("""
+SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END AS kind, relname AS name
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'S') AND NOT CASE relkind
+    WHEN 'S' THEN has_sequence_privilege(pg_class.oid, 'USAGE, UPDATE')
+    ELSE has_table_privilege(pg_class.oid, 'SELECT') AND has_table_privilege(pg_class.oid, 'INSERT')
+        AND has_table_privilege(pg_class.oid, 'UPDATE') AND has_table_privilege(pg_class.oid, 'DELETE') END
+ORDER BY kind DESC, name LIMIT 1
+""")
+"""Selects a table that the user may not read and change, or a sequence that the user may not take numbers from."""
 
 _SERVER_TIMEOUTS = {
     "tcp_keepalives_idle": "5",
@@ -89,9 +91,9 @@ async def connect(url: URL) -> "AsyncConnection":
 
 
 async def require_writable(connection: Connection) -> None:
-    """Check that the server accepts writes, and lets its user read and change all tables; raises DatabaseFault."""
+    """Check that the server accepts writes, and lets its user read and change all content; raises DatabaseFault."""
     is_read_only = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
     if await connection.scalar(text(is_read_only)):
         raise standby()
-    if (table := await connection.scalar(text(_DENIED))) is not None:
-        raise denied_table(table)
+    if (denied := (await connection.execute(DENIED)).first()) is not None:
+        raise denied_access(denied.kind, denied.name)

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from tagferry.accounts.keys import read_stored_secrets
 from tagferry.accounts.vault import Vault
 from tagferry.app.startup.secrets import key_file
-from tagferry.db.faults import OLDEST_POSTGRES, fault_of, standby, too_old
+from tagferry.db.faults import OLDEST_POSTGRES, denied_access, fault_of, standby, too_old
+from tagferry.db.postgres import DENIED
 from tagferry.db.read_only import parse_url, read_only
 from tagferry.db.schema import is_newest_schema, require_tables
 from tagferry.db.tables import ClockRow, RegistryCapabilitiesRow
@@ -117,9 +118,13 @@ def _check_schema(findings: Findings, connection: Connection) -> bool:
 
 
 def _require_writable(connection: Connection) -> None:
-    """Raise DatabaseFault for a server of PostgreSQL that accepts no writes."""
-    if connection.dialect.name == "postgresql" and connection.scalar(text(_IS_READ_ONLY)):
+    """Raise DatabaseFault for a server of PostgreSQL that accepts no writes, or not those of its user."""
+    if connection.dialect.name != "postgresql":
+        return
+    if connection.scalar(text(_IS_READ_ONLY)):
         raise standby()
+    if (denied := connection.execute(DENIED).first()) is not None:
+        raise denied_access(denied.kind, denied.name)
 
 
 def _read(facts: DatabaseFacts, findings: Findings, connection: Connection, settings: Settings, seconds: float) -> None:

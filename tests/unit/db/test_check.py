@@ -108,3 +108,18 @@ async def test_a_user_of_postgresql_who_may_not_change_tables_is_refused(
     async with opened(postgres.url(name).replace("postgres@", "reader@")) as database:
         with pytest.raises(Unavailable, match="does not let the user in database_url read and change the table"):
             await database.check()
+
+
+async def test_a_user_of_postgresql_who_may_not_use_sequences_is_refused(
+    postgres: PostgresServer, postgres_template: str
+):
+    name = postgres.new_database(like=postgres_template)
+    role = f"without_sequences_{name}"
+    postgres.run(f"CREATE ROLE {role} LOGIN", database="postgres")
+    postgres.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}", database=name)
+
+    async with opened(postgres.url(name).replace("postgres@", f"{role}@")) as database:
+        with pytest.raises(Unavailable, match="does not let the user in database_url take numbers from the sequence"):
+            await database.check()
+        postgres.run(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}", database=name)
+        assert await database.check()

@@ -151,6 +151,34 @@ async def test_a_server_that_accepts_no_writes_is_a_problem(
     assert "writes" in one.message
 
 
+@pytest.mark.parametrize(
+    ("revoked", "part"),
+    [
+        ("DELETE ON sync_jobs", "read and change the table sync_jobs"),
+        ("SELECT ON alembic_version", "permission denied for table alembic_version"),
+        ("SELECT ON users", "read and change the table users"),
+        ("USAGE ON SEQUENCE sync_jobs_id_seq", "take numbers from the sequence sync_jobs_id_seq"),
+    ],
+)
+async def test_a_missing_privilege_is_a_problem_that_names_what_it_is_missing_on(
+    tmp_path: Path, postgres: PostgresServer, postgres_template: str, revoked: str, part: str
+):
+    name = postgres.new_database(like=postgres_template)
+    role = f"user_of_{name}"
+    postgres.run(f"CREATE ROLE {role} LOGIN", database="postgres")
+    for granted in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE ON ALL SEQUENCES"):
+        postgres.run(f"GRANT {granted} IN SCHEMA public TO {role}", database=name)
+    url = postgres.url(name).replace("postgres@", f"{role}@")
+    (before,) = of_database(await inspect(settings(tmp_path, url)))
+    postgres.run(f"REVOKE {revoked} FROM {role}", database=name)
+
+    (one,) = of_database(await inspect(settings(tmp_path, url)))
+
+    assert (before.level, one.level) == (Level.OK, Level.PROBLEM)
+    assert part in one.message
+    assert "owner" in one.fix
+
+
 async def test_a_damaged_file_is_a_problem(tmp_path: Path):
     parsed = settings(tmp_path)
     async with open_accounts(parsed) as accounts:

@@ -233,10 +233,16 @@ class ProcessList:
         return ProcessCount(alive=counts.get(False, 0), missing=counts.get(True, 0))
 
 
-async def process_names(database: Database) -> list[str]:
-    """Return the names of all recorded processes, also of lost ones: their host and process id."""
+async def process_names(database: Database, *, serves: bool) -> list[str]:
+    """Return the names of recorded processes, also of lost ones: their host and process id.
+
+    Args:
+        database: has the records.
+        serves: whether they serve regions, or are workers.
+    """
     async with database.read() as session:
-        return list(await session.scalars(select(ProcessRow.name)))
+        found = await session.execute(select(ProcessRow.name, ProcessRow.regions))
+        return [name for name, regions in found if bool(regions) == serves]
 
 
 def ago(database: Database, age: timedelta) -> ColumnElement[Any]:

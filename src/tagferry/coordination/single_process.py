@@ -20,7 +20,7 @@ class SingleProcess:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._path = Path(f"{database.url.database}.lock")
+        self._path = _lock_path(database.url.database or "")
         self._lost = asyncio.Event()
         self._file: int | None = None
         self._id: int | None = None
@@ -93,6 +93,27 @@ class SingleProcess:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def is_in_use(database: str) -> bool:
+    """Return whether a process works on an SQLite file. A process that starts at the same moment may be refused."""
+    try:
+        descriptor = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_path(database: str) -> Path:
+    return Path(f"{database}.lock")
 
 
 def _lock_file(path: Path) -> int:

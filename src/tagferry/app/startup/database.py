@@ -12,11 +12,15 @@ from tagferry.settings import Settings
 from tagferry.workers import process_names
 
 
-async def check_database(settings: Settings) -> tuple[list[Problem], set[int]]:
+async def check_database(settings: Settings, *, serves: bool) -> tuple[list[Problem], set[int]]:
     """Check the database and the secrets in it.
 
+    Args:
+        settings: the configuration.
+        serves: whether this process is to serve regions.
+
     Returns:
-        The problems, and the ids of the processes on this machine that are recorded in the database.
+        The problems, and the ids of the processes of this kind that run on this machine by the database's records.
     """
     try:
         require_content(settings)
@@ -31,7 +35,7 @@ async def check_database(settings: Settings) -> tuple[list[Problem], set[int]]:
         if not await database.check(thoroughly=True):
             sentence = "the database is of an older version, and is upgraded at the next start"
             return [Problem("database", sentence, "stop all processes and back it up before", "note")], set()
-        return await check_secrets(settings, database), await _local_processes(database)
+        return await check_secrets(settings, database), await _local_processes(database, serves=serves)
     except TagferryError as error:
         return [problem_of("database", error)], set()
     finally:
@@ -43,7 +47,7 @@ def _exists(database: Database) -> bool:
     return database.is_shared or Path(database.url.database or "").exists()
 
 
-async def _local_processes(database: Database) -> set[int]:
+async def _local_processes(database: Database, *, serves: bool) -> set[int]:
     """Return the ids of the recorded processes of this machine, which may have ended."""
-    found = (name.rpartition(":") for name in await process_names(database))
+    found = (name.rpartition(":") for name in await process_names(database, serves=serves))
     return {int(number) for host, _, number in found if host == socket.gethostname() and number.isdecimal()}

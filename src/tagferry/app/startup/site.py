@@ -8,6 +8,7 @@ from tagferry.app.startup.database import check_database
 from tagferry.app.startup.environment import check_environment
 from tagferry.app.startup.files import check_files
 from tagferry.app.startup.folders import check_folders
+from tagferry.app.startup.locks import check_locks
 from tagferry.app.startup.problem import Problem, refuse
 from tagferry.settings import Settings
 
@@ -24,10 +25,13 @@ async def check_site(settings: Settings, *, serves: bool) -> list[Problem]:
     own: set[int] = set()
     # The database in a directory that cannot be used has the same problem.
     if settings.database_url or not any(problem.subject == "data_dir" for problem in problems):
-        found, own = await check_database(settings)
+        found, own = await check_database(settings, serves=serves)
     with bound_addresses(settings, serves=serves, own=own) as (_, unusable):
+        # A server that is about to be replaced uses one of these addresses. A worker has none.
+        is_own = not serves or any(problem.severity == "note" for problem in unusable)
+        held = check_locks(settings, own=own if is_own else ())
         # The key is checked without a database, too.
-        return list(dict.fromkeys([*problems, *found, *unusable]))
+        return list(dict.fromkeys([*problems, *found, *unusable, *held]))
 
 
 @contextmanager

@@ -52,9 +52,7 @@ class RootLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             try:
-                holder = (
-                    os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "another process"
-                )
+                holder = _holder(descriptor)
             finally:
                 os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
@@ -78,6 +76,30 @@ class RootLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def lock_holder(root: Path) -> str | None:
+    """Return the process that holds the lock of a root directory, as its file names it; None if none does.
+
+    Nothing is created or changed. A process that takes the lock at the same moment may be refused.
+    """
+    try:
+        descriptor = os.open(root / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "another process"
 
 
 def _is_writable(root: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 _INTERVAL_SECONDS = 60.0
 _KEYS = 1000
-"""Different keys of one event that are distinguished; further ones count together."""
+"""Different keys of one logger that are distinguished in an interval; further ones count together."""
 
 _Level = Literal["debug", "info", "warning", "error", "exception"]
 
@@ -128,7 +128,7 @@ class SparseEvents:
     def __init__(self, name: str, *, seconds: float = _INTERVAL_SECONDS) -> None:
         self._name = name
         self._seconds = seconds
-        self._keys: set[Hashable] = set()
+        self._keys: dict[Hashable, float] = {}
 
     def warning(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
         """Log an event that needs an operator's attention, unless the same event was logged within the interval.
@@ -149,14 +149,25 @@ class SparseEvents:
         self._log("info", event, key, fields)
 
     def _log(self, level: _Level, event: str, key: Hashable, fields: dict[str, Any]) -> None:
-        if key is not None and key not in self._keys:
-            if len(self._keys) >= _KEYS:
-                key = None
-            else:
-                self._keys.add(key)
+        key = self._distinguished(key)
         report = partial(self._report, level, event, {name: one for name, one in fields.items() if name != "exc_info"})
         if times := occurrences((self._name, event, key), seconds=self._seconds, report=report):
             Events(self._name).log(level, event, times=times, **fields)
+
+    def _distinguished(self, key: Hashable) -> Hashable:
+        """Return the key, or None if there are too many different ones; each is forgotten after an interval."""
+        if key is None:
+            return None
+        now = time.monotonic()
+        with _lock:
+            # They are in the order of their times.
+            while self._keys and now - self._keys[oldest := next(iter(self._keys))] >= self._seconds:
+                del self._keys[oldest]
+            if key not in self._keys:
+                if len(self._keys) >= _KEYS:
+                    return None
+                self._keys[key] = now
+        return key
 
     def _report(self, level: _Level, event: str, fields: dict[str, Any], times: int) -> None:
         Events(self._name).log(level, event, times=times, **fields)

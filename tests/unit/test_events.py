@@ -70,6 +70,27 @@ def test_events_of_different_regions_do_not_hide_each_other(monkeypatch: pytest.
     assert [entry["region"] for entry in logs] == ["north", "south", "east", "west"]
 
 
+def test_keys_are_forgotten_after_an_interval(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(events, "_KEYS", 2)
+    monkeypatch.setattr("tagferry.events.time.monotonic", lambda: now)
+    sparse = SparseEvents("test", seconds=60)
+    with capture_logs() as logs:
+        for region in ("north", "south", "east", "west"):
+            sparse.error("a region failed", key=region, region=region)
+        now += 60
+        for region in ("west", "east", "north", "west"):
+            sparse.error("a region failed", key=region, region=region)
+    assert [(entry["region"], entry["times"]) for entry in logs] == [
+        ("north", 1),
+        ("south", 1),
+        ("east", 1),
+        ("west", 1),
+        ("east", 1),
+        ("north", 2),
+    ]
+
+
 def failure(kind: type[Exception]) -> Exception:
     try:
         raise kind("message")

@@ -172,12 +172,16 @@ async def _init(config: Path, regions: list[str]) -> None:
 
 def write_configuration(config: Path, regions: list[str]) -> None:
     """Write a commented configuration with these regions; raises Conflict if the file exists."""
+    _write(config, configuration_text(regions))
+    out.print(f"Wrote {config}", soft_wrap=True, markup=False)
+
+
+def configuration_text(regions: list[str]) -> str:
+    """Return a commented configuration with these regions."""
     names = [region.partition("=")[0] for region in regions]
     if len(set(names)) < len(names):
         raise Invalid("--region", "must name each region once", " ".join(names))
-    sections = [_section(region) for region in regions]
-    _write(config, _HEAD + "".join(sections) + _TAIL)
-    out.print(f"Wrote {config}", soft_wrap=True, markup=False)
+    return _HEAD + "".join(map(_section, regions)) + _TAIL
 
 
 def _section(region: str) -> str:

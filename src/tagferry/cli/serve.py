@@ -1,6 +1,7 @@
 """`tagferry serve`: serve the regions of a configuration."""
 
 import os
+import tomllib
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from tagferry.cli.accounts import deliver_first_admin
 from tagferry.cli.check import Check
 from tagferry.cli.check import check as check_start
 from tagferry.cli.event_loop import run
-from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
+from tagferry.cli.init import DEFAULT_REGIONS, configuration_text, write_configuration
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, is_default
 from tagferry.cli.systemd import notify
 from tagferry.errors import Invalid
@@ -28,6 +29,9 @@ from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
 
 app = typer.Typer(add_completion=False)
+
+_OF_AN_INSTALLATION = ("tagferry.db", "secret.key", "registries")
+"""What `data_dir` has after a start, depending on where the database and the key are."""
 
 log = structlog.get_logger("tagferry")
 
@@ -61,8 +65,9 @@ def serve(
 
 def _write_first(config: Path) -> None:
     """Write the configuration of a new installation; raises StartRefused if there is one without a configuration."""
-    data = Path("tagferry-data")
-    if (data / "tagferry.db").exists():
+    # The environment may name another directory than the file will.
+    data = Settings.parse(tomllib.loads(configuration_text(DEFAULT_REGIONS))).data_dir
+    if any((data / name).exists() for name in _OF_AN_INSTALLATION):
         sentence = f'configuration "{config}" does not exist, although "{data}" has the data of an installation'
         remedy = "restore the configuration, or write a new one with: tagferry init"
         raise StartRefused([Problem("configuration", sentence, remedy)])

@@ -24,6 +24,17 @@ def lost_configuration(site: Site) -> str:
     )
 
 
+def lost_configuration_of_another_data_directory(site: Site) -> str:
+    site.environment["TAGFERRY_DATA_DIR"] = "elsewhere"
+    (site.folder / "elsewhere" / "registries" / "north").mkdir(parents=True)
+    (site.folder / "tagferry.toml").unlink()
+    site.arguments = ()
+    return (
+        'configuration "tagferry.toml" does not exist, although "elsewhere" has the data of an installation; '
+        "restore the configuration, or write a new one with: tagferry init"
+    )
+
+
 def path_of_a_directory(site: Site) -> str:
     site.arguments = ("--config", ".")
     return ". is a directory"
@@ -109,6 +120,7 @@ SETTINGS: tuple[Case, ...] = (
     mistyped_path,
     missing_path,
     lost_configuration,
+    lost_configuration_of_another_data_directory,
     path_of_a_directory,
     binary_configuration,
     unquoted_text,

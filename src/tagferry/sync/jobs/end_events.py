@@ -40,17 +40,11 @@ ENDED = (
 log = structlog.get_logger(LOGGER)
 
 
-class Ended(Protocol):
-    """A job, or the columns `ENDED` of its row."""
+class Route(Protocol):
+    """What a request or its job copies, and from where to where."""
 
     @property
-    def id(self) -> int: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
     def rule_id(self) -> int | None: ...
-    @property
-    def operator_name(self) -> str: ...
     @property
     def source_region(self) -> str: ...
     @property
@@ -58,11 +52,22 @@ class Ended(Protocol):
     @property
     def repository(self) -> str: ...
     @property
-    def tag(self) -> str: ...
-    @property
     def target_region(self) -> str: ...
     @property
     def target_namespace(self) -> str: ...
+
+
+class Ended(Route, Protocol):
+    """A job, or the columns `ENDED` of its row."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def operator_name(self) -> str: ...
+    @property
+    def tag(self) -> str: ...
     @property
     def created_at(self) -> datetime: ...
     @property
@@ -89,21 +94,18 @@ def log_end(
         copied: what its last attempt did.
     """
     now = datetime.now(UTC)
-    fields: dict[str, Any] = {
-        "job": job.id,
-        "source": f"{job.source_region}/{job.namespace}/{job.repository}",
-        "target": f"{job.target_region}/{job.target_namespace}",
-        "tag": job.tag,
-        "status": status.value,
-        "reason": reason,
-        "queued_seconds": _seconds(job.created_at, job.started_at or now),
-        "running_seconds": _seconds(job.started_at, now),
-        "attempts": job.attempts,
-        "user": job.operator_name,
-        "request_id": job.request_id,
-    }
-    if job.rule_id is not None:
-        fields["rule"] = job.rule_id
+    fields = _fields(
+        job,
+        job=job.id,
+        tag=job.tag,
+        status=status,
+        reason=reason,
+        queued_seconds=_seconds(job.created_at, job.started_at or now),
+        running_seconds=_seconds(job.started_at, now),
+        attempts=job.attempts,
+        user=job.operator_name,
+        request_id=job.request_id,
+    )
     if copied is not None:
         fields["bytes_moved"] = copied.uploaded.size
         fields["bytes_mounted"] = copied.mounted.size
@@ -139,20 +141,49 @@ def log_settled(request: SyncRequest, jobs: Iterable[tuple[int, NewJob]]) -> Non
     for job_id, new_job in jobs:
         if not new_job.status.has_ended or (new_job.status.is_success and not shows_all):
             continue
-        fields: dict[str, Any] = {
-            "job": job_id,
-            "source": f"{request.source_region}/{request.namespace}/{request.repository}",
-            "target": f"{request.target_region}/{request.target_namespace}",
-            "tag": new_job.tag,
-            "status": new_job.status.value,
-            "reason": new_job.reason,
-            "attempts": 0,
-            "user": request.caller.name,
-            "request_id": request.id,
-        }
-        if request.rule_id is not None:
-            fields["rule"] = request.rule_id
+        fields = _fields(
+            request,
+            job=job_id,
+            tag=new_job.tag,
+            status=new_job.status,
+            reason=new_job.reason,
+            queued_seconds=0.0,
+            running_seconds=0.0,
+            attempts=0,
+            user=request.caller.name,
+            request_id=request.id,
+        )
         (log.debug if new_job.status.is_success else log.info)(EVENT, **fields)
+
+
+def _fields(
+    route: Route,
+    *,
+    job: int,
+    tag: str,
+    status: JobStatus,
+    reason: str,
+    queued_seconds: float,
+    running_seconds: float,
+    attempts: int,
+    user: str,
+    request_id: str,
+) -> dict[str, Any]:
+    """Return the fields that every end of a job has."""
+    fields: dict[str, Any] = {
+        "job": job,
+        "source": f"{route.source_region}/{route.namespace}/{route.repository}",
+        "target": f"{route.target_region}/{route.target_namespace}",
+        "tag": tag,
+        "status": status.value,
+        "reason": reason,
+        "queued_seconds": queued_seconds,
+        "running_seconds": running_seconds,
+        "attempts": attempts,
+        "user": user,
+        "request_id": request_id,
+    }
+    return fields if route.rule_id is None else {**fields, "rule": route.rule_id}
 
 
 def _seconds(begin: datetime | None, end: datetime) -> float:

@@ -131,17 +131,26 @@ async def test_jobs_are_counted_in_an_index_alone(jobs: JobStore, database: Data
 
     assert len(first) == 1
     counted = [one for one in statements if "count(" in one[0]]
-    assert len(counted) == 2
-    assert all("USING COVERING INDEX ix_sync_jobs_repository" in plan for plan in plans(database, counted))
+    # A page after the end of the list is counted by itself.
+    assert len(counted) == 3
+    counts = [plan.rpartition("SCALAR SUBQUERY")[2] for plan in plans(database, counted)]
+    assert all("USING COVERING INDEX ix_sync_jobs_repository" in plan for plan in counts)
 
 
-async def test_a_page_that_ends_the_list_needs_no_count(jobs: JobStore, database: Database):
+@pytest.mark.parametrize(
+    ("limit", "offset", "shown"), [(2, 0, 2), (2, 1, 2), (2, 2, 1), (None, 0, 3), (2, 9, 0)], ids=str
+)
+async def test_a_page_of_jobs_is_read_and_counted_by_one_statement(
+    jobs: JobStore, database: Database, limit: int | None, offset: int, shown: int
+):
     await record(jobs, "v1", "v2", "v3")
 
     with executed() as statements:
-        _, total = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=2, offset=1)
+        page, total = await RepositoryJobs(database).of_repository(NORTH, TEAM, REPO, limit=limit, offset=offset)
 
-    assert (total, len(statements)) == (3, 1)
+    assert (len(page), total) == (shown, 3)
+    # A page after the end has no row with the count.
+    assert len(statements) == (1 if shown else 2)
 
 
 async def test_a_new_request_reads_only_open_jobs(jobs: JobStore, database: Database):

@@ -60,17 +60,18 @@ class RepositoryJobs:
             conditions.append(SyncJobRow.domain_id == domain_id)
         if organization_id is not None:
             conditions.append(SyncJobRow.source_organization_id == organization_id)
-        # One row more than the page shows whether it is the last one; then nothing has to be counted.
-        page = _page(conditions, statuses, descending=descending, limit=limit and limit + 1, offset=offset)
+        page = _page(conditions, statuses, descending=descending, limit=limit, offset=offset)
+        if statuses:
+            conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
+        count = select(func.count()).select_from(SyncJobRow).where(*conditions)
         async with self._database.read() as session:
-            rows = list(await session.scalars(page))
-            total = offset + len(rows)
-            if (rows or not offset) and (limit is None or len(rows) <= limit):
-                return parse_rows(rows)[0], total
-            if statuses:
-                conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
-            total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions)) or 0
-        return parse_rows(rows[:limit])[0], total
+            # In one statement: a second one would cost more than to count hundreds of jobs.
+            found = (await session.execute(page.add_columns(count.correlate(None).scalar_subquery()))).all()
+            total = found[0][1] if found else 0
+            if not found and offset:
+                # A page after the end of the list has no row with the count.
+                total = await session.scalar(count) or 0
+        return parse_rows(row for row, _ in found)[0], total
 
 
 def _page(

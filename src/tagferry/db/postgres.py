@@ -31,15 +31,17 @@ ORDER BY kind DESC, name LIMIT 1
 """)
 """Selects a table that the user may not read and change, or a sequence that the user may not take numbers from."""
 
-_SERVER_TIMEOUTS = {
+_SERVER_SETTINGS = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "11000",
     "idle_in_transaction_session_timeout": "10000",
+    "jit": "off",
 }
 """The server ends a session whose machine does not respond for 11 seconds, or that is idle in a transaction for 10;
-otherwise its locks would block all others."""
+otherwise its locks would block all others. It compiles no statement: all of them read few rows, and compiling takes
+several times as long as that, each time."""
 _CLIENT_TIMEOUTS = {
     "connect_timeout": 4,
     "keepalives_idle": 5,
@@ -74,9 +76,9 @@ def prepare(engine: Engine) -> None:
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
-    """Return the connection arguments in addition to the URL: the timeouts of both sides."""
+    """Return the connection arguments in addition to the URL: the timeouts of both sides, and no compilation."""
     given = url.normalized_query
-    options = " ".join(f"-c {name}={value}" for name, value in _SERVER_TIMEOUTS.items())
+    options = " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items())
     # Options of the URL come last, so they take precedence.
     options = " ".join((options, *given.get("options", ())))
     return {name: value for name, value in _CLIENT_TIMEOUTS.items() if name not in given} | {"options": options}

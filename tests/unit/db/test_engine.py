@@ -257,9 +257,10 @@ def test_the_error_for_an_unusable_url_does_not_contain_its_password(url: str):
         ("tcp_user_timeout", "11000"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("statement_timeout", "0"),
+        ("jit", "off"),
     ],
 )
-async def test_the_server_ends_sessions_of_unreachable_machines(setting: str, value: str, postgres: PostgresServer):
+async def test_the_settings_of_sessions_on_the_server(setting: str, value: str, postgres: PostgresServer):
     database = Database(postgres.url("postgres"))
     async with database.read() as session:
         assert await session.scalar(text(f"SHOW {setting}")) == value

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, literal_column, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from tagferry.accounts.model import Caller
 from tagferry.db.columns import UtcDateTime
@@ -88,12 +89,15 @@ class JobSummaries:
 
     async def of(self, caller: Caller) -> JobSummary:
         """Return the summary of the jobs that a caller may see."""
-        visible = None if caller.is_admin else readable_job(caller)
         now = self._clock()
         begins = [now.replace(minute=0, second=0, microsecond=0) - _HOUR * back for back in reversed(range(HOURS))]
         async with self._database.read() as session:
-            opened = [await _count_open(session, condition, visible) for condition in _OPEN]
-            ended = await (_ended(session, begins) if visible is None else _visible_ended(session, begins, visible))
+            if caller.is_admin:
+                opened = [await _open(session, condition) for condition in _OPEN]
+                ended = await _ended(session, begins)
+            else:
+                opened = [await _visible_open(session, condition, caller) for condition in _OPEN]
+                ended = await _visible_ended(session, begins, caller)
         running, waiting, postponed = (count for count, _ in opened)
         return JobSummary(
             running=running,
@@ -112,18 +116,28 @@ class _Ended:
     is_partial: bool
 
 
-async def _count_open(
-    session: AsyncSession, condition: ColumnElement[bool], visible: ColumnElement[bool] | None
-) -> tuple[int, bool]:
+async def _open(session: AsyncSession, condition: ColumnElement[bool]) -> tuple[int, bool]:
+    """Return the number of jobs of a state, and whether more of them exist."""
+    counted = select(SyncJobRow.status).where(condition).limit(COUNTED).subquery()
+    total = await session.scalar(select(func.count()).select_from(counted)) or 0
+    return total, total >= COUNTED
+
+
+async def _visible_open(session: AsyncSession, condition: ColumnElement[bool], caller: Caller) -> tuple[int, bool]:
     """Return the number of jobs of a state that the caller may see, and whether more of them exist."""
-    limit = COUNTED if visible is None else READ
-    newest = select(SyncJobRow.id).where(condition).order_by(SyncJobRow.id.desc()) if visible is not None else None
-    ids = (select(SyncJobRow.status).where(condition) if newest is None else newest).limit(limit).subquery()
-    total = await session.scalar(select(func.count()).select_from(ids)) or 0
-    if visible is None or total == 0:
-        return total, total >= limit
-    seen = await session.scalar(select(func.count()).where(SyncJobRow.id.in_(select(ids.c.id)), visible)) or 0
-    return seen, total >= limit
+    job = _newest(condition, SyncJobRow.id)
+    each = select(readable_job(caller, job).label("is_visible")).select_from(job).subquery()
+    counted = select(func.count(), func.count().filter(each.c.is_visible)).select_from(each)
+    total, seen = (await session.execute(counted)).one()
+    return seen, total >= READ
+
+
+def _newest(condition: ColumnElement[bool], order: InstrumentedAttribute[Any]) -> type[SyncJobRow]:
+    """Return some of the newest jobs, with what is counted and what decides who may see them, each read once."""
+    row = SyncJobRow
+    deciding = (row.source_organization_id, row.source_region, row.namespace, row.repository, row.domain_id)
+    newest = select(row.id, row.ended_at, row.status, *deciding).where(condition).order_by(order.desc()).limit(READ)
+    return aliased(SyncJobRow, newest.subquery())
 
 
 async def _ended(session: AsyncSession, begins: Sequence[datetime]) -> _Ended:
@@ -135,20 +149,15 @@ async def _ended(session: AsyncSession, begins: Sequence[datetime]) -> _Ended:
     return _Ended(found, any(counts.total() >= COUNTED for counts in found))
 
 
-async def _visible_ended(session: AsyncSession, begins: Sequence[datetime], visible: ColumnElement[bool]) -> _Ended:
+async def _visible_ended(session: AsyncSession, begins: Sequence[datetime], caller: Caller) -> _Ended:
     """Count those of the jobs that ended in these hours that the caller may see, among the newest ones."""
-    columns = (SyncJobRow.id, SyncJobRow.ended_at)
-    newest = select(*columns).where(SyncJobRow.ended_at >= begins[0]).order_by(SyncJobRow.ended_at.desc()).limit(READ)
-    ids = newest.subquery()
-    total = await session.scalar(select(func.count()).select_from(ids)) or 0
-    rows = await session.execute(
-        select(SyncJobRow.ended_at, SyncJobRow.status).where(SyncJobRow.id.in_(select(ids.c.id)), visible)
-    )
+    job = _newest(SyncJobRow.ended_at >= begins[0], SyncJobRow.ended_at)
+    rows = (await session.execute(select(job.ended_at, job.status, readable_job(caller, job)))).all()
     found = [Counter[str]() for _ in begins]
-    for ended_at, status in rows:
-        if ended_at is not None and (hour := int((ended_at - begins[0]) / _HOUR)) < HOURS:
+    for ended_at, status, is_visible in rows:
+        if is_visible and ended_at is not None and (hour := int((ended_at - begins[0]) / _HOUR)) < HOURS:
             found[hour][status] += 1
-    return _Ended(found, total >= READ)
+    return _Ended(found, len(rows) >= READ)
 
 
 def _of_hour(index: int) -> Select[Any]:

@@ -19,15 +19,19 @@ _NAMESPACES = 32
 """Organizations of a caller whose jobs are read one organization after another; with more, all jobs are looked at."""
 
 
-def readable_job(caller: Caller) -> ColumnElement[bool]:
+def readable_job(caller: Caller, job: type[SyncJobRow] = SyncJobRow) -> ColumnElement[bool]:
     """Return the condition that a caller who is not an administrator may see a job.
 
     A permission in the source organization or in the source repository shows all of its jobs. To guests, who may read
     a repository because it is public or shared with their domain, only the jobs of their own domain are shown. A job
     belongs to an organization, not to its name, so that jobs of a former one are not shown.
+
+    Args:
+        caller: the caller.
+        job: the jobs, or an alias of rows with all columns that decide.
     """
     organization = exists().where(
-        OrganizationPermissionRow.organization_id == SyncJobRow.source_organization_id,
+        OrganizationPermissionRow.organization_id == job.source_organization_id,
         OrganizationPermissionRow.user_id == caller.user_id,
     )
     permission = exists().where(
@@ -36,14 +40,14 @@ def readable_job(caller: Caller) -> ColumnElement[bool]:
     repository = (
         select(RepositoryRow.id)
         .where(
-            RepositoryRow.region == SyncJobRow.source_region,
-            RepositoryRow.namespace == SyncJobRow.namespace,
-            RepositoryRow.name == SyncJobRow.repository,
+            RepositoryRow.region == job.source_region,
+            RepositoryRow.namespace == job.namespace,
+            RepositoryRow.name == job.repository,
             or_(
-                RepositoryRow.organization_id == SyncJobRow.source_organization_id,
+                RepositoryRow.organization_id == job.source_organization_id,
                 RepositoryRow.organization_id.is_(None),
             ),
-            or_(permission, and_(SyncJobRow.domain_id == caller.domain_id, _is_open_to(caller))),
+            or_(permission, and_(job.domain_id == caller.domain_id, _is_open_to(caller))),
         )
         .exists()
     )

@@ -16,9 +16,11 @@ from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs.all_jobs import AllJobs, JobFilter
 from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.summary import JobSummaries
 from tests.support.postgres import PostgresServer
 
 ADMIN = Caller(user_id="a" * 32, name="admin", domain_id="d" * 32, domain_name="acme", is_admin=True)
+READER = Caller(user_id="r" * 32, name="reader", domain_id="e" * 32, domain_name="other", is_admin=False)
 NORTH, TEAM = RegionId("north"), Namespace("team")
 JOBS = 40_000
 FEW = 500
@@ -28,11 +30,11 @@ FEW = 500
 _RECORD = """
     INSERT INTO sync_jobs (request_id, created_at, updated_at, domain_id, domain_name, operator_id, operator_name,
         source_region, namespace, repository, tag, target_region, target_namespace, override, status, reason,
-        bytes_total, bytes_done)
+        bytes_total, bytes_done, ended_at)
     SELECT 'request-' || n, now(), now(), repeat('d', 32), 'acme',
         CASE WHEN n <= 10 THEN 'former' ELSE repeat('u', 32) END, 'carol', 'north', 'team', 'app-' || n % 400, 'v1',
         CASE WHEN n <= 10 THEN 'west' ELSE 'south' END, 'team', false,
-        CASE WHEN n <= 10 THEN 'timeout' ELSE 'success' END, '', 0, 0
+        CASE WHEN n <= 10 THEN 'timeout' ELSE 'success' END, '', 0, 0, now() - (:jobs - n) * interval '1 second'
     FROM generate_series(1, :jobs) AS n
 """
 
@@ -91,6 +93,7 @@ FILTERS: dict[str, tuple[JobFilter, int]] = {
     "target": (JobFilter(target_region=RegionId("west")), 10),
     "user": (JobFilter(operator="former"), 10),
     "user and target": (JobFilter(operator="former", target_region=RegionId("south")), 0),
+    "state and organization": (JobFilter(statuses=frozenset({JobStatus.SUCCESS}), namespace=TEAM), 10),
     "request": (JobFilter(request="request-7"), 1),
     "repository": (JobFilter(region=NORTH, namespace=TEAM, repository=Repository("app-99")), 10),
     "repository of any region": (JobFilter(namespace=TEAM, repository=Repository("app-99")), 10),
@@ -110,3 +113,12 @@ async def test_a_page_reads_few_blocks(history: Database, history_url: str, want
         connection.execute(f"SET plan_cache_mode = {mode}".encode())
         read = [blocks_read(connection, *one) for one in statements]
     assert sum(read) < FEW, read
+
+
+async def test_a_summary_reads_each_job_once(history: Database):
+    with executed() as statements:
+        summary = await JobSummaries(history).of(READER)
+
+    assert (summary.succeeded, summary.is_partial) == (0, True)
+    # Reading a job again to decide who may see it takes four blocks for each of them.
+    assert [statement.count("FROM sync_jobs") for statement, _ in statements] == [1, 1, 1, 1]

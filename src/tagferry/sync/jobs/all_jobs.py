@@ -23,12 +23,15 @@ SEARCH_SECONDS = 0.15
 """The time that one page may search; it then ends early, and its marker continues the search."""
 _STEPS = (500, 4_000)
 """Jobs that the first step of a search looks at, and each further one."""
-_BOUNDS = (2_000, 50_000)
-"""The numbers of jobs up to which the jobs of each term of a filter are counted, to find the rarest one."""
+_FEW, _MANY = 2_000, 50_000
+"""The numbers of jobs up to which the jobs of each term of a filter are counted, to find the rarest one: at first, and
+if the newest jobs of a term do not fill the page."""
 _REGIONS = 100
 """Source regions that a filter without a region looks at, if it names a repository."""
 _ENDS = select(select(func.max(SyncJobRow.id)).scalar_subquery(), select(func.min(SyncJobRow.id)).scalar_subquery())
 """The newest and the oldest id. Both in one query without subqueries would make SQLite read all of them."""
+_ONE_STEP = float("-inf")
+"""The end of the time for a search that makes one step."""
 _CLOCK_SKEW = timedelta(hours=1)
 """How far the clocks of processes may differ: ids increase with the time of creation, except for that."""
 
@@ -192,9 +195,21 @@ class AllJobs:
             if not all(term.values for term in terms):
                 return JobPage([], marker=None)
             whole = await self._range(session, wanted, marker, after)
-            chosen = await _choose(session, terms, whole)
-            conditions += [term.condition for term in terms if term is not chosen]
-            return await self._search(session, chosen, conditions, whole, limit, until)
+
+            async def search(term: _Term | None, until: float) -> JobPage:
+                others = [one.condition for one in terms if one is not term]
+                return await self._search(session, term, (*conditions, *others), whole, limit, until)
+
+            if len(terms) < 2:
+                return await search(terms[0] if terms else None, until)
+            chosen = await _rarest(session, terms, whole, _FEW)
+            if chosen is None:
+                # Most pages are full after one step, whichever term it reads.
+                page = await search(terms[0], _ONE_STEP)
+                if len(page.jobs) == limit or page.marker is None:
+                    return page
+                chosen = await _rarest(session, terms, whole, _MANY)
+            return await search(chosen or terms[0], until)
 
     async def _search(
         self,
@@ -305,13 +320,12 @@ async def _of_repository(session: AsyncSession, wanted: JobFilter) -> _Term | No
     return _Term((row.source_region, row.namespace, row.repository), tuple((region, *names) for region in regions))
 
 
-async def _choose(session: AsyncSession, terms: Sequence[_Term], whole: _Range) -> _Term | None:
-    """Return the term that the fewest jobs match, as far as a short look at the indexes shows; None without terms."""
-    for bound in _BOUNDS if len(terms) > 1 else ():
-        for term in terms:
-            if await _count(session, term, whole, bound) < bound:
-                return term
-    return terms[0] if terms else None
+async def _rarest(session: AsyncSession, terms: Sequence[_Term], whole: _Range, bound: int) -> _Term | None:
+    """Return a term that fewer jobs match than this bound; None if there is none."""
+    for term in terms:
+        if await _count(session, term, whole, bound) < bound:
+            return term
+    return None
 
 
 async def _count(session: AsyncSession, term: _Term, whole: _Range, bound: int) -> int:

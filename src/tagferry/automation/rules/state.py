@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import CompoundSelect, Integer, Subquery, bindparam, literal_column, select, union_all
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.users import Users
 from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.store import Rule
-from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RepositoryRef
@@ -21,28 +21,30 @@ from tagferry.sync.jobs.rows import status_of
 
 NEWEST = 500
 """Jobs of the source repository in which those of the rule are looked for."""
-_AT_ONCE = 4
-"""Repositories whose jobs are read at once."""
+_AT_ONCE = 20
+"""Repositories whose jobs one statement reads."""
 
-_JOBS = (
-    select(
-        SyncJobRow.id,
-        SyncJobRow.tag,
-        SyncJobRow.status,
-        SyncJobRow.created_at,
-        SyncJobRow.reason,
-        SyncJobRow.last_error,
-        SyncJobRow.bytes_total,
-        SyncJobRow.rule_id,
+
+@cache
+def _newest_jobs(sources: int) -> CompoundSelect[Any]:
+    """Select the newest jobs of that many repositories, each with the place of its repository, newest first."""
+    return union_all(*(select(_newest_jobs_of(place)) for place in range(sources)))
+
+
+def _newest_jobs_of(place: int) -> Subquery:
+    row = SyncJobRow
+    columns = (row.id, row.tag, row.status, row.created_at, row.reason, row.last_error, row.bytes_total, row.rule_id)
+    return (
+        select(literal_column(str(place), Integer).label("place"), *columns)
+        .where(
+            row.source_region == bindparam(f"region_{place}"),
+            row.namespace == bindparam(f"namespace_{place}"),
+            row.repository == bindparam(f"repository_{place}"),
+        )
+        .order_by(row.id.desc())
+        .limit(bindparam("newest", type_=Integer))
+        .subquery()
     )
-    .where(
-        SyncJobRow.source_region == bindparam("region"),
-        SyncJobRow.namespace == bindparam("namespace"),
-        SyncJobRow.repository == bindparam("repository"),
-    )
-    .order_by(SyncJobRow.id.desc())
-    .limit(bindparam("newest"))
-)
 
 
 class RuleStatus(StrEnum):
@@ -124,16 +126,27 @@ class RuleStates:
         creators = {user_id: await self._users.by_id(user_id) for user_id in ids}
         blocked = await self._rules.blocked(rules, creators)
         sources = list(dict.fromkeys(rule.source for rule in rules))
-        found = await bounded_gather(sources, lambda source: self._newest_jobs(source, newest), limit=_AT_ONCE)
-        rows = dict(zip(sources, found, strict=True))
+        rows: dict[RepositoryRef, Sequence[Any]] = {}
+        for start in range(0, len(sources), _AT_ONCE):
+            rows |= await self._newest_jobs(sources[start : start + _AT_ONCE], newest)
         return [
             _state(rule, rows[rule.source], creator=creators[rule.creator_id], blocked=reason, newest=newest)
             for rule, reason in zip(rules, blocked, strict=True)
         ]
 
-    async def _newest_jobs(self, source: RepositoryRef, newest: int) -> Sequence[Any]:
-        where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
-        return await self._database.rows(_JOBS, where | {"newest": newest})
+    async def _newest_jobs(self, sources: Sequence[RepositoryRef], newest: int) -> dict[RepositoryRef, list[Any]]:
+        """Return the newest jobs of these repositories, newest first, by one statement: each takes a round trip."""
+        where: dict[str, Any] = {"newest": newest}
+        for place, source in enumerate(sources):
+            where[f"region_{place}"], where[f"namespace_{place}"] = source.region, source.namespace
+            where[f"repository_{place}"] = source.repository
+        found: dict[RepositoryRef, list[Any]] = {source: [] for source in sources}
+        for row in await self._database.rows(_newest_jobs(len(sources)), where):
+            found[sources[row.place]].append(row)
+        for rows in found.values():
+            # They are already, but SQL promises no order of the whole.
+            rows.sort(key=lambda row: row.id, reverse=True)
+        return found
 
 
 def _state(rule: Rule, rows: Sequence[Any], *, creator: Caller | None, blocked: str, newest: int) -> RuleState:

@@ -31,7 +31,7 @@ FORBIDDEN, ORGANIZATION_MISSING, REPOSITORY_MISSING, OTHER_MISSING = (
     (404, "SVCSTG.SWR.4040010"),
     (404, "SVCSTG.SWR.4040000"),
 )
-TODAY = datetime.now(UTC).date()
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,9 +88,10 @@ def tags() -> tuple[str, Any]:
 
 
 async def test_a_repository_is_shared_shown_changed_and_shared_no_longer(ferry: Deployment) -> None:
+    today = datetime.now(UTC).date()
     partner, rival = await key_of(ferry, "partner"), await key_of(ferry, "rival")
     assert (await refused(ferry, *tags(), key=partner))[:2] == FORBIDDEN
-    await ask(ferry, *create(deadline=f"{TODAY}T00:00:00Z", description="for tests"))
+    await ask(ferry, *create(deadline=f"{today}T00:00:00Z", description="for tests"))
     assert [one.tag for one in (await ask(ferry, *tags(), key=partner)).body] == ["v1"]
     assert (await refused(ferry, *tags(), key=rival))[:2] == FORBIDDEN
 
@@ -98,15 +99,15 @@ async def test_a_repository_is_shared_shown_changed_and_shared_no_longer(ferry: 
     assert_filled(shown)
     assert (shown.exist, shown.status, shown.permit) == (True, True, "read")
     assert (shown.namespace, shown.repository, shown.access_domain) == ("team", "shop/web", "partners")
-    assert (shown.deadline[:10], shown.description, shown.creator_name) == (str(TODAY), "for tests", "admin")
+    assert (shown.deadline[:10], shown.description, shown.creator_name) == (str(today), "for tests", "admin")
 
     await ask(ferry, *update("partners", deadline="forever"))
     (listed,) = (await ask(ferry, *list_all())).body
     assert_filled(listed)
     assert (listed.access_domain, listed.deadline, listed.description) == ("partners", "forever", "for tests")
-    await ask(ferry, *update("partners", deadline=str(TODAY + timedelta(days=1)), description=""))
+    await ask(ferry, *update("partners", deadline=str(today + timedelta(days=1)), description=""))
     changed = await ask(ferry, *show("partners"))
-    assert (changed.deadline[:10], changed.description) == (str(TODAY + timedelta(days=1)), "")
+    assert (changed.deadline[:10], changed.description) == (str(today + timedelta(days=1)), "")
 
     await ask(ferry, *delete("partners"))
     assert not (await ask(ferry, *list_all())).body
@@ -168,7 +169,7 @@ async def test_what_is_shared_already_is_not_shared_again(ferry: Deployment) -> 
         (create(deadline="tomorrow"), "4000014", "deadline must be forever, or a date"),
         (create(deadline="2027-02-30"), "4000014", "deadline must be forever, or a date"),
         (create(deadline="2027-01-01T00:00:00+08:00"), "4000014", "deadline must be forever, or a date"),
-        (create(deadline=str(TODAY - timedelta(days=1))), "4000014", "from today on"),
+        (create(deadline=str(YESTERDAY)), "4000014", "from today on"),
         (create(deadline=None), "4001014", "deadline is mandatory"),
         (create(permit=None), "4001014", "permit is mandatory"),
         (create(None), "4001014", "access_domain is mandatory"),

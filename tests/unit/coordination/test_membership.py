@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import text
 
 from tagferry.coordination.postgres import GRACE_SECONDS, LEASE_SECONDS, PostgresCoordination
 from tagferry.coordination.single_process import SingleProcess
@@ -54,6 +55,14 @@ def cut_off(postgres: PostgresServer, name: str) -> None:
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'", database=name)
 
 
+async def is_unlocked(database: Database) -> bool:
+    """Return whether the sessions of all workers have ended, which the server does after they have disconnected."""
+    async with database.read() as session:
+        locks = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND database = "
+        current = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        return await session.scalar(text(locks + current)) is None
+
+
 async def test_a_running_worker_is_not_lost(one: PostgresCoordination, other: PostgresCoordination, clock: Clock):
     first, second = await one.join(), await other.join()
     assert first != second
@@ -65,10 +74,11 @@ async def test_a_running_worker_is_not_lost(one: PostgresCoordination, other: Po
 
 
 async def test_a_worker_that_left_is_lost_once_its_lease_has_expired(
-    one: PostgresCoordination, other: PostgresCoordination, clock: Clock
+    one: PostgresCoordination, other: PostgresCoordination, clock: Clock, shared: Database
 ):
     left = await one.join()
     await one.leave()
+    await eventually(partial(is_unlocked, shared))
 
     assert await other.lost_workers() == []
     clock.now += GRACE_SECONDS - 0.1
@@ -84,6 +94,7 @@ async def test_a_worker_whose_connection_ended_stops_before_others_consider_it_l
     postgres: PostgresServer,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
+    shared: Database,
 ):
     monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 0.02)
     left = await one.join()
@@ -93,6 +104,7 @@ async def test_a_worker_whose_connection_ended_stops_before_others_consider_it_l
     async with asyncio.timeout(5):
         await lost.wait()
     assert not await one.holds_lease()
+    await eventually(partial(is_unlocked, shared))
     assert await other.lost_workers() == []
     clock.now += GRACE_SECONDS
     assert await other.lost_workers() == [left]

@@ -1,5 +1,6 @@
 """Start traces, if the configuration names a collector."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -10,6 +11,8 @@ from tagferry.errors import Invalid
 from tagferry.regular_file import open_regular
 from tagferry.settings import TracingSettings
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.1."""
 _EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -65,8 +68,10 @@ def _read_headers(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, separator, value = line.partition("=")
-        if not separator or not name.strip():
+        name, separator, value = (part.strip() for part in line.partition("="))
+        if not separator or _HEADER_NAME.fullmatch(name) is None:
             raise Invalid("tracing.headers_file", f'must have lines NAME=VALUE: "{path}", line {number}')
-        headers[name.strip().lower()] = value.strip()
+        if not value.isascii() or not value.isprintable():
+            raise Invalid("tracing.headers_file", f'must have values of printable ASCII: "{path}", line {number}')
+        headers[name.lower()] = value
     return headers

@@ -50,8 +50,11 @@ def test_nothing_is_needed_without_a_collector(monkeypatch: pytest.MonkeyPatch):
         (b"\xff\xfe", "it is not UTF-8"),
         (b"authorization=x\nno separator\n", "line 2"),
         (b"=x\n", "line 1"),
+        (b"# a comment\nx tenant=images\n", "must have lines NAME=VALUE"),
+        ("authorization=Bearer …\n".encode(), "must have values of printable ASCII"),
+        (b"authorization=Bearer a\tb\n", "must have values of printable ASCII"),
     ],
-    ids=["missing", "binary", "malformed", "nameless"],
+    ids=["missing", "binary", "malformed", "nameless", "name with a space", "dots of an example", "tab"],
 )
 def test_a_file_with_headers_must_be_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str

@@ -112,6 +112,13 @@ def is_in_use(database: str) -> bool:
     return False
 
 
+def database_in_use(database: str) -> Unavailable:
+    """Return the error for an SQLite file on which another process works."""
+    return Unavailable(
+        f"another tagferry process uses {database}; to run several processes, set database_url to PostgreSQL"
+    )
+
+
 def _lock_path(database: str) -> Path:
     return Path(f"{database}.lock")
 
@@ -126,8 +133,5 @@ def _lock_file(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise Unavailable(
-            f"another tagferry process uses {path.with_suffix('')}; "
-            "to run several processes, set database_url to PostgreSQL"
-        ) from None
+        raise database_in_use(str(path.with_suffix(""))) from None
     return descriptor

@@ -1,9 +1,12 @@
 """Keys, databases and directories that cannot be used. Each returns the error of a server."""
 
+import fcntl
 import os
+import socket
 import sqlite3
 
 from tagferry import __version__
+from tagferry.registry.storage.lock import RootLock
 from tests.support.broken.site import KEY, OTHER_KEY, Case, Site, name_of, name_of_nobody
 from tests.support.disks import read_only
 from tests.support.processes import free_port
@@ -158,6 +161,23 @@ def data_directory_on_a_read_only_disk(site: Site) -> str:
     return f'data_dir "{site.data}" is on a read-only disk; check the disk, or how it is mounted'
 
 
+def registry_in_use(site: Site) -> str:
+    site.with_database()
+    root = site.data / "registries" / "north"
+    site.stack.callback(RootLock.take(root).release)
+    return (
+        f'the registry directory "{root}" is in use by process {os.getpid()} on {socket.gethostname()}; '
+        "give each process its own data_dir, or connect to the region by its address (registry = …)"
+    )
+
+
+def database_in_use(site: Site) -> str:
+    site.with_database()
+    lock = site.stack.enter_context((site.data / "tagferry.db.lock").open("w"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return f"another tagferry process uses {site.database}; to run several processes, set database_url to PostgreSQL"
+
+
 def registry_that_is_a_file(site: Site) -> str:
     (site.data / "registries").mkdir(parents=True)
     root = site.write("", "tagferry-data/registries/north")
@@ -184,4 +204,6 @@ STORAGE: tuple[Case, ...] = (
     data_directory_of_another_user,
     data_directory_on_a_read_only_disk,
     registry_that_is_a_file,
+    registry_in_use,
+    database_in_use,
 )

@@ -48,8 +48,7 @@ def test_the_lock_of_a_registry_is_a_problem_that_names_its_process(tmp_path: Pa
     assert check_locks(parsed, own=()) == []
 
     assert problem.subject == "region north"
-    assert str(problem).startswith(f'region north: the directory "{root}" is in use by process {os.getpid()} on ')
-    assert str(problem).endswith("; stop that process, or give each process its own data_dir")
+    assert str(problem).startswith(f'the registry directory "{root}" is in use by process {os.getpid()} on ')
 
 
 def test_looking_at_a_lock_does_not_take_it(tmp_path: Path):
@@ -79,10 +78,7 @@ async def test_a_second_server_on_the_data_of_a_running_one_is_found(tmp_path: P
 
     assert [problem.subject for problem in of_second] == [f"region {name}" for name in moved]
     (third_problem,) = map(str, of_third)
-    assert third_problem == (
-        f'the database "{tmp_path}/data/tagferry.db" is in use by another tagferry process; '
-        "stop it; to run several, set database_url to PostgreSQL"
-    )
+    assert third_problem.startswith(f"another tagferry process uses {tmp_path}/data/tagferry.db; ")
 
 
 @pytest.mark.parametrize(("serves", "count"), [(True, 1), (False, 0)], ids=["serve", "worker"])

@@ -8,9 +8,9 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tagferry.app.regions import registry_root
-from tagferry.app.startup.problem import Problem
-from tagferry.coordination.single_process import is_in_use
-from tagferry.registry.storage.lock import lock_holder
+from tagferry.app.startup.problem import Problem, problem_of
+from tagferry.coordination.single_process import database_in_use, is_in_use
+from tagferry.registry.storage.lock import lock_holder, root_in_use
 from tagferry.settings import Settings
 
 _HOLDER = re.compile(r"process (\d+) on (.+)")
@@ -26,8 +26,7 @@ def check_locks(settings: Settings, *, own: Collection[int]) -> list[Problem]:
     problems = list(_check_registries(settings, own))
     # The process that holds both locks is named by that of a registry.
     if not problems and not own and (file := _sqlite_file(settings)) is not None and is_in_use(file):
-        sentence = f'the database "{file}" is in use by another tagferry process'
-        problems.append(Problem("database", sentence, "stop it; to run several, set database_url to PostgreSQL"))
+        problems.append(problem_of("database", database_in_use(file)))
     return problems
 
 
@@ -37,8 +36,7 @@ def _check_registries(settings: Settings, own: Collection[int]) -> Iterator[Prob
             continue
         root = registry_root(settings, name)
         if (holder := lock_holder(root)) is not None and not _is_own(holder, own):
-            sentence = f'region {name}: the directory "{root}" is in use by {holder}'
-            yield Problem(f"region {name}", sentence, "stop that process, or give each process its own data_dir")
+            yield problem_of(f"region {name}", root_in_use(root, holder))
 
 
 def _is_own(holder: str, own: Collection[int]) -> bool:

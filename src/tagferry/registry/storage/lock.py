@@ -57,10 +57,7 @@ class RootLock:
                 os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _unusable(root, error) from None
-            raise Unavailable(
-                f'the registry directory "{root}" is in use by {holder}; give each process its own data_dir, or '
-                "connect to the region by its address (registry = …)"
-            ) from None
+            raise root_in_use(root, holder) from None
         was_abandoned = bool(os.pread(descriptor, 1, 0))
         if was_abandoned:
             _sync_file_system(descriptor)
@@ -96,6 +93,14 @@ def lock_holder(root: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def root_in_use(root: Path, holder: str) -> Unavailable:
+    """Return the error for a root directory whose lock another process holds."""
+    return Unavailable(
+        f'the registry directory "{root}" is in use by {holder}; give each process its own data_dir, or '
+        "connect to the region by its address (registry = …)"
+    )
 
 
 def _holder(descriptor: int) -> str:

@@ -226,7 +226,8 @@ async def test_the_table_has_every_page_and_every_form_of_the_console():
 
 async def test_the_table_has_every_operation_of_the_management_api_that_changes_something():
     api = FastAPI()
-    api.include_router(swr.router)
+    swr.add_routes(api)
+    swr.add_versions(api)
     operations = {
         (method.upper(), path)
         for path, methods in api.openapi()["paths"].items()

@@ -88,7 +88,8 @@ def _lacking(missing: Sequence[Operation]) -> list[str]:
 
 def _operation_ids() -> set[str]:
     app = FastAPI()
-    app.include_router(swr.router)
+    swr.add_routes(app)
+    swr.add_versions(app)
     return {operation["operationId"] for path in app.openapi()["paths"].values() for operation in path.values()}
 
 

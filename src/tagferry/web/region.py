@@ -182,10 +182,11 @@ def _management(region: Region, settings: Settings, services: ApiServices) -> Ma
     app.state.region, app.state.settings = region, settings
     app.state.swr, app.state.iam, app.state.watch = services.swr, services.iam, services.watch
     add_probes(app, services.readiness)
-    app.include_router(iam.router)
+    # Routes are searched in this order, and most requests are for SWR's.
+    swr.add_routes(app)
+    iam.add_routes(app)
     app.include_router(notifications.router)
-    # SWR's routes come last, since one of them matches any path of one segment as a version.
-    app.include_router(swr.router)
+    swr.add_versions(app)
     app.add_exception_handler(TagferryError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)

@@ -10,8 +10,10 @@ from tagferry.web.operations import NAMES, Operation, operation_of
 
 def changing_routes() -> list[tuple[str, str]]:
     app = FastAPI()
-    for router in (iam.router, notifications.router, swr.router):
-        app.include_router(router)
+    iam.add_routes(app)
+    app.include_router(notifications.router)
+    swr.add_routes(app)
+    swr.add_versions(app)
     return sorted(
         (method.upper(), path) for path, found in app.openapi()["paths"].items() for method in found if method != "get"
     )

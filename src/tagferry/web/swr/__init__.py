@@ -1,6 +1,6 @@
 """SWR's management API, version 2, basic edition."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from tagferry.web.swr import (
     accessories,
@@ -25,9 +25,8 @@ from tagferry.web.swr import (
     workers,
 )
 
-router = APIRouter()
-# Routers with more specific paths come before those that match any name.
-for part in (
+_PARTS = (
+    # Those with more specific paths come before those that match any name.
     synchronization,
     regions,
     job_actions,
@@ -47,6 +46,18 @@ for part in (
     login,
     audit_records,
     workers,
-    overview,
-):
-    router.include_router(part.router)
+)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the API's routes, except for those of `add_versions`.
+
+    They are added without a router around them, because each level of routers is searched again at each request.
+    """
+    for part in _PARTS:
+        app.include_router(part.router)
+
+
+def add_versions(app: FastAPI) -> None:
+    """Add the overview, and the versions of the API, whose path is any of one segment; to be called last."""
+    app.include_router(overview.router)

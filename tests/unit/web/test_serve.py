@@ -115,6 +115,28 @@ async def test_a_connection_whose_client_does_not_read_is_closed_when_the_server
             assert len(lost) == 1
 
 
+class Streaming(Application):
+    """Marks its responses as streams of changes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["is_stream"] = True
+        await super().__call__(scope, receive, send)
+
+
+async def test_the_end_of_the_server_does_not_wait_for_the_reader_of_a_stream(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.web.server.serve._STREAMS_SECONDS", 0.1)
+    monkeypatch.setattr("tagferry.web.server.serve._DRAIN_SECONDS", 1000)
+    app = Streaming()
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fronted(app))
+        async with connected(url, buffer=4096) as client:
+            await client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: app.sent > 0)
+            async with asyncio.timeout(60):
+                await stack.aclose()
+            await until(lambda: app.left == 1)
+
+
 async def test_a_connection_that_has_not_completed_its_handshake_is_closed_when_the_server_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

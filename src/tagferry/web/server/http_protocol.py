@@ -91,6 +91,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._files.stop()
         self.pipeline.clear()
 
+    @property
+    def has_stream(self) -> bool:
+        """True while a stream of changes is sent, or while the client has not read all of one that has ended."""
+        cycle = self._answering or self.cycle
+        return cycle is not None and bool(cycle.scope["state"].get("is_stream"))
+
     def check(self, now: float) -> None:
         """Enforce the deadlines and minimum rates."""
         if self._is_not_taken(now):

@@ -53,6 +53,12 @@ class ListenerProtocols:
         for protocol in self._open():
             protocol.shutdown()
 
+    def abort_streams(self) -> None:
+        """Close the connections of streams that have not ended by themselves: their clients do not read them."""
+        for protocol in self._open():
+            if protocol.has_stream:
+                protocol.transport.abort()
+
     def cancel(self) -> int:
         """Cancel the requests that are being answered; returns their number."""
         for task in self._state.tasks:

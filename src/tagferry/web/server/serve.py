@@ -22,7 +22,10 @@ from tagferry.web.server.sockets import bind, listen
 
 log = structlog.get_logger(__name__)
 
-_DRAIN_SECONDS = 10
+_STREAMS_SECONDS = 1.0
+"""Time for streams of changes to end, before their connections are aborted: nobody waits for the rest of one."""
+_DRAIN_SECONDS = 9.0
+"""Time after that for the requests in progress."""
 _DRAIN_POLL_SECONDS = 0.05
 _CANCEL_SECONDS = 1.0
 """Time for cancelled requests to clean up, before their connections are aborted."""
@@ -106,6 +109,8 @@ class _Server:
             # First, since a connection whose handshake completes later would be served like any other.
             await self._acceptor.wait_closed()
             self._protocols.finish()
+            if not await self._is_idle_within(_STREAMS_SECONDS):
+                self._protocols.abort_streams()
             if not await self._is_idle_within(_DRAIN_SECONDS):
                 cancelled = self._protocols.cancel()
                 log.warning("cancelled requests at the end", address=self._listener.address, requests=cancelled)

@@ -124,6 +124,7 @@ async def show(context: PageContext) -> Response:
     _streams.require_room(context.caller.user_id)
     if context.request.method == "HEAD":
         return Response(media_type=_TYPE, headers=_HEADERS)
+    context.request.scope["state"]["is_stream"] = True
     return StreamingResponse(_Stream(context, jobs).events(), media_type=_TYPE, headers=_HEADERS)
 
 

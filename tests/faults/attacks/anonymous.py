@@ -180,6 +180,20 @@ async def wrong_passwords(stage: Stage, seconds: float) -> Outcome:
     return await _from_many(stage, seconds, 300, guess, addresses=_ADDRESSES)
 
 
+async def wrong_passwords_in_the_form(stage: Stage, seconds: float) -> Outcome:
+    """Three hundred connections that try passwords for unknown names in the console."""
+
+    async def guess(client: RawClient) -> str:
+        form = f"name=somebody-{time.monotonic_ns()}&password=guess".encode()
+        await client.send(
+            b"POST /console/sign-in HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b" % (len(form), form)
+        )
+        return await status_of(client)
+
+    return await _from_many(stage, seconds, 300, guess, addresses=_ADDRESSES)
+
+
 async def forged_addresses(stage: Stage, seconds: float) -> Outcome:
     """Wrong passwords for the well-behaved client, with its address in X-Forwarded-For."""
     forged = b"X-Forwarded-For: 127.0.0.7\r\n\r\n"
@@ -273,5 +287,6 @@ ATTACKS = (
     Attack("no Host, or two", two_hosts, repeats=True),
     Attack("signatures over 4,000 headers", many_signed_headers, short=True),
     Attack("wrong passwords, 300 at once", wrong_passwords),
+    Attack("wrong passwords in the console, 300 at once", wrong_passwords_in_the_form),
     Attack("wrong passwords from forged addresses", forged_addresses),
 )

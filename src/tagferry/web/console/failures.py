@@ -9,7 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from tagferry.errors import Conflict, Denied, Invalid, NotFound, TagferryError, Throttled, Unavailable
+from tagferry.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    LoginThrottled,
+    NotFound,
+    TagferryError,
+    Throttled,
+    Unavailable,
+)
+from tagferry.registry.api.asgi import mark_as_shed
 from tagferry.web.console.renderer import Renderer
 from tagferry.web.console.translation import translatable
 from tagferry.web.errors import INTERNAL_MESSAGE, code_of
@@ -68,9 +78,7 @@ class Failures:
         """Return the page for an error of a use case."""
         step = next((step for kind, step in _STEPS if isinstance(error, kind)), _OTHERWISE)
         response = self.of_status(code_of(error).status, error.message, scope, step=step)
-        retry_after = getattr(error, "retry_after", None)
-        if retry_after is not None:
-            response.headers["Retry-After"] = str(ceil(retry_after))
+        slow_down(error, response, scope)
         return response
 
     def unexpected(self, scope: Scope) -> Response:
@@ -82,3 +90,18 @@ class Failures:
         title = _TITLES.get(status) or _TITLES.get(status // 100 * 100) or HTTPStatus(status).phrase
         view = FailurePage(status, title, message, step)
         return self._renderer.page(Request(scope), "failure.html", view, status=status)
+
+
+def slow_down(error: TagferryError, response: Response, scope: Scope) -> None:
+    """Tell the client when to try again, and slow it down after too many logins, as the APIs do.
+
+    Args:
+        error: why the request was refused.
+        response: the page that says so.
+        scope: the request's ASGI scope.
+    """
+    if isinstance(error, LoginThrottled):
+        mark_as_shed(scope)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(ceil(retry_after))

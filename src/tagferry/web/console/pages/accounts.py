@@ -10,6 +10,7 @@ from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.failures import slow_down
 from tagferry.web.console.forms import Failure
 from tagferry.web.console.session import start_session
 from tagferry.web.console.translation import translatable
@@ -106,7 +107,9 @@ async def change_password(context: PageContext) -> Response:
         # The page is not answered with 401, which would mean that the session has ended.
         return await _refuse_password(context, Failure(400, _WRONG, "current"))
     except TagferryError as error:
-        return await _refuse_password(context, Failure.of(error, **{"user.password": "password"}))
+        refusal = await _refuse_password(context, Failure.of(error, **{"user.password": "password"}))
+        slow_down(error, refusal, context.request.scope)
+        return refusal
     response = context.redirect(_ACCOUNT, notice=translatable("Your password was changed. Other sessions have ended."))
     start_session(response, token, context.request.scope)
     return response

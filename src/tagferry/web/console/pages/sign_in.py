@@ -8,6 +8,7 @@ from tagferry.errors import LoginThrottled, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.failures import slow_down
 from tagferry.web.console.forms import Failure
 from tagferry.web.console.paths import SIGN_IN, own_path
 from tagferry.web.console.session import end_session, start_session
@@ -50,7 +51,9 @@ async def sign_in(context: PageContext) -> Response:
         token = await services.tokens.issue_session(caller)
     except (Unauthenticated, LoginThrottled) as error:
         failure = Failure.of(error)
-        return context.render("sign_in.html", SignInPage(target, name, failure), status=failure.status)
+        refusal = context.render("sign_in.html", SignInPage(target, name, failure), status=failure.status)
+        slow_down(error, refusal, request.scope)
+        return refusal
     audit.bind_caller(caller.name)
     if (former := getattr(request.state, "session", None)) is not None:
         await services.tokens.revoke(former)

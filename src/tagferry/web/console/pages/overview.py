@@ -134,8 +134,7 @@ async def create_organization(context: PageContext) -> Response:
         name = Namespace(entered)
         await inventory.create(context.caller, context.region, name)
     except TagferryError as error:
-        failure = Failure.of(error, namespace="organization")
-        return await _answer(context, failure=failure, entered=entered)
+        return await _answer(context, refused=error, step=1, entered=entered)
     for region in context.services.regions:
         # Where it exists or may not be created, the last step says so.
         with suppress(Conflict, Denied):
@@ -164,14 +163,21 @@ async def synchronize(context: PageContext) -> Response:
         with suppress(Expired), context.waiting:
             await context.services.sync.wait(started, seconds=_WAIT_SECONDS)
     except TagferryError as error:
-        return await _answer(context, failure=Failure.of(error))
+        return await _answer(context, refused=error, step=3)
     return context.redirect(HOME)
 
 
-async def _answer(context: PageContext, *, failure: Failure | None = None, entered: str = "") -> Response:
+async def _answer(
+    context: PageContext, *, refused: TagferryError | None = None, step: int = 0, entered: str = ""
+) -> Response:
+    """Show the page, with the reason for which one of the first steps was refused."""
+    failure = Failure.of(refused, namespace="organization") if refused is not None else None
     caller, jobs, services = context.caller, context.services.jobs, context.services
     succeeded = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.SUCCESS})), limit=1)
     first_run = None if succeeded.jobs else await _first_run(context, failure, entered)
+    if refused is not None and (first_run is None or first_run.step != step):
+        # Its form is not shown any more, for example because another tab was faster: there is no place for the reason.
+        raise refused
     summary = await jobs.summary(caller)
     running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
     problems = await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)

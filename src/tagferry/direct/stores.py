@@ -157,7 +157,7 @@ class Stores:
     def _docker_credentials(self, host: str, is_plain: bool) -> "DockerCredentials | None":
         """Return the credentials of a registry from the first file that has some for it."""
         named = self._access.docker_config
-        for path in [named] if named else _docker_configs(self._environment):
+        for path in [named] if named else credential_files(self._environment):
             if not named and not os.path.exists(path):  # noqa: PTH110
                 continue
             from pathlib import Path
@@ -184,18 +184,21 @@ def _path(name: str | None) -> "Path | None":
     return Path(name)
 
 
-def _docker_configs(environment: Mapping[str, str]) -> list[str]:
+def credential_files(environment: Mapping[str, str]) -> list[str]:
     """Return the files in which podman, skopeo and docker keep credentials, in skopeo's order.
 
-    Source: containers-auth.json(5).
+    Where no session sets `XDG_RUNTIME_DIR`, as for root, in cron and in CI, `skopeo login` and `podman login` write to
+    `/run/containers/UID`. Source: containers-auth.json(5), and `pkg/docker/config` of containers/image.
     """
     home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
     if named := environment.get("REGISTRY_AUTH_FILE"):
         return [named]
-    files = [f"{environment.get('XDG_CONFIG_HOME') or f'{home}/.config'}/containers/auth.json"]
-    if runtime := environment.get("XDG_RUNTIME_DIR"):
-        files.insert(0, f"{runtime}/containers/auth.json")
-    return [*files, f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"]
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return [
+        f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{os.getuid()}/auth.json",
+        f"{environment.get('XDG_CONFIG_HOME') or f'{home}/.config'}/containers/auth.json",
+        f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json",
+    ]
 
 
 _FILES = {

@@ -122,16 +122,23 @@ async def test_only_administrators_may_list_records(ferry: Deployment):
 
 
 @pytest.mark.parametrize(
-    ("query", "field"),
-    [("since=yesterday", "since"), ("until=2024-13-01", "until"), ("marker=1", "marker"), ("limit=0", "limit")],
+    ("query", "beginning"),
+    [
+        ("since=yesterday", "since"),
+        ("until=2024-13-01", "until"),
+        ("marker=1", "marker"),
+        ("limit=0", "limit must be greater than or equal to 1"),
+        ("limit=ten", 'limit must be a whole number: got "ten"'),
+        ("limit=99999999999999999999999", "limit must be"),
+    ],
 )
-async def test_a_wrong_parameter_is_named(ferry: Deployment, query: str, field: str):
+async def test_a_wrong_parameter_is_named(ferry: Deployment, query: str, beginning: str):
     headers = {"X-Auth-Token": await ferry.token()}
 
     status, _, message = (await ferry.http("GET", f"{RECORDS}?{query}", headers=headers)).refused()
 
     assert status == 400
-    assert field in message
+    assert message.startswith(beginning)
 
 
 async def test_no_records_are_written_if_none_may_be_kept(tmp_path: Path):

@@ -104,7 +104,7 @@ async def test_the_call_may_ask_for_another_time(ferry: Deployment) -> None:
     [
         ("duration_seconds=899", "duration_seconds must be 900 to 86400 seconds"),
         ("duration_seconds=86401", "duration_seconds must be 900 to 86400 seconds"),
-        ("duration_seconds=soon", "duration_seconds must be a valid integer"),
+        ("duration_seconds=soon", "duration_seconds must be a whole number"),
         (f"projectname={SOUTH}", f"projectname must be the region's project, {NORTH}"),
         ("projectname=eu-west-1", "projectname must be the region's project"),
     ],

@@ -253,6 +253,14 @@ async def test_sync_jobs_are_paged_with_every_field(ferry: Deployment) -> None:
     assert await page("limit::2|offset::5|order::desc") == ([], "5-0/5")
     assert len((await page(None))[0]) == 5
 
+    async def tags(query: str) -> list[str]:
+        headers = {"X-Auth-Token": await ferry.token()}
+        answer = await ferry.http("GET", f"/v2/manage/namespaces/team/repos/app/sync_job?{query}", headers=headers)
+        return [job["tag"] for job in answer.document]
+
+    assert await tags("limit=2&offset=1&order=desc") == ["latest", "v10"]
+    assert await tags("limit=2&offset=1&filter=limit::1|order::asc") == list(TAGS[1:2])
+
 
 @pytest.mark.parametrize("text", ["limit", "limit::x", "limit::1001", "order::sideways", "offset::-1"])
 async def test_a_filter_that_cannot_be_read_is_refused(ferry: Deployment, text: str) -> None:

@@ -235,6 +235,9 @@ async def sync_jobs(
     namespace: str,
     repository: str,
     context: RequestContext,
+    limit: str | None = None,
+    offset: str | None = None,
+    order: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> list[SyncJob]:
     """List the sync jobs of a repository, newest first.
@@ -242,7 +245,7 @@ async def sync_jobs(
     In addition to SWR's `limit`, `offset` and `order`, the filter supports `jobs::1,2,3` (job ids), `request::ID` (the
     jobs of a request) and `status::failed,timeout` (one of these statuses).
     """
-    parameters = parse_filter(filter_)
+    parameters = {"limit": limit, "offset": offset, "order": order, **parse_filter(filter_)}
     page = Page.parse(parameters)
     jobs, total = await context.services.sync.jobs_of(
         context.caller,
@@ -252,9 +255,9 @@ async def sync_jobs(
         limit=page.limit,
         offset=page.offset,
         descending=is_descending(parameters, "order", default=True),
-        only=_job_ids(parameters.get("jobs", "")),
+        only=_job_ids(parameters.get("jobs") or ""),
         request_id=parameters.get("request") or None,
-        statuses=_statuses(parameters.get("status", "")),
+        statuses=_statuses(parameters.get("status") or ""),
     )
     context.response.headers.update(page.content_range(count=len(jobs), total=total))
     return jobs

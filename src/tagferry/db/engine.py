@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Executable, Row, event, make_url, text
+from sqlalchemy import URL, Executable, Row, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
@@ -17,6 +17,7 @@ from tagferry.db.faults import OLDEST_POSTGRES, error_line, fault_of, too_old
 from tagferry.db.generation import Generation, PostgresGeneration, SqliteGeneration
 from tagferry.db.schema import is_newest_schema, require_tables, upgrade_schema
 from tagferry.db.sqlite_files import SqliteFiles
+from tagferry.db.url import URL_RULE, parse_url
 from tagferry.db.write_gate import WriteGate
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tagferry.events import SparseEvents
@@ -24,7 +25,6 @@ from tagferry.metrics import DATABASE_SECONDS
 
 Result = TypeVar("Result")
 
-_URL_RULE = "must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
 _MIGRATING = 0x7A68
 """The advisory lock for migrations."""
 
@@ -95,7 +95,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         try:
-            self._url = make_url(url)
+            self._url = parse_url(url)
             if self._is_sqlite and self._url.database in (None, "", ":memory:"):
                 raise Invalid("database_url", "must name a file, so that accepted jobs survive a restart")
             arguments: dict[str, Any] = {}
@@ -109,11 +109,8 @@ class Database:
         except ImportError:
             rule = 'needs the driver of PostgreSQL; install it with: pip install "tagferry[postgres]"'
             raise Invalid("database_url", rule) from None
-        except (ArgumentError, InvalidRequestError):
-            raise Invalid("database_url", _URL_RULE) from None
-        except ValueError:
-            # SQLAlchemy's message quotes the alleged port, which can be part of the password.
-            raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
+        except (ArgumentError, InvalidRequestError, ValueError):
+            raise Invalid("database_url", URL_RULE) from None
         self._write_gate: AbstractAsyncContextManager[None] = nullcontext()
         if self._is_sqlite:
             self._write_gate = WriteGate()

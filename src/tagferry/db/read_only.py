@@ -6,22 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import URL, Connection, NullPool, create_engine, text
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 
 from tagferry.db import postgres
+from tagferry.db.url import URL_RULE
 from tagferry.errors import Invalid, NotFound
 
 _BUSY_SECONDS = 2.0
-_URL_RULE = "must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
-
-
-def parse_url(text_of_url: str) -> URL:
-    """Return the URL of a database; raises Invalid without quoting it, since it may contain a password."""
-    try:
-        return make_url(text_of_url)
-    except (ArgumentError, ValueError):
-        raise Invalid("database_url", _URL_RULE) from None
 
 
 @contextmanager
@@ -42,7 +34,7 @@ def read_only(url: URL) -> Iterator[Connection]:
             arguments = postgres.connect_arguments(url)
             engine = create_engine(url, connect_args=arguments, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     except (ArgumentError, InvalidRequestError, ImportError) as error:
-        raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
+        raise Invalid("database_url", f"{URL_RULE} ({error})") from None
     if is_sqlite and not Path(url.database or "").is_file():
         raise NotFound("database", url.database or "")
     with engine.connect() as connection:

@@ -17,9 +17,10 @@ from tagferry.accounts.vault import Vault
 from tagferry.app.startup.secrets import key_file
 from tagferry.db.faults import OLDEST_POSTGRES, denied_access, fault_of, standby, too_old
 from tagferry.db.postgres import DENIED
-from tagferry.db.read_only import parse_url, read_only
+from tagferry.db.read_only import read_only
 from tagferry.db.schema import is_newest_schema, require_tables
 from tagferry.db.tables import ClockRow, RegistryCapabilitiesRow
+from tagferry.db.url import parse_url
 from tagferry.diagnosis.activity import check_activity, served_regions
 from tagferry.diagnosis.model import Component, Finding, Findings
 from tagferry.errors import DatabaseUnavailable, Invalid, InvalidName, NotFound, Unavailable

@@ -101,7 +101,7 @@ def database_without_a_table(site: Site) -> str:
 
 def database_of_an_unknown_kind(site: Site) -> str:
     site.configure(top='database_url = "oracle+nosuch://db/x"')
-    return "database_url must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…"
+    return 'database_url must be a SQLAlchemy URL, as sqlite:///FILE or postgresql+psycopg://…: got "oracle+nosuch"'
 
 
 def database_below_a_file(site: Site) -> str:

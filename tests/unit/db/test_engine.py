@@ -232,6 +232,14 @@ def test_a_url_that_cannot_be_used_is_refused(url: str):
         Database(url)
 
 
+@pytest.mark.parametrize("driver", ["mysql", "mysql+aiomysql", "postgresql+asyncpg", "postgresql+psycopg2"])
+def test_a_database_or_a_driver_that_tagferry_does_not_use_is_named(driver: str):
+    with pytest.raises(Invalid) as refused:
+        Database(f"{driver}://me:hunter2@host/name")
+
+    assert refused.value.message.endswith(f': got "{driver}"')
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite+aiosqlite:///:memory:"])
 def test_a_database_in_memory_is_refused(url: str):
     with pytest.raises(Invalid, match="database_url must name a file"):

@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.app import ensure_admin, open_accounts
 from tagferry.db.engine import Database
-from tagferry.db.read_only import parse_url, read_only
+from tagferry.db.read_only import read_only
 from tagferry.db.tables import RegionHealthRow, RegistryCapabilitiesRow, SyncJobRow
+from tagferry.db.url import parse_url
 from tagferry.diagnosis.database import DatabaseFacts, inspect_database
 from tagferry.diagnosis.model import Component, Finding, Level
 from tagferry.names import Tag

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tagferry.app.accounts import require_content
 from tagferry.app.startup.problem import Problem, problem_of
-from tagferry.app.startup.secrets import check_secrets
+from tagferry.app.startup.secrets import check_secrets, key_file
 from tagferry.db.engine import Database
 from tagferry.errors import TagferryError
 from tagferry.settings import Settings
@@ -31,6 +31,10 @@ async def check_database(settings: Settings, *, serves: bool) -> tuple[list[Prob
         if not _exists(database):
             sentence = f'the database "{database.url.database}" does not exist'
             remedy = "the first start creates it, and an administrator"
+            if not settings.database_url and key_file(settings).exists():
+                sentence = f"{sentence}, although there is data beside it"
+                remedy = f"restore it from a backup; otherwise {remedy}, without users and organizations"
+                return [Problem("database", sentence, remedy, "warning")], set()
             return [Problem("database", sentence, remedy, "note")], set()
         if not await database.check(thoroughly=True):
             sentence = "the database is of an older version, and is upgraded at the next start"

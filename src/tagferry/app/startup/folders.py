@@ -14,6 +14,8 @@ from tagferry.app.regions import registry_root
 from tagferry.app.startup.problem import Problem
 from tagferry.app.startup.secrets import key_file
 from tagferry.file_faults import file_fault, may, user_name
+from tagferry.registry.storage.free_space import FreeSpace
+from tagferry.registry.storage.threads import DISK_FULL
 from tagferry.settings import Settings
 
 _PROBE = bytes(4096)
@@ -35,6 +37,21 @@ class _Folder:
 
     def problem(self, fault: str, remedy: str) -> Problem:
         return Problem(self.subject, f'{self.label} "{self.path}" {fault}', remedy)
+
+
+def check_reserves(settings: Settings) -> list[Problem]:
+    """Return a warning for each embedded registry whose disk has only its reserve left, so that pushes are refused."""
+    return [
+        Problem(
+            f"region {name}",
+            f'region {name}: the disk of "{root}" has only its reserve left, so pushes and syncs to the region wait',
+            "free some space, enlarge the disk, or lower limits.disk_reserve_bytes",
+            "warning",
+        )
+        for name, region in settings.regions.items()
+        if region.is_embedded and (root := registry_root(settings, name)).is_dir()
+        if FreeSpace(root, settings.limits.disk_reserve_bytes).write_error() == DISK_FULL
+    ]
 
 
 def check_folders(settings: Settings) -> list[Problem]:

@@ -7,7 +7,7 @@ from tagferry.app.startup.addresses import Bound, bound_addresses
 from tagferry.app.startup.database import check_database
 from tagferry.app.startup.environment import check_environment
 from tagferry.app.startup.files import check_files
-from tagferry.app.startup.folders import check_folders
+from tagferry.app.startup.folders import check_folders, check_reserves
 from tagferry.app.startup.locks import check_locks
 from tagferry.app.startup.problem import Problem, refuse
 from tagferry.settings import Settings
@@ -49,7 +49,11 @@ def ready_to_start(settings: Settings, *, serves: bool) -> Iterator[Bound]:
 
 
 def _check(settings: Settings, *, serves: bool) -> list[Problem]:
-    problems = [*check_environment(), *check_files(settings, serves=serves), *check_folders(settings)]
+    folders = check_folders(settings)
+    problems = [*check_environment(), *check_files(settings, serves=serves), *folders]
+    # A disk to which nothing can be written is named once.
+    named = {problem.subject for problem in folders}
+    problems += [problem for problem in check_reserves(settings) if problem.subject not in named]
     if serves and not settings.served_regions:
         problems.append(
             Problem("regions", "no region has an address to listen on", 'set listen = "HOST:PORT" in one', "warning")

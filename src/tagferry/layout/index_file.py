@@ -66,7 +66,8 @@ class IndexFile:
         """Return the index of a layout that has to exist; raises NotFound or Invalid."""
         index = await self.read()
         if not index.entries and await self._threads.run(self._files.size, INDEX) is None:
-            raise NotFound("OCI layout", self._name, "it has no index.json")
+            kind = "archive" if self._files.is_rewritten else "OCI layout"
+            raise NotFound(kind, self._name, "check its path, and that it has an index.json")
         return index
 
     async def update(self, change: Change) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +41,8 @@ async def diagnose(file: Path, *, regions: Collection[str] = (), seconds: float 
     try:
         settings = load_settings(file)
     except StartRefused as error:
-        return [finding_of(Component.CONFIGURATION, problem) for problem in error.problems]
+        found = [finding_of(Component.CONFIGURATION, problem) for problem in error.problems]
+        return [replace(one, subject=str(file), message=one.message.removeprefix(f"{file}: ")) for one in found]
     return await examine(settings, file, regions=regions, seconds=seconds)
 
 

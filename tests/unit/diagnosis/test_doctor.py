@@ -57,3 +57,13 @@ async def test_a_check_that_fails_itself_is_a_finding_among_the_others(
     assert "s3cret" not in failed.message
     assert len({one.component for one in found}) > 2
     assert Component.CLOCK in {one.component for one in found}
+
+
+async def test_a_configuration_that_is_not_valid_is_the_subject_of_its_problems(file: Path):
+    with file.open("a") as configuration:
+        configuration.write('[limits]\nbody_bytes = "many"\n')
+
+    (found,) = await diagnose(file)
+
+    assert (found.component, found.level, found.subject) == (Component.CONFIGURATION, Level.PROBLEM, str(file))
+    assert found.message == 'limits.body_bytes must be a whole number: got "many"'

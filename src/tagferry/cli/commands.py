@@ -103,8 +103,19 @@ def _adapt(command: Any) -> None:
     # The mark keeps the lines as they are.
     command.epilog = f"\b\n{described()}"
     command.make_parser = partial(_strict_parser, command.make_parser)
+    for option in command.params:
+        if option.param_type_name == "option" and option.metavar is None and not option.is_flag:
+            option.metavar = "NUMBER" if option.type_descriptor.annotation in (int, float) else "TEXT"
     for one in subcommands(command).values():
         _adapt(one)
+        # typer would cut the sentence to the width of the terminal.
+        one.short_help = one.short_help or _first_sentence(one.help or "")
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a docstring in one line."""
+    line = " ".join(text.partition("\n\n")[0].split())
+    return re.sub(r"(?<=\.) .*", "", line)
 
 
 def _strict_parser(make_parser: Callable[[Any], Any], context: Any) -> Any:

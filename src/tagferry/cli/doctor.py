@@ -24,7 +24,7 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 def doctor(
     config: ConfigFile = DEFAULT_CONFIG,
     region: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Check the registries of these regions only.")
+        list[str] | None, typer.Option(metavar="NAME", help="Check the registry of this region only. Repeatable.")
     ] = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, max=600, help="Time for each check.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

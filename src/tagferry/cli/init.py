@@ -155,7 +155,7 @@ _TAIL = """# tls_certificate = "server.pem"
 def init(
     config: ConfigFile = DEFAULT_CONFIG,
     region: Annotated[
-        list[str] | None, typer.Option(help="A region to serve, as ID=HOST:PORT. Can be repeated.")
+        list[str] | None, typer.Option(metavar="ID=HOST:PORT", help="A region to serve. Repeatable.")
     ] = None,
 ) -> None:
     """Write a commented configuration, create the administrator, and show its secrets once."""

@@ -9,6 +9,8 @@ def parse_repository(text: str) -> tuple[Namespace, Repository]:
     namespace, slash, repository = text.partition("/")
     if not slash:
         raise InvalidName("ORG/REPO", "must name an organization and a repository", text)
+    if ":" in text or "@" in text:
+        raise InvalidName("ORG/REPO", "must have no tag, no digest and no registry's address", text)
     return Namespace(namespace, field="ORG"), Repository(repository, field="REPO")
 
 

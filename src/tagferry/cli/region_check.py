@@ -55,7 +55,9 @@ async def check_regions(settings: Settings, names: Collection[str], wanted: Samp
 async def _check(settings: Settings, region: Region, wanted: Sample | None) -> Result:
     store = region.store
     if not isinstance(store, RemoteStore):
-        return Result(region.id, region.url, "ok")
+        return Result(
+            region.id, region.url, "ok  embedded, so nothing was requested; its server is checked by: tagferry doctor"
+        )
     try:
         checked = (
             await store.check(*wanted)

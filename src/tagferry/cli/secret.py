@@ -63,7 +63,8 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
             with exclusive(site.key_file):
                 return await site.rotation.prune(site.key_file)
 
-    _print(f"removed {run(work())} former keys")
+    removed = run(work())
+    _print(f"removed {removed} former {'key' if removed == 1 else 'keys'}" if removed else "there is no former key")
 
 
 @app.command()

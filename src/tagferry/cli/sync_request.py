@@ -155,6 +155,10 @@ def _by_repository(images: list[str]) -> dict[tuple[Namespace, Repository], list
         namespace, slash, repository = name.partition("/")
         if not separator or not slash:
             raise Invalid("ORG/REPO:TAG", "must name an image by its organization, repository and tag", image)
+        if ":" in namespace:
+            raise Invalid("ORG/REPO:TAG", "must begin with the organization, without a registry's address", image)
+        if "@" in image:
+            raise Invalid("ORG/REPO:TAG", "must name a tag; a digest cannot be synchronized without one", image)
         key = (Namespace(namespace, field="ORG"), Repository(repository, field="REPO"))
         found.setdefault(key, []).append(Tag(tag, field="TAG"))
     return found

@@ -40,7 +40,7 @@ async def authorize_sync(
     if source == target:
         raise Invalid(
             "remoteRegionId",
-            "and remoteNamespace must not both be those of the source",
+            "must be another region than the source's, or the organization another one",
             f"{target_region}/{target_namespace}",
         )
     return SyncAccess(

@@ -24,3 +24,9 @@ def test_a_reference_without_its_second_part_is_refused() -> None:
 def test_an_invalid_target_is_refused_with_the_name_of_the_option(given: str) -> None:
     with pytest.raises(Invalid, match=r"^--to (must|may) "):
         parse_target(given, field="--to")
+
+
+@pytest.mark.parametrize("given", ["team/app:v1", "127.0.0.1:5004/team/app", f"team/app@sha256:{'a' * 64}"])
+def test_a_reference_as_docker_writes_it_is_refused_with_what_is_too_much(given: str) -> None:
+    with pytest.raises(Invalid, match=r"^ORG/REPO must have no tag, no digest and no registry's address: got "):
+        parse_repository(given)

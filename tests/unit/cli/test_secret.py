@@ -58,7 +58,7 @@ def test_the_key_file_gets_a_new_key_and_keeps_the_former_one_until_it_is_remove
 
     assert "encrypted 1 secrets with a new key" in rotated
     assert second == former
-    assert "removed 1 former keys" in pruned
+    assert "removed 1 former key\n" in pruned
     assert read_keys(file) == [newest]
     assert unreadable(home, [newest]) == 0
 

@@ -1,5 +1,6 @@
 """Wrong usage is one sentence that names options as they were typed."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,18 @@ def test_a_former_option_is_named_as_it_was_typed(cli: CommandLine):
 def test_a_switch_takes_no_value(cli: CommandLine):
     for arguments in (("sync", "--json=yes"), ("job", "list", "--json=yes")):
         assert cli.refuse(*arguments).startswith("--json: takes no value")
+
+
+def test_an_image_as_docker_writes_it_is_refused_with_what_to_change(cli: CommandLine):
+    said = cli.refuse("sync", "127.0.0.1:5004/team/app:v1", "--to", "south/release")
+    assert said.startswith("ORG/REPO:TAG must begin with the organization, without a registry's address: got ")
+    said = cli.refuse("sync", f"team/app@sha256:{'a' * 64}", "--to", "south/release")
+    assert said.startswith("ORG/REPO:TAG must name a tag; a digest cannot be synchronized without one: got ")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_the_help_cuts_no_sentence_and_names_no_type_as_the_value_of_an_option(path: tuple[str, ...], cli: CommandLine):
+    for words in (path, path[:1]):
+        shown = cli.run(*words, "--help").out
+        assert not re.search(r"[a-z]\.\.\.$", shown, re.MULTILINE), shown
+        assert not re.search(r"^  -.*<[a-z]", shown, re.MULTILINE), shown

@@ -46,7 +46,8 @@ async def test_an_unknown_target_region(world: World):
 async def test_a_target_that_is_the_source(world: World):
     told = await refused(world, V1, kind=Invalid, target_region=NORTH, target_namespace=TEAM)
 
-    assert told == 'remoteRegionId and remoteNamespace must not both be those of the source: got "cn-north-4/team"'
+    rule = "must be another region than the source's, or the organization another one"
+    assert told == f'remoteRegionId {rule}: got "cn-north-4/team"'
 
 
 async def test_a_source_organization_that_does_not_exist(world: World):

@@ -427,9 +427,11 @@ async def test_a_layout_without_its_marker_is_read(tmp_path: Path):
     assert (await layout(tmp_path).find("")).tag == V1
 
 
-@pytest.mark.parametrize("open_store", [layout, archive])
-async def test_a_missing_layout_is_reported_by_its_path(tmp_path: Path, open_store: Callable[[Path], LayoutStore]):
-    with pytest.raises(NotFound, match=r"OCI layout .* does not exist; it has no index\.json"):
+@pytest.mark.parametrize(("open_store", "kind"), [(layout, "OCI layout"), (archive, "archive")])
+async def test_a_missing_layout_is_reported_by_its_path(
+    tmp_path: Path, open_store: Callable[[Path], LayoutStore], kind: str
+):
+    with pytest.raises(NotFound, match=rf"^{kind} .* does not exist; check its path, and that it has an index\.json"):
         await open_store(tmp_path / "nothing").get_manifest(ANY, V1)
 
 

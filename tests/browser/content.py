@@ -46,7 +46,7 @@ async def _jobs(ferry: Deployment) -> None:
         rows.append(job(at, status, ended_at=now - timedelta(minutes=at * 9 + at % 7 * 40)))
     later = {"next_attempt_at": now + timedelta(days=1), "last_error": "registry cn-north-208 does not answer"}
     rules = [job(300 + at, "success" if at else "failed", ended_at=now, rule_id=1) for at in range(4)]
-    rows += [{**one, "repository": "platform/web"} for one in rules]
+    rows += [{**one, "repository": "platform/web", "tag": f"v2.49.{11 - at}"} for at, one in enumerate(rules)]
     rows += [job(200 + at, "waiting", **later) for at in range(3)]
     async with ferry.app.accounts.database.write() as session:
         await session.execute(insert(SyncJobRow), [{**dict.fromkeys(COLUMNS), **row} for row in rows])

@@ -364,7 +364,7 @@ async def test_every_page_is_in_both_languages(ferry: Deployment):
         (f"{PATH}/retention?number=1", "team/app"),
         ("/console/policies", "自动同步"),
         (f"{PATH}/delete", f"删除 {NORTH} 的镜像仓库 team/app？"),
-        (f"{PATH}/delete-tags?tag=v1", "删除 team/app 的 1 个标签？"),
+        (f"{PATH}/delete-tags?tag=v1", "删除 team/app 的 1 个版本？"),
     ):
         page = await browser.get(path)
         assert (page.status, page.heading) == (200, heading), path

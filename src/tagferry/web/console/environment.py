@@ -1,6 +1,7 @@
 """The environment of the templates, one for each language."""
 
-from functools import cache
+from functools import cache, partial
+from gettext import NullTranslations
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,9 +45,10 @@ def environment(language: str) -> Environment:
     made.filters.update(
         size=formats.size,
         binary_size=formats.binary_size,
-        duration=formats.duration,
+        duration=partial(formats.duration, gettext=texts.gettext),
         exact=formats.exact,
         machine_time=formats.machine_time,
+        reason=partial(_reason, texts),
         relative=formats.RelativeTimes(texts),
         segment=_segment,
     )
@@ -71,6 +73,11 @@ def environment(language: str) -> Environment:
 def asset_address(name: str) -> str:
     """Return the address of a static file."""
     return f"{STATIC}{assets()[name].served_name}"
+
+
+def _reason(texts: NullTranslations, text: str) -> str:
+    """Return a reason in the language of the page if it is one of `states.JOB_REASONS`, else as it is."""
+    return texts.gettext(text) if text else ""
 
 
 def _segment(text: object) -> str:

@@ -1,5 +1,6 @@
 """Sizes, times and durations as pages show them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 
@@ -28,18 +29,25 @@ def machine_time(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def duration(seconds: float) -> str:
-    """Return a duration with its two largest units: `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 1 h`."""
+def duration(seconds: float, gettext: Callable[[str], str] = str) -> str:
+    """Return a duration with its two largest units: `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 1 h`.
+
+    Args:
+        seconds: the duration; a negative one counts as 0.
+        gettext: translates the units.
+    """
     if seconds < 10:
-        return f"{max(seconds, 0.0):.1f} s"
+        return gettext("%(n)s s") % {"n": f"{max(seconds, 0.0):.1f}"}
     whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return _two(whole, _MINUTE, "min", 1, "s")
-    if whole < _DAY:
-        return _two(whole, _HOUR, "h", _MINUTE, "min")
-    return _two(whole, _DAY, "d", _HOUR, "h")
+    days, hours = divmod(whole // _HOUR, 24)
+    parts = (
+        (days, gettext("%(n)s d")),
+        (hours, gettext("%(n)s h")),
+        (whole % _HOUR // _MINUTE, gettext("%(n)s min")),
+        (whole % _MINUTE, gettext("%(n)s s")),
+    )
+    first = next(at for at, (number, _) in enumerate(parts) if number)
+    return " ".join(text % {"n": number} for number, text in parts[first : first + 2] if number)
 
 
 class RelativeTimes:
@@ -92,8 +100,3 @@ def _scaled(count: float, base: int, units: tuple[str, ...]) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= base
     raise AssertionError
-
-
-def _two(seconds: int, large: int, large_unit: str, small: int, small_unit: str) -> str:
-    rest = seconds % large // small
-    return f"{seconds // large} {large_unit}" + (f" {rest} {small_unit}" if rest else "")

@@ -33,6 +33,16 @@ JOB_STATES: Mapping[str, State] = {
 }
 """The states of jobs by `tagferry.sync.jobs.model.JobStatus`."""
 
+JOB_REASONS = (
+    translatable("copied and verified"),
+    translatable("the request's deadline passed"),
+    translatable("the tag does not exist in the source repository"),
+    translatable("the target holds another image under this tag; send override=true to replace it"),
+    translatable("timed out while queued"),
+    translatable("up to date"),
+)
+"""The reasons of jobs that have no names or values, and so are translated (`sync/jobs/reasons.py` and others)."""
+
 ENABLED = State(translatable("enabled"), "good", "circle-check")
 DISABLED = State(translatable("disabled"), "neutral", "ban")
 

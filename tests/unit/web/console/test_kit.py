@@ -7,10 +7,12 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from tagferry.copy.preflight import Verdict
+from tagferry.sync.jobs.reasons import describe
 from tagferry.web.console.environment import environment
 from tagferry.web.console.formats import RelativeTimes, binary_size, duration, size
 from tagferry.web.console.forms import Failure
-from tagferry.web.console.states import JOB_STATES
+from tagferry.web.console.states import JOB_REASONS, JOB_STATES
 from tagferry.web.console.translation import LANGUAGES, translations
 from tests.console_messages import CONSOLE
 from tests.support.browser import parsed, text_of
@@ -130,6 +132,24 @@ def test_sizes(count: int, decimal: str, binary: str):
 )
 def test_durations(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("language", "text"), [("en", "3 min 5 s"), ("zh-Hans", "3 分钟 5 秒")])
+def test_durations_have_units_of_the_language_of_the_page(language: str, text: str):
+    assert text_of(rendered("<p>{{ 185|duration }}</p>", language)) == text
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_the_reasons_of_jobs_are_in_the_language_of_the_page(verdict: Verdict):
+    _, reason = describe(verdict)
+
+    assert reason in JOB_REASONS
+    assert text_of(rendered("<p>{{ it|reason }}</p>", "zh-Hans", it=reason)) != reason
+
+
+def test_reasons_with_values_and_missing_ones_stay_as_they_are():
+    for reason in ("registry eu-west-1 answered 503", ""):
+        assert text_of(rendered("<p>{{ it|reason }}</p>", "zh-Hans", it=reason)) == reason
 
 
 @pytest.mark.parametrize(

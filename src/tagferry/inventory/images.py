@@ -43,6 +43,7 @@ class ImageManifest:
     Attributes:
         platform: its platform, by the index or the config; "" if it has none.
         size: bytes of its blobs.
+        blobs: its config and layers.
         created: when it was built, by its config.
         is_attestation: whether it documents another manifest of the index.
         documented: the platform of that manifest; "" if unknown.
@@ -53,6 +54,7 @@ class ImageManifest:
     media_type: str
     platform: str = ""
     size: int = 0
+    blobs: tuple[Descriptor, ...] = ()
     layers: tuple[Layer, ...] = ()
     created: datetime | None = None
     is_attestation: bool = False
@@ -82,8 +84,7 @@ class ImageContent:
     @property
     def size(self) -> int:
         """Bytes of all distinct blobs."""
-        blobs = {layer.descriptor.digest: layer.descriptor.size for one in self.manifests for layer in one.layers}
-        return sum(blobs.values())
+        return sum({blob.digest: blob.size for one in self.manifests for blob in one.blobs}.values())
 
 
 async def describe_content(store: ImageStore, name: RepositoryName, root: Manifest) -> ImageContent:
@@ -139,6 +140,7 @@ async def _manifest(
         media_type=manifest.media_type,
         platform=platform or platform_name(config) or "",
         size=sum(blob.size for blob in manifest.blobs),
+        blobs=tuple(manifest.blobs),
         layers=tuple(Layer(blob, command) for blob, command in zip(blobs, commands, strict=True)),
         created=parse_date(config.get("created")),
         is_attestation=is_attestation,

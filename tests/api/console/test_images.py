@@ -33,6 +33,10 @@ def links(page: Page) -> set[str]:
     return {one.get("href", "") for one in page.all("a")}
 
 
+def heads(page: Page) -> list[str]:
+    return [text_of(one) for one in page.all("th")]
+
+
 async def test_all_organizations_of_all_regions_are_shown(ferry: Deployment, administrator: Browser):
     await images.push(ferry.store(NORTH), APP, OLD, Tag("v1"))
 
@@ -208,6 +212,8 @@ async def test_a_tag_shows_what_it_consists_of(ferry: Deployment, administrator:
     assert images.SIGNATURE in page.text
     assert "docker pull" in page.text
     assert SOUTH not in page.text
+    sizes = {one.get("value") for one in page.one("dl").iter("data")}
+    assert sizes == {row.get("value") for row in (await administrator.get(PATH)).all("td//data")}
     located = await administrator.get(f"{PATH}/tags/v1?locate=1")
     assert [NORTH, "team/app"] in located.rows()
     assert [SOUTH, "team/app"] in located.rows()
@@ -228,6 +234,37 @@ async def test_the_copies_of_a_repository_are_compared(ferry: Deployment, admini
     assert (await administrator.get(f"{PATH}/comparison?to=nowhere")).status == 400
     none = await administrator.get(f"/console/images/{NORTH}/team/app/comparison?q=nothing&to={SOUTH}/release")
     assert "Nothing found" in none.text
+
+
+async def test_a_repository_and_its_tags_show_whether_their_copies_are_in_sync_and_why_not(
+    ferry: Deployment, administrator: Browser
+):
+    for tag in ("copied", "changed", "conflict"):
+        await images.push(ferry.store(NORTH), APP, OLD, Tag(tag))
+    await images.push(ferry.store(SOUTH), name_in(RELEASE, APP.repository), NEW, Tag("conflict"))
+    assert "Copies" not in heads(await administrator.get(PATH))
+
+    jobs = await ferry.start_sync(APP, [Tag("copied"), Tag("changed"), Tag("conflict"), Tag("gone")], RELEASE)
+    await ferry.ended_jobs(APP, jobs)
+    await images.push(ferry.store(NORTH), APP, NEW, Tag("changed"))
+    await images.push(ferry.store(NORTH), APP, NEW, Tag("never"))
+
+    page = await administrator.get(PATH)
+    assert {row[1]: row[2] for row in page.rows()} == {
+        "copied": "in sync",
+        "changed": "behind",
+        "conflict": "conflict",
+        "never": "–",
+    }
+    (copy,) = [text_of(one) for one in page.all("ul[@aria-label='Copies']/li")]
+    assert "behind" in copy
+    assert "3 of 4 tags" in copy
+    assert f"{PATH}/comparison?to={SOUTH}/release" in links(page)
+    assert "another image was pushed since" in (await administrator.get(f"{PATH}/tags/changed")).text
+    conflict = await administrator.get(f"{PATH}/tags/conflict")
+    assert "the target holds another image under this tag" in conflict.text
+    assert any(one.startswith("/console/jobs/") for one in links(conflict))
+    assert "another image" not in (await administrator.get(f"{PATH}/tags/copied")).text
 
 
 async def test_selected_and_differing_tags_lead_to_the_plan_of_their_synchronization(

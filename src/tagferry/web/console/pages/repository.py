@@ -19,6 +19,7 @@ from tagferry.inventory.repositories import Entry, View
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command, pushing
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.copies import Copies, copies_of
 from tagferry.web.console.forms import Failure
 from tagferry.web.console.paths import organization_path
 from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
@@ -54,6 +55,7 @@ class RepositoryPage:
 
     Attributes:
         entry: the recorded facts of the repository.
+        copies: what its newest jobs say about its copies.
         part: a part of the tags' names that is filtered by.
         by_name: whether the tags are ordered by name, and not by their last update.
         reason: why the tags cannot be listed; "" if they can.
@@ -62,6 +64,7 @@ class RepositoryPage:
 
     at: OpenedRepository
     entry: Entry
+    copies: Copies
     listed: ListedTags
     part: str
     by_name: bool
@@ -128,6 +131,7 @@ async def show(context: PageContext) -> Response:
         RepositoryPage(
             at=at,
             entry=await inventory.entry(at.region, at.name),
+            copies=await copies_of(context, at, {one.tag: one.digest for one in listed.tags}),
             listed=listed,
             part=part,
             by_name=by_name,

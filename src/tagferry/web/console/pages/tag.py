@@ -11,6 +11,7 @@ from tagferry.inventory.images import ImageContent, describe_content
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.copies import TagCopy, copies_of
 from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
 from tagferry.web.console.translation import translatable
 
@@ -23,6 +24,7 @@ class TagPage:
     """The view of a tag.
 
     Attributes:
+        copies: its copies at the targets of its newest jobs.
         text: the manifest as indented JSON; "" if it is too large.
         locations: where else the image is, if that was asked for.
         pulling: the commands that pull the image.
@@ -31,6 +33,7 @@ class TagPage:
     at: OpenedRepository
     tag: Tag
     content: ImageContent
+    copies: Sequence[TagCopy]
     text: str
     locations: ImageLocations | None
     pulling: Sequence[Command]
@@ -44,6 +47,7 @@ async def show(context: PageContext) -> Response:
     async with context.services.repository_inventory.as_missing_tag(at.region, at.name, tag):
         manifest = await store.get_manifest(at.name, tag)
     content = await describe_content(store, at.name, manifest)
+    copies = (await copies_of(context, at, {tag: manifest.digest})).by_tag.get(tag, ())
     locations = None
     if context.query("locate"):
         locations = await context.services.locations.find(context.caller, manifest.digest, like=at.name)
@@ -54,6 +58,7 @@ async def show(context: PageContext) -> Response:
             at=at,
             tag=tag,
             content=content,
+            copies=copies,
             text=text,
             locations=locations,
             pulling=_pulling(at, tag, manifest.digest),

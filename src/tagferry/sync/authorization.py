@@ -40,7 +40,7 @@ async def authorize_sync(
     if source == target:
         raise Invalid(
             "remoteRegionId",
-            "must be another region than the source's, or the organization another one",
+            "must be another region than the source's, or remoteNamespace another organization",
             f"{target_region}/{target_namespace}",
         )
     return SyncAccess(

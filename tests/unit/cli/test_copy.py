@@ -115,7 +115,7 @@ def test_what_a_layout_lacks_is_named_by_its_path(source: str, capsys: pytest.Ca
     assert main([f"{source}:v1@{other}", "oci:target"]) == 3
     assert f'manifest "oci:source@{other}" does not exist' in capsys.readouterr().err
     assert main(["missing.tar", "oci:target"]) == 3
-    assert 'OCI layout "oci-archive:missing.tar" does not exist' in capsys.readouterr().err
+    assert 'archive "oci-archive:missing.tar" does not exist' in capsys.readouterr().err
 
 
 def test_a_list_from_standard_input_is_named_in_errors(

@@ -46,7 +46,7 @@ async def test_an_unknown_target_region(world: World):
 async def test_a_target_that_is_the_source(world: World):
     told = await refused(world, V1, kind=Invalid, target_region=NORTH, target_namespace=TEAM)
 
-    rule = "must be another region than the source's, or the organization another one"
+    rule = "must be another region than the source's, or remoteNamespace another organization"
     assert told == f'remoteRegionId {rule}: got "cn-north-4/team"'
 
 

@@ -14,6 +14,8 @@ from tests.acceptance.served import Served, serving, tagferry
 from tests.support.processes import free_port
 from tests.support.raw_client import connected, holding
 
+pytestmark = pytest.mark.long
+
 MIB = 1 << 20
 GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -18,6 +18,8 @@ from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, eventually
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 
+pytestmark = pytest.mark.long
+
 WEST = RegionId("west")
 APP = Repository("app")
 RELOADS = 20

@@ -30,6 +30,8 @@ from tests.support.docker_registry import docker_registry
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 
+pytestmark = pytest.mark.long
+
 FIXTURES = Path(__file__).parent / "upgrade"
 NORTH, SOUTH, FAR = "cn-north-4", "cn-north-208", "eu-west-1"
 TEAM, APP = Namespace("team"), Repository("app")

@@ -124,6 +124,7 @@ def test_the_revisions_are_linear():
     assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_an_older_database_is_upgraded_with_its_data(url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
@@ -293,6 +294,7 @@ def add_renamed(connection: Connection) -> None:
         connection.execute(insert(table).values(**row, **RENAMED.get(name, ({}, {}))[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", REVISIONS[1:])
 async def test_a_database_can_be_downgraded_and_upgraded_again(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch

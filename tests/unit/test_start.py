@@ -79,7 +79,7 @@ async def fill(url: str) -> None:
 def test_a_copy_with_everything_in_place_loads_nothing_but_the_engine(
     registry: DockerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    # Logins of whoever runs the tests would be read.
+    # The logins of the user who runs the tests would be read.
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     asyncio.run(fill(registry.url))
     host = registry.url.removeprefix("http://")

@@ -31,7 +31,7 @@ from tagferry.web.server.serve import listening, until_signalled
 app = typer.Typer(add_completion=False)
 
 _OF_AN_INSTALLATION = ("tagferry.db", "secret.key", "registries")
-"""What `data_dir` has after a start, depending on where the database and the key are."""
+"""Entries of `data_dir` after a start, depending on where the database and the key are."""
 
 log = structlog.get_logger("tagferry")
 

@@ -31,7 +31,7 @@ _VALUE_CHARACTERS = 500
 
 @dataclass(slots=True)
 class _Part:
-    """What the spans of a request or job in this process share.
+    """State that the spans of a request or job in this process share.
 
     Attributes:
         left: the number of spans that it may still have.

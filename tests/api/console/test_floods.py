@@ -1,4 +1,4 @@
-"""Floods of wrong passwords delay and lock out nobody else, and are audited by their number."""
+"""Floods of wrong passwords neither delay nor lock out other users, and are audited by their number."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A browser that opens a stream of changes and never reads it delays nobody, and does not hold the server."""
+"""A browser that opens a stream of changes and never reads it delays no other user, and does not hold the server."""
 
 import asyncio
 from collections.abc import Sequence

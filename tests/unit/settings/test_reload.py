@@ -103,7 +103,7 @@ def test_a_change_of_a_served_region_that_needs_a_restart_is_refused(regions: di
 
 
 def documented() -> tuple[str, str]:
-    """Return what the documentation says: the rows of what a reload applies, and what needs a restart."""
+    """Return the documented rows of settings that a reload applies, and the sentence of those that need a restart."""
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
     section = page.partition("### What a reload applies")[2].partition("\n###")[0]
     applied, _, restart = section.partition("Everything else needs a restart")

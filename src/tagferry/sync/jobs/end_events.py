@@ -41,7 +41,7 @@ log = structlog.get_logger(LOGGER)
 
 
 class Route(Protocol):
-    """What a request or its job copies, and from where to where."""
+    """The source and the target of a request or of its job."""
 
     @property
     def rule_id(self) -> int | None: ...

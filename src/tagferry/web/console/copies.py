@@ -1,4 +1,4 @@
-"""What the newest jobs of a repository say about its copies: what is in sync, what is not, and why."""
+"""The copies of a repository by its newest jobs: in sync or behind, and why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from tagferry.web.server.sockets import bind, listen
 log = structlog.get_logger(__name__)
 
 _STREAMS_SECONDS = 1.0
-"""Time for streams of changes to end, before their connections are aborted: nobody waits for the rest of one."""
+"""Time for streams of changes to end, before their connections are aborted: their clients open them again."""
 _DRAIN_SECONDS = 9.0
 """Time after that for the requests in progress."""
 _DRAIN_POLL_SECONDS = 0.05

@@ -1,3 +1,3 @@
 """tagferry moves container images between registries, complete and bit-identical."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

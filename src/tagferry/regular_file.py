@@ -1,6 +1,7 @@
-"""Open regular files, and nothing that blocks or is not a file."""
+"""Open regular files, and nothing that blocks or is not a file; find out whether a process has locked one."""
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -26,3 +27,18 @@ def open_regular(path: "str | os.PathLike[str]", *, follow_links: bool) -> int:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
     raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
+
+
+def is_locked(descriptor: int) -> bool:
+    """Return whether another process has locked an open file for itself; false if that is not known.
+
+    A process that locks the file at the same moment may be refused, since the file is locked for a moment.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False

@@ -13,6 +13,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import WorkerRow
 from tagferry.errors import Unavailable
 from tagferry.file_faults import file_fault
+from tagferry.regular_file import is_locked, open_regular
 
 
 class SingleProcess:
@@ -98,18 +99,13 @@ class SingleProcess:
 def is_in_use(database: str) -> bool:
     """Return whether a process works on an SQLite file. A process that starts at the same moment may be refused."""
     try:
-        descriptor = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_regular(_lock_path(database), follow_links=True)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+        return is_locked(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def database_in_use(database: str) -> Unavailable:

@@ -5,15 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from tagferry.app.regions import endpoint_of
 from tagferry.app.startup.certificates import check_authorities, check_client_pair, check_server_pair
 from tagferry.app.startup.named_files import NamedFile
 from tagferry.app.startup.problem import Problem, problem_of
 from tagferry.app.startup.secrets import check_key
 from tagferry.app.tracing import check_tracing
+from tagferry.db.url import parse_url
 from tagferry.errors import Invalid
 from tagferry.file_faults import file_fault, may, user_name
 from tagferry.settings import RegionSettings, Settings
@@ -134,8 +132,8 @@ def _tracing(settings: Settings) -> list[Problem]:
 def _database_files(settings: Settings) -> list[Problem]:
     """Check the files in the URL of a PostgreSQL database."""
     try:
-        query = make_url(settings.effective_database_url).normalized_query
-    except (ArgumentError, ValueError):
+        query = parse_url(settings.effective_database_url).normalized_query
+    except Invalid:
         # Opening the database explains what is wrong with it.
         return []
     problems = []

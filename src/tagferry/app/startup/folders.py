@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from tagferry.app.regions import registry_root
 from tagferry.app.startup.problem import Problem
 from tagferry.app.startup.secrets import key_file
+from tagferry.db.url import parse_url
+from tagferry.errors import Invalid
 from tagferry.file_faults import file_fault, may, user_name
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.threads import DISK_FULL
@@ -77,8 +76,8 @@ def check_folders(settings: Settings) -> list[Problem]:
 def _check_database(settings: Settings) -> Iterator[Problem]:
     """Check the directory of an SQLite file that `database_url` names."""
     try:
-        url = make_url(settings.database_url) if settings.database_url else None
-    except (ArgumentError, ValueError):
+        url = parse_url(settings.database_url) if settings.database_url else None
+    except Invalid:
         # Opening the database explains what is wrong with it.
         return
     if url is not None and url.get_backend_name() == "sqlite" and url.database:

@@ -4,12 +4,11 @@ import re
 import socket
 from collections.abc import Collection, Iterator
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from tagferry.app.regions import registry_root
 from tagferry.app.startup.problem import Problem, problem_of
 from tagferry.coordination.single_process import database_in_use, is_in_use
+from tagferry.db.url import parse_url
+from tagferry.errors import Invalid
 from tagferry.registry.storage.lock import lock_holder, root_in_use
 from tagferry.settings import Settings
 
@@ -46,8 +45,8 @@ def _is_own(holder: str, own: Collection[int]) -> bool:
 
 def _sqlite_file(settings: Settings) -> str | None:
     try:
-        url = make_url(settings.effective_database_url)
-    except (ArgumentError, ValueError):
+        url = parse_url(settings.effective_database_url)
+    except Invalid:
         # The check of the database explains what is wrong with it.
         return None
     return url.database if url.get_backend_name() == "sqlite" else None

@@ -12,6 +12,7 @@ from typing import Self
 
 from tagferry.errors import Unavailable
 from tagferry.registry.storage.files import make_directory
+from tagferry.regular_file import is_locked, open_regular
 
 LOCK_FILE = "lock"
 _MAX_HOLDER_BYTES = 300
@@ -81,18 +82,13 @@ def lock_holder(root: Path) -> str | None:
     Nothing is created or changed. A process that takes the lock at the same moment may be refused.
     """
     try:
-        descriptor = os.open(root / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_regular(root / LOCK_FILE, follow_links=False)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(descriptor)
-    except OSError:
-        return None
+        return _holder(descriptor) if is_locked(descriptor) else None
     finally:
         os.close(descriptor)
-    return None
 
 
 def root_in_use(root: Path, holder: str) -> Unavailable:

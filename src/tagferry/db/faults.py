@@ -104,7 +104,7 @@ def unsound(url: URL) -> DatabaseFault:
 def denied_access(kind: str, name: str) -> DatabaseFault:
     """Return the error for a table or a sequence of PostgreSQL that its user may not change."""
     use = "read and change the table" if kind == "table" else "take numbers from the sequence"
-    detail = f"PostgreSQL does not let the user in database_url {use} {name}; make that user its owner"
+    detail = f"PostgreSQL does not permit the user in database_url to {use} {name}; make that user its owner"
     return DatabaseFault("the database cannot be used", detail=detail)
 
 

@@ -106,7 +106,7 @@ async def test_a_user_of_postgresql_who_may_not_change_tables_is_refused(
     postgres.run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", database=name)
 
     async with opened(postgres.url(name).replace("postgres@", "reader@")) as database:
-        with pytest.raises(Unavailable, match="does not let the user in database_url read and change the table"):
+        with pytest.raises(Unavailable, match="does not permit the user in database_url to read and change the table"):
             await database.check()
 
 
@@ -119,7 +119,9 @@ async def test_a_user_of_postgresql_who_may_not_use_sequences_is_refused(
     postgres.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}", database=name)
 
     async with opened(postgres.url(name).replace("postgres@", f"{role}@")) as database:
-        with pytest.raises(Unavailable, match="does not let the user in database_url take numbers from the sequence"):
+        with pytest.raises(
+            Unavailable, match="does not permit the user in database_url to take numbers from the sequence"
+        ):
             await database.check()
         postgres.run(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}", database=name)
         assert await database.check()

@@ -15,6 +15,8 @@ from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed, DiskReadO
 _REMEMBERED = 64
 _FRESH_SECONDS = 1.0
 """The time for which a result is reused, since each check writes to the disk."""
+_CHECK_SECONDS = 1.0
+"""The time to wait for a check in progress. A disk that hangs must not take a thread for each probe."""
 
 
 class DirectoryFaults:
@@ -43,25 +45,32 @@ class DirectoryFaults:
 
     def error(self) -> str | None:
         """Return the problem while a failed directory is still unusable or no file can be written, otherwise None."""
-        with self._lock:
-            directories = list(self._directories)
-        if not directories:
+        if not self._recorded():
             return None
-        if time.monotonic() - self._checked_at < _FRESH_SECONDS or not self._checking.acquire(blocking=False):
+        if not self._checking.acquire(timeout=_CHECK_SECONDS):
             return DISK_FAILED
         try:
+            directories = self._recorded()
+            if not directories:
+                return None
+            if time.monotonic() - self._checked_at < _FRESH_SECONDS:
+                return DISK_FAILED
             failing = [directory for directory in directories if not self._is_usable(directory)]
             if not self._takes_a_file():
                 failing.append(self._layout.temporary)
             self._checked_at = time.monotonic()
+            with self._lock:
+                for directory in directories:
+                    if directory not in failing:
+                        self._directories.pop(directory, None)
+                self._directories.update(dict.fromkeys(failing))
+            return DISK_FAILED if failing else None
         finally:
             self._checking.release()
+
+    def _recorded(self) -> list[Path]:
         with self._lock:
-            for directory in directories:
-                if directory not in failing:
-                    self._directories.pop(directory, None)
-            self._directories.update(dict.fromkeys(failing))
-        return DISK_FAILED if failing else None
+            return list(self._directories)
 
     def _failed_directory(self, name: str, error: OSError) -> Path:
         """Return the directory that an operation needed, from the name of the file or directory at which it failed."""

@@ -3,63 +3,27 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from cryptography.fernet import Fernet
 from yarl import URL
 
-from tagferry.names import RepositoryName, Tag
-from tagferry.registry.api.app import RegistryApp
-from tagferry.registry.storage.store import DiskStore
-from tests.acceptance.served import Secrets
-from tests.faults.killing.cluster import Program, cluster
+from tests.faults.killing.cluster import Program
+from tests.support.balanced_servers import NAME, NORTH, SOUTH, Halting, balanced_servers
 from tests.support.balancer import Balancer, balancing
 from tests.support.browser import Browser
-from tests.support.deployment import eventually
-from tests.support.images import image, push
-from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
-from tests.support.serving import serving
 
 pytestmark = [pytest.mark.operations, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
-NORTH, SOUTH = "cn-north-4", "cn-south-1"
-NAME = RepositoryName("team/web")
-LAYER = b"l" * 4_000_000
-"""Larger than one piece of a response, so that a part of it arrives."""
-SAMPLES = {Tag(f"v{number}"): image(LAYER + bytes([number]), seed=str(number)) for number in range(1, 5)}
 MOVING = r'<progress max="\d+" value="[1-9]'
 LOSE_MESSAGES = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
 SYNCHRONIZE = "/console/synchronize"
 CHOICE = {"region": NORTH, "repository": NAME, "to": f"{SOUTH}/team"}
-
-
-@dataclass
-class Halting:
-    """A registry that sends the first half of a layer, and the rest only when it is released."""
-
-    app: Any
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_half(message: Any) -> None:
-            body = message.get("body", b"")
-            if message["type"] == "http.response.body" and len(body) > 100_000 and not self.released.is_set():
-                half = len(body) // 2
-                await send({**message, "body": body[:half], "more_body": True})
-                await self.released.wait()
-                message = {**message, "body": body[half:]}
-            await send(message)
-
-        # The registry must not send the layer past this application.
-        inner = {**scope, "extensions": {}} if scope["type"] == "http" else scope
-        await self.app(inner, receive, send_half if "/blobs/" in scope.get("path", "") else send)
 
 
 @dataclass
@@ -99,55 +63,12 @@ async def installation(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
 ) -> AsyncIterator[Installation]:
     folder, database_url = tmp_path_factory.mktemp("balanced"), postgres.url(postgres.new_database())
-    stores = {region: await DiskStore.open(folder / region) for region in (NORTH, SOUTH)}
-    for tag, sample in SAMPLES.items():
-        await push(stores[NORTH], NAME, sample, tag)
-    halting = Halting(RegistryApp(stores[NORTH], OpenAuthorizer()))
-    balanced, addresses = f"127.0.0.1:{free_port()}", [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    key = Fernet.generate_key().decode()
+    address = f"127.0.0.1:{free_port()}"
     async with (
-        serving(halting) as north,
-        serving(RegistryApp(stores[SOUTH], OpenAuthorizer())) as south,
-        balancing(balanced, addresses) as balancer,
+        balanced_servers(folder, database_url, address) as servers,
+        balancing(address, list(servers.programs)) as balancer,
     ):
-        with ExitStack() as stack:
-            servers: dict[str, Program] = {}
-            secrets: Secrets | None = None
-            for address in addresses:
-                config = _config(key, north, south, address, balancer.url)
-                programs = stack.enter_context(
-                    cluster(folder / address.partition(":")[2], config, f"http://{address}", database_url)
-                )
-                # Only the first process of a database creates the administrator, and has the secrets.
-                programs.secrets = secrets
-                servers[address] = await asyncio.to_thread(programs.serve, "--max-concurrent-tags", "0")
-                secrets = programs.secrets
-            assert secrets is not None
-            worker = programs.start("worker")
-
-            async def works() -> bool:
-                return worker.is_working
-
-            await eventually(works, seconds=90)
-            yield Installation(balancer, servers, halting, secrets.password)
-    for store in stores.values():
-        await store.close()
-
-
-def _config(key: str, north: str, south: str, address: str, public_url: str) -> str:
-    return f"""
-        data_dir = "data"
-        log_format = "json"
-        secret_key = "{key}"
-        [regions.{NORTH}]
-        listen = "{address}"
-        public_url = "{public_url}"
-        registry = "{north}"
-        organizations = "open"
-        [regions.{SOUTH}]
-        registry = "{south}"
-        organizations = "open"
-    """
+        yield Installation(balancer, servers.programs, servers.source, servers.password)
 
 
 class Stream:

@@ -1,31 +1,32 @@
-"""Delete garbage, leftovers, repositories and empty directories.
+"""Delete garbage and leftovers.
 
 All functions block; they run in the disk's threads.
 """
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tagferry.errors import NotFound, TagferryError
 from tagferry.events import SparseEvents
-from tagferry.names import Namespace, RepositoryName
+from tagferry.names import RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
-from tagferry.registry.storage.files import files_below, remove_empty_directories
-from tagferry.registry.storage.layout import Layout, raise_unreadable
+from tagferry.registry.storage.files import files_below
+from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
+from tagferry.registry.storage.repository_deletion import RepositoryDeletion
 
 _log = SparseEvents(__name__)
 
 
 class GarbageCollector:
-    """Deletes content of one registry.
+    """Deletes content of one registry that nothing needs.
 
     Args:
         layout: the registry's paths.
         blobs: its blobs.
         manifests: its manifests.
+        deletion: removes the directories of repositories that hold nothing.
         lock: returns the lock of a repository.
     """
 
@@ -34,11 +35,13 @@ class GarbageCollector:
         layout: Layout,
         blobs: BlobFiles,
         manifests: ManifestFiles,
+        deletion: RepositoryDeletion,
         lock: Callable[[RepositoryName], AbstractContextManager[None]],
     ) -> None:
         self._layout = layout
         self._blobs = blobs
         self._manifests = manifests
+        self._deletion = deletion
         self._lock = lock
 
     def collect(self, repository: RepositoryName, older_than: float) -> list[int]:
@@ -63,50 +66,8 @@ class GarbageCollector:
                     freed.append(self._blobs.delete(repository, digest))
                 except (NotFound, FileNotFoundError):
                     continue
-            self.prune(repository)
+            self._deletion.prune(repository)
             return list(filter(None, freed))
-
-    def clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
-        """Delete the repositories without tags and all their uploads in an organization.
-
-        Returns:
-            The repositories that have tags, which are kept, and the uploads that were deleted.
-
-        Raises:
-            OSError: a directory cannot be read, so it may hold images.
-        """
-        held, ended = [], []
-        for repository in self._layout.names(namespace, on_error=raise_unreadable):
-            with self._lock(repository):
-                if self._layout.has_tags(repository):
-                    held.append(repository)
-                    continue
-                for path in self._layout.uploads(repository):
-                    path.unlink(missing_ok=True)
-                    ended.append((repository, path.name))
-                if self._layout.holds_images(repository):
-                    self._delete_all(repository)
-                self.prune(repository)
-        return held, ended
-
-    def delete_repository(self, repository: RepositoryName) -> None:
-        """Delete the content of a repository; raises NotFound."""
-        with self._lock(repository):
-            self._delete_all(repository)
-            self.prune(repository)
-
-    def prune(self, repository: RepositoryName) -> None:
-        """Remove the directories of a repository that holds nothing; the caller holds its lock."""
-        directory = self._layout.repository(repository)
-        if self._layout.holds_images(repository) or self._layout.has_tags(repository):
-            return
-        for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
-            deepest = sorted((directory / kind).rglob("*"), reverse=True)
-            for path in (*deepest, directory / kind):
-                # The directory stays if an upload is just starting in it.
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-        remove_empty_directories(directory, below=self._layout.repositories)
 
     def remove_leftovers(self, older_than: float) -> list[tuple[RepositoryName, str]]:
         """Delete unfinished writes and uploads that are older than a time, and return the uploads."""
@@ -125,11 +86,6 @@ class GarbageCollector:
         except OSError as error:
             _log.warning("failed to list uploads", repository=repository, error=error.strerror)
             return []
-
-    def _delete_all(self, repository: RepositoryName) -> None:
-        self._manifests.delete_all(repository)
-        for digest in self._layout.digests(repository, "_blobs"):
-            self._blobs.delete(repository, digest)
 
 
 def _remove_if_older(path: Path, older_than: float) -> bool:

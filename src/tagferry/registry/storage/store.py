@@ -30,6 +30,7 @@ from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
+from tagferry.registry.storage.repository_deletion import RepositoryDeletion
 from tagferry.registry.storage.repository_index import RepositoryIndex
 from tagferry.registry.storage.spool import Spool
 from tagferry.registry.storage.syncing import Syncing
@@ -85,7 +86,8 @@ class DiskStore:
         self._manifest_writes = ManifestWrites(
             self._layout, self._blobs, self._manifests, self._integrity, self._syncing, self._lock
         )
-        self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
+        self._deletion = RepositoryDeletion(self._layout, self._blobs, self._manifests, self._lock)
+        self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._deletion, self._lock)
         self._free_space = FreeSpace(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._free_space, self.quotas, self._commit)
@@ -184,13 +186,13 @@ class DiskStore:
         def delete() -> None:
             with self._lock(repository):
                 self._manifests.delete(repository, reference, seen)
-                self._garbage.prune(repository)
+                self._deletion.prune(repository)
 
         await self._threads.run(delete)
         self.quotas.record_deletion(repository)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        await self._threads.run(self._garbage.delete_repository, repository)
+        await self._threads.run(self._deletion.delete, repository)
         self.quotas.record_deletion(repository)
 
     async def repositories_in(self, namespace: Namespace) -> list[RepositoryName]:
@@ -207,7 +209,7 @@ class DiskStore:
         Raises:
             DiskUnavailable: as `repositories_in`.
         """
-        held, ended = await self._threads.run(self._garbage.clear, namespace)
+        held, ended = await self._threads.run(self._deletion.clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)
         self.quotas.record_deletion()
@@ -317,7 +319,7 @@ class DiskStore:
         def delete() -> None:
             with self._lock(repository):
                 self._blobs.delete(repository, digest)
-                self._garbage.prune(repository)
+                self._deletion.prune(repository)
 
         await self._threads.run(delete)
         self.quotas.record_deletion(repository)

@@ -162,7 +162,7 @@ async def test_a_push_to_a_repository_that_is_deleted_meanwhile_is_before_or_aft
     await push(store, APP, sample := image(), V1)
     await push(store, APP, signature := artifact(subject=sample.manifest))
     await store.delete_manifest(APP, signature.digest)
-    FirstSync(directory, meanwhile=partial(store._garbage.delete_repository, APP)).install(monkeypatch)
+    FirstSync(directory, meanwhile=partial(store._deletion.delete, APP)).install(monkeypatch)
     pushing = store.put_manifest(APP, signature.manifest, Tag("v2"))
     if directory == "_tags":
         await pushing

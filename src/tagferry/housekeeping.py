@@ -82,7 +82,7 @@ class Housekeeping:
             if not isinstance(region.store, DiskStore):
                 continue
             try:
-                freed = await region.store.collect_garbage(_GRACE_SECONDS)
+                freed = await region.store.garbage.collect(_GRACE_SECONDS)
             except (OSError, StorageUnavailable) as error:
                 log.warning("failed to collect garbage", region=region.id, reason=str(error))
             else:

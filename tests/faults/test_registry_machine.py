@@ -159,7 +159,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule()
     def collect_garbage(self) -> None:
-        self.run(self.store.collect_garbage(grace_seconds=0))
+        self.run(self.store.garbage.collect(grace_seconds=0))
         needed = {
             (repository, digest)
             for repository in _REPOSITORIES

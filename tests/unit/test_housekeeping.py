@@ -87,7 +87,7 @@ async def test_a_region_whose_garbage_cannot_be_collected_does_not_affect_others
     async def fail(_: float) -> int:
         raise OSError("the directory cannot be read")
 
-    monkeypatch.setattr(failing, "collect_garbage", fail)
+    monkeypatch.setattr(failing.garbage, "collect", fail)
     await working.write_blob(app, blob(garbage), opening(garbage))
     regions = Regions(
         [

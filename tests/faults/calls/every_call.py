@@ -231,7 +231,7 @@ def tidy(trial: Path) -> None:
         world = World.at(trial)
         # An interrupted push's file in the pool is free once its upload is deleted: the second collection deletes it.
         for store in (world.here, world.there) * 2:
-            await store.collect_garbage(DAY)
+            await store.garbage.collect(DAY)
         await world.close()
 
     asyncio.run(collect())

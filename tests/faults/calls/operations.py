@@ -145,7 +145,7 @@ OPERATIONS = (
     Operation("deletion of a referrer", lambda world: world.here.delete_manifest(APP, _SIGNATURE.digest)),
     Operation("deletion of a blob", lambda world: world.here.delete_blob(OTHER, Digest.of(_ORPHAN))),
     Operation("deletion of a repository", lambda world: world.here.delete_repository(APP)),
-    Operation("garbage collection", lambda world: world.here.collect_garbage(60.0), leaves_rest=True),
+    Operation("garbage collection", lambda world: world.here.garbage.collect(60.0), leaves_rest=True),
     Operation("synchronization of a signed image", _synchronize),
 )
 """Each waits only for a registry's own disk."""

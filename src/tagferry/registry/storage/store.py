@@ -1,6 +1,5 @@
 """An image store on local disk, with one root directory for the images of a region."""
 
-import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Self
 
 from tagferry import bounds
 from tagferry.errors import Incomplete, NotFound, TooLarge
-from tagferry.events import SparseEvents
-from tagferry.metrics import GARBAGE_BLOBS, GARBAGE_BYTES
-from tagferry.names import DIGEST_ALGORITHMS, Digest, Namespace, Reference, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.blob_reads import BlobReads
@@ -34,12 +31,9 @@ from tagferry.registry.storage.repository_deletion import RepositoryDeletion
 from tagferry.registry.storage.repository_index import RepositoryIndex
 from tagferry.registry.storage.spool import Spool
 from tagferry.registry.storage.syncing import Syncing
-from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable, ignoring_read_only
+from tagferry.registry.storage.threads import DiskThreads, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
 
-_log = SparseEvents(__name__)
-
-_LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
 
 
@@ -49,6 +43,7 @@ class DiskStore:
     Attributes:
         uploads: the upload sessions of the registry's clients.
         quotas: the usage and quotas of organizations.
+        garbage: deletes content that nothing needs.
         repair: finds and restores damaged content.
         listings: reads for lists, many at once.
     """
@@ -87,10 +82,20 @@ class DiskStore:
             self._layout, self._blobs, self._manifests, self._integrity, self._syncing, self._lock
         )
         self._deletion = RepositoryDeletion(self._layout, self._blobs, self._manifests, self._lock)
-        self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._deletion, self._lock)
         self._free_space = FreeSpace(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._free_space, self.quotas, self._commit)
+        self.garbage = GarbageCollector(
+            name,
+            self._layout,
+            self._threads,
+            self._blobs,
+            self._manifests,
+            self._deletion,
+            self.uploads,
+            self.quotas,
+            self._lock,
+        )
         self._incoming = IncomingBlobs(self._layout, self._threads, self._free_space, self._commit)
         self.repair = Repair(
             self._layout,
@@ -117,7 +122,7 @@ class DiskStore:
     async def open(cls, root: Path, *, name: str = "disk", reserve: int | None = None) -> Self:
         """Open a root directory, and delete unfinished files that are older than a day."""
         store = cls(root, name=name, reserve=reserve)
-        await store.remove_leftovers()
+        await store.garbage.remove_leftovers()
         return store
 
     @property
@@ -343,48 +348,6 @@ class DiskStore:
     async def close(self) -> None:
         self._threads.close()
         self._syncing.close()
-
-    async def collect_garbage(self, grace_seconds: float) -> int:
-        """Delete unreferenced content, and return the bytes freed.
-
-        A blob is deleted if no manifest of its repository refers to it, and it was last pushed, mounted or requested
-        more than `grace_seconds` ago, so that pushes in progress keep their blobs.
-        """
-        older_than = time.time() - grace_seconds
-        freed = []
-        for repository in await self._threads.run(self._layout.names):
-            try:
-                freed += await self._threads.run(self._garbage.collect, repository, older_than)
-            except (OSError, DiskUnavailable) as error:
-                # Garbage of the other repositories is still collected.
-                _log.warning("failed to collect the garbage of a repository", repository=repository, reason=str(error))
-        freed += await self._sweep_pool(older_than)
-        await self.remove_leftovers()
-        self.quotas.record_deletion()
-        GARBAGE_BLOBS.labels(region=self._name).inc(len(freed))
-        GARBAGE_BYTES.labels(region=self._name).inc(sum(freed))
-        return sum(freed)
-
-    async def _sweep_pool(self, older_than: float) -> list[int]:
-        freed = []
-        for algorithm in DIGEST_ALGORITHMS:
-            try:
-                shards = await self._threads.run(self._layout.shards, algorithm)
-            except (OSError, DiskUnavailable) as error:
-                _log.warning("failed to list the pool", algorithm=algorithm, reason=str(error))
-                continue
-            for shard in shards:
-                try:
-                    freed += await self._threads.run(self._blobs.sweep_shard, algorithm, shard, older_than)
-                except (OSError, DiskUnavailable) as error:
-                    _log.warning("failed to delete blobs from the pool", shard=shard, reason=str(error))
-        return freed
-
-    async def remove_leftovers(self) -> None:
-        """Delete unfinished files and uploads that have not changed for a day."""
-        deleted = await self._threads.run(self._garbage.remove_leftovers, time.time() - _LEFTOVER_SECONDS)
-        for repository, identifier in deleted:
-            self.uploads.forget(repository, identifier)
 
     async def _mounts(self, repository: RepositoryName, descriptor: Descriptor, source: RepositoryName) -> bool:
         is_held = await self._threads.run(self._blobs.is_held, source, descriptor)

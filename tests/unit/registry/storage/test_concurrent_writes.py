@@ -88,7 +88,7 @@ async def test_a_referrer_is_listed_although_garbage_was_collected_while_it_was_
     await push(store, APP, sample := image(), V1)
     await push(store, APP, signature := artifact(subject=sample.manifest))
     await store.delete_manifest(APP, signature.digest)
-    collected = partial(store._garbage.collect, APP, 0)
+    collected = partial(store.garbage._collect_in, APP, 0)
     FirstSync("_referrers", meanwhile=collected).install(monkeypatch)
     await store.put_manifest(APP, signature.manifest)
     assert await store.list_referrers(APP, sample.digest) == [signature.manifest.referrer_descriptor]

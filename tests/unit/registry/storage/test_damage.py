@@ -223,7 +223,7 @@ async def test_a_damaged_manifest_is_missing_until_it_is_pushed_again(registry: 
             assert response.status == 404
     assert await registry.store.head_manifest(APP, Tag("v1")) is None
     assert (await registry.get("/v2/org/app/manifests/v2"))[0].status == 200
-    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+    assert await registry.store.garbage.collect(grace_seconds=0) == 0
 
     assert (await registry.push_manifest(sample.manifest.raw, OCI_MANIFEST, "v1")).status == 201
     response, body = await registry.get("/v2/org/app/manifests/v1")
@@ -259,7 +259,7 @@ async def test_a_damaged_tag_is_missing_until_it_is_written_again(registry: Regi
     assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
     assert [record.tag for record in await registry.store.describe_tags(APP)] == ["v2"]
     assert (await registry.get("/v2/org/app/tags/list"))[0].status == 200
-    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+    assert await registry.store.garbage.collect(grace_seconds=0) == 0
 
     await push(registry.store, APP, sample, Tag("v1"))
     assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
@@ -355,7 +355,7 @@ async def test_foreign_files_are_ignored(registry: Registry) -> None:
     assert [tag async for tag in registry.store.list_tags(APP)] == ["v1"]
     assert [record.tag for record in await registry.store.describe_tags(APP)] == ["v1"]
     assert len(await registry.store.list_referrers(APP, subject.digest)) == 1
-    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+    assert await registry.store.garbage.collect(grace_seconds=0) == 0
     assert old.exists()
     assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
     await registry.store.delete_repository(APP)
@@ -457,7 +457,7 @@ async def test_an_unreadable_repository_does_not_affect_others(store: DiskStore,
     await asyncio.to_thread((unreadable / "_tags").mkdir)
 
     assert [name async for name in store.list_repositories()] == [APP]
-    assert await store.collect_garbage(grace_seconds=0) == len(SMALL)
+    assert await store.garbage.collect(grace_seconds=0) == len(SMALL)
 
 
 async def test_no_range_of_a_damaged_large_blob_is_sent(registry: Registry) -> None:

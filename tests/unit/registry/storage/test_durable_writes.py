@@ -191,7 +191,7 @@ async def test_the_links_of_a_blob_are_synced_at_once(
 ):
     await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
     await store.delete_blob(APP, blob(CONTENT).digest)
-    await store.collect_garbage(0)
+    await store.garbage.collect(0)
     await store.write_blob(APP, blob(b"other"), opening(b"other"))
     layout, fsync = Layout(store_root(store)), os.fsync
     met = {layout.pooled(blob(CONTENT).digest).parent, layout.blob(APP, blob(CONTENT).digest).parent}

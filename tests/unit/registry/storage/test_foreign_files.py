@@ -152,7 +152,7 @@ async def test_a_foreign_entry_at_every_level_is_ignored(
     counted = await store.quotas.usage(ORG)
     assert (counted.stored, counted.repositories, counted.uploads) == (usage.stored, usage.repositories, usage.uploads)
     assert await scrub(store) == []
-    assert await store.collect_garbage(grace_seconds=-1) == len(GARBAGE)
+    assert await store.garbage.collect(grace_seconds=-1) == len(GARBAGE)
     assert await store.stat_blob(APP, Digest.of(GARBAGE)) is None
     assert await store.head_manifest(APP, Tag("v1")) is not None
     assert await store.health_error() is None
@@ -230,13 +230,13 @@ async def test_an_unreadable_directory_of_the_registry_affects_only_what_it_hold
         store.quotas.record_deletion()
         assert (await store.quotas.usage("other")).repositories == {OTHER}
         await store.quotas.usage(ORG)
-        await store.collect_garbage(grace_seconds=-1)
+        await store.garbage.collect(grace_seconds=-1)
         assert await store.head_manifest(OTHER, Tag("v1")) is not None
         if not directory.startswith("blobs"):
             assert await store.stat_blob(OTHER, Digest.of(GARBAGE)) is None
     finally:
         path.chmod(0o700)
-    await store.collect_garbage(grace_seconds=-1)
+    await store.garbage.collect(grace_seconds=-1)
     assert await store.stat_blob(APP, Digest.of(GARBAGE)) is None
     assert await scrub(store) == []
     assert await store.head_manifest(APP, Tag("v1")) is not None

@@ -94,7 +94,7 @@ async def test_within_the_reserve_writes_fail_and_reads_succeed(crowded: DiskSto
         assert await read(crowded, APP, blob(content)) == content
         assert await crowded.mount_blob(OTHER, digest, APP)
     await crowded.delete_manifest(APP, sample.digest)
-    await crowded.collect_garbage(grace_seconds=0)
+    await crowded.garbage.collect(grace_seconds=0)
 
 
 @pytest.mark.parametrize("size", [None, 2**60, 2**63, 2**64 - 1])

@@ -205,11 +205,11 @@ async def test_a_partial_file_is_neither_a_blob_nor_an_upload(store: DiskStore, 
 
 async def test_an_abandoned_partial_file_is_deleted_after_a_day(store: DiskStore, tmp_path: Path):
     await leave_half(store)
-    await store.remove_leftovers()
+    await store.garbage.remove_leftovers()
     assert incoming(tmp_path).exists()
 
     make_old(incoming(tmp_path), DAY + 60)
-    await store.collect_garbage(grace_seconds=0)
+    await store.garbage.collect(grace_seconds=0)
 
     assert files(tmp_path / "region") == []
 

@@ -100,7 +100,7 @@ async def test_an_irregular_file_is_not_a_blob_and_is_replaced_by_the_next_push(
         if size == len(content):
             assert await read(store, APP, blob(content)) == content
         await damages(store)
-        assert await store.collect_garbage(0) >= 0
+        assert await store.garbage.collect(0) >= 0
         for repository in (APP, OTHER):
             await store.write_blob(repository, blob(content), opening(content), force=True)
         for repository in (APP, OTHER):
@@ -120,7 +120,7 @@ async def test_an_irregular_file_is_not_a_manifest_and_is_replaced_by_the_next_p
     async with asyncio.timeout(60):
         assert await store.head_manifest(APP, Tag("v1")) is None
         assert await damages(store) == {"manifest"}
-        assert await store.collect_garbage(0) == 0
+        assert await store.garbage.collect(0) == 0
         await store.put_manifest(APP, stored.manifest, Tag("v1"))
         assert (await store.get_manifest(APP, Tag("v1"))).raw == stored.manifest.raw
         misplace(path)

@@ -73,7 +73,7 @@ async def test_garbage_collection_deletes_the_entry_of_a_lost_referrer(store: Di
     repository = tmp_path / "region/repositories/org/app"
     (repository / "_manifests/sha256" / vanished.digest.encoded).unlink()
 
-    await store.collect_garbage(grace_seconds=0)
+    await store.garbage.collect(grace_seconds=0)
 
     assert [path.name for path in files(repository / "_referrers")] == [f"sha256-{present.digest.encoded}"]
     assert [one.digest for one in await store.list_referrers(APP, subject.digest)] == [present.digest]
@@ -93,7 +93,7 @@ async def test_garbage_collection_keeps_referenced_blobs(store: DiskStore, tmp_p
     waste = layer("waste", 1000)
     await store.write_blob(APP, blob(waste), opening(waste))
     blobs, freed = growth(GARBAGE_BLOBS), growth(GARBAGE_BYTES)
-    assert await store.collect_garbage(grace_seconds=0) == len(waste)
+    assert await store.garbage.collect(grace_seconds=0) == len(waste)
     assert (blobs(), freed()) == ({(store.name,): 1}, {(store.name,): len(waste)})
     assert await store.stat_blob(APP, blob(waste).digest) is None
     for digest, content in sample.all_blobs.items():
@@ -106,16 +106,16 @@ async def test_garbage_collection_keeps_referenced_blobs(store: DiskStore, tmp_p
 async def test_garbage_collection_keeps_blobs_that_an_index_lists(store: DiskStore, media_type: str) -> None:
     sample = listing_blobs(b"listed", media_types=(media_type,))
     await push(store, APP, sample, Tag("v1"))
-    assert await store.collect_garbage(grace_seconds=0) == 0
+    assert await store.garbage.collect(grace_seconds=0) == 0
     assert await store.stat_blob(APP, Digest.of(b"listed")) == len(b"listed")
     await store.delete_manifest(APP, sample.digest)
-    assert await store.collect_garbage(grace_seconds=0) == len(b"listed")
+    assert await store.garbage.collect(grace_seconds=0) == len(b"listed")
 
 
 async def test_garbage_collection_spares_a_push_in_progress(store: DiskStore) -> None:
     content = layer("just arrived")
     await store.write_blob(APP, blob(content), opening(content))
-    assert await store.collect_garbage(grace_seconds=60) == 0
+    assert await store.garbage.collect(grace_seconds=60) == 0
     assert await store.stat_blob(APP, blob(content).digest) == len(content)
 
 
@@ -125,7 +125,7 @@ async def test_a_request_for_a_blob_restarts_its_grace_period(store: DiskStore, 
     await store.write_blob(APP, blob(content), opening(content))
     make_old(tmp_path / "region/repositories/org/app/_blobs/sha256" / digest.encoded)
     assert await store.stat_blob(APP, digest) == len(content)
-    assert await store.collect_garbage(grace_seconds=3600) == 0
+    assert await store.garbage.collect(grace_seconds=3600) == 0
 
 
 async def test_bytes_are_freed_with_the_last_repository(store: DiskStore) -> None:
@@ -134,14 +134,14 @@ async def test_bytes_are_freed_with_the_last_repository(store: DiskStore) -> Non
     await store.write_blob(OTHER, blob(content), opening(content), mount_from=APP)
     await store.delete_blob(APP, blob(content).digest)
     assert await read(store, OTHER, blob(content)) == content
-    assert await store.collect_garbage(grace_seconds=0) == len(content)
+    assert await store.garbage.collect(grace_seconds=0) == len(content)
 
 
 async def test_garbage_collection_clears_the_pool(store: DiskStore, tmp_path: Path) -> None:
     content = layer("shared")
     await store.write_blob(APP, blob(content), opening(content))
     (tmp_path / "region/repositories/org/app/_blobs/sha256" / blob(content).digest.encoded).unlink()
-    assert await store.collect_garbage(grace_seconds=0) == len(content)
+    assert await store.garbage.collect(grace_seconds=0) == len(content)
     assert files(tmp_path / "region") == []
 
 
@@ -149,7 +149,7 @@ async def test_a_damaged_manifest_stops_the_collection_of_its_repository(store: 
     sample = image()
     await push(store, APP, sample, Tag("v1"))
     (tmp_path / "region/repositories/org/app/_manifests/sha256" / sample.digest.encoded).write_bytes(b"x\ny")
-    assert await store.collect_garbage(grace_seconds=0) == 0
+    assert await store.garbage.collect(grace_seconds=0) == 0
 
 
 async def test_an_emptied_repository_is_no_longer_listed(store: DiskStore, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_an_emptied_repository_is_no_longer_listed(store: DiskStore, tmp_p
         await push(store, repository, sample, Tag("v1"))
         await store.delete_manifest(repository, sample.digest)
     assert await repositories(store) == [APP, inner]
-    await store.collect_garbage(grace_seconds=0)
+    await store.garbage.collect(grace_seconds=0)
     assert await repositories(store) == []
     assert list((tmp_path / "region/repositories").iterdir()) == []
 

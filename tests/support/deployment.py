@@ -290,7 +290,7 @@ async def calling(call: Callable[..., Result], *arguments: Any) -> Result:
     return await asyncio.to_thread(call, *arguments)
 
 
-async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 30.0) -> Result:
+async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 60.0) -> Result:
     """Poll until the result is true, and return it; fails after these seconds."""
     deadline = time.monotonic() + seconds
     while not (result := await check()):

@@ -1,6 +1,6 @@
 """`POST /notifications`: events from a region's registry about pushes, in the format of CNCF distribution.
 
-An event only causes tagferry to query the registry, so a lost, unknown or forged event costs at most one request.
+An event only causes tagferry to query the registry, so a lost, unknown or forged event costs at most a few requests.
 """
 
 import hmac
@@ -35,8 +35,8 @@ async def notify(context: Annotated[Context[TagWatcher], Depends(_context)]) -> 
     events = _events(await context.request.body())
     for repository, references in _deletions(events).items():
         await watch.forget(region, repository, *references)
-    for repository, tag in _pushes(events):
-        watch.tag_changed(region, repository, tag)
+    for repository, tag, digest in _pushes(events):
+        watch.tag_changed(region, repository, tag, digest)
     return JSONResponse({}, status_code=202)
 
 
@@ -65,14 +65,21 @@ def _events(body: bytes) -> list[dict[str, Any]]:
     return [event for event in events if isinstance(event, dict) and isinstance(event.get("target"), dict)]
 
 
-def _pushes(events: list[dict[str, Any]]) -> Iterator[tuple[RepositoryName, Tag]]:
-    """Yield the pushed tags. Blobs and untagged manifests do not concern rules."""
+def _pushes(events: list[dict[str, Any]]) -> Iterator[tuple[RepositoryName, Tag, Digest | None]]:
+    """Yield the pushed tags, with their digests if known. Blobs and untagged manifests do not concern rules."""
     for event in events:
         if event.get("action") == "push" and isinstance(tag := event["target"].get("tag"), str):
             try:
-                yield _repository(event), Tag(tag)
+                yield _repository(event), Tag(tag), _digest(event)
             except InvalidName:
                 continue
+
+
+def _digest(event: dict[str, Any]) -> Digest | None:
+    try:
+        return Digest(str(event["target"].get("digest")))
+    except InvalidName:
+        return None
 
 
 def _deletions(events: list[dict[str, Any]]) -> dict[RepositoryName, list[Reference]]:

@@ -104,20 +104,23 @@ class RuleRunner:
     async def _check_rules(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Recheck:
         found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
         if found is None:
-            return Recheck()
+            return Recheck(found="")
+        return replace(await self._check_digest(rules, source, tag, found.digest), found=found.digest)
+
+    async def _check_digest(self, rules: list[Rule], source: RepositoryRef, tag: Tag, digest: Digest) -> Recheck:
         handled = await self._rules.handled([rule.id for rule in rules], tag)
-        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
+        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != digest]
         again = await self._retry_search([rule for rule in rules if rule not in changed], handled, tag)
         if not changed:
             return again
         # Read after the registry: a job that wrote the tag is then either open or recorded as finished.
-        history = await self._sync_history.of_tag(source, tag, found.digest)
+        history = await self._sync_history.of_tag(source, tag, digest)
         if history.has_open_job:
             return Recheck(tag_at=self._open_job_backoff.failed((source, tag))[0])
         times = [again]
         for rule in changed:
             before = handled.get(rule.id) or Handled(digest=None, latest_job_id=rule.latest_job_id)
-            times.append(await self._apply(rule, tag, found.digest, before, history))
+            times.append(await self._apply(rule, tag, digest, before, history))
         earliest = _earliest(times)
         if earliest.tag_at is None:
             self._open_job_backoff.succeeded((source, tag))

@@ -45,9 +45,10 @@ class TriggerFollower:
         # Read before the registry: a digest that another process stores in between is newer than the one found here.
         seen_digests = await self._triggers.seen_digests([trigger.id for trigger in triggers], tag)
         found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
-        if found is None or await self._deliveries.record(triggers, tag, found.digest, seen_digests=seen_digests):
-            return Recheck()
-        return Recheck(tag_at=self._clock())
+        if found is None:
+            return Recheck(found="")
+        is_recorded = await self._deliveries.record(triggers, tag, found.digest, seen_digests=seen_digests)
+        return Recheck(tag_at=None if is_recorded else self._clock(), found=found.digest)
 
     async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> None:
         """Record the deliveries for a push before the client gets its response.

@@ -174,10 +174,12 @@ class Recheck:
     Attributes:
         tag_at: when to check the tag again, because a job for it has to end first.
         source_at: when to check the whole repository again, because an action cannot run now.
+        found: the tag's digest, empty if the tag does not exist; None if the registry was not asked.
     """
 
     tag_at: float | None = None
     source_at: float | None = None
+    found: str | None = None
 
 
 def reason_of(error: Exception) -> str:

@@ -7,6 +7,7 @@ without an event.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 import structlog
@@ -26,6 +27,8 @@ _SCANS = 4
 _HEADS = 8
 """Concurrent HEAD requests in one scan."""
 _TICK_SECONDS = 5.0
+_UNTIL_WRITTEN_SECONDS = (0.2, 1.0, 5.0, 30.0)
+"""The pauses between the checks of a tag whose event arrived before the registry had written the tag."""
 _FORGOTTEN_AT_ONCE = 500
 _ENDS_AT_ONCE = 500
 
@@ -35,6 +38,14 @@ RecordPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
 """Records a push: the repository, the tag, its digest, and the pusher if known."""
 IsLeader = Callable[[], Awaitable[bool]]
 _TagWork = tuple[RepositoryRef, Tag]
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """The digest of a tag by its last event, and the number of checks that did not find it."""
+
+    digest: Digest
+    checks: int = 0
 
 
 async def always_leader() -> bool:
@@ -103,6 +114,7 @@ class TagWatcher:
         self._sources: DelayQueues[RepositoryRef] = DelayQueues(queue_limit, lambda source: source.region, clock)
         self._polled_at: dict[RepositoryRef, float] = {}
         self._being_scanned: set[RepositoryRef] = set()
+        self._announced: dict[_TagWork, _Announced] = {}
         self._queue_limit = queue_limit
         self._ended_jobs: set[int] = set()
         self._has_ended_jobs = asyncio.Event()
@@ -111,12 +123,18 @@ class TagWatcher:
         self._backoff = Backoff(initial=5.0, maximum=600.0, clock=clock)
         self._task: asyncio.Task[NoReturn] | None = None
 
-    def tag_changed(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
-        """Schedule a check of a tag that may have changed. Returns at once and never raises."""
+    def tag_changed(self, region: RegionId, repository: RepositoryName, tag: Tag, digest: Digest | None = None) -> None:
+        """Schedule a check of a tag that may have changed. Returns at once and never raises.
+
+        If the event names a digest, the check is repeated until the tag has it, within 40 seconds.
+        """
         try:
             source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
+        self._announced.pop((source, tag), None)
+        if digest is not None and len(self._announced) < self._queue_limit:
+            self._announced[source, tag] = _Announced(digest)
         self._schedule_check(source, tag)
 
     async def pushed(
@@ -183,12 +201,17 @@ class TagWatcher:
 
     async def check(self, source: RepositoryRef, tag: Tag) -> None:
         """Have every follower check a tag; raises the errors of the source's registry."""
+        announced = self._announced.pop((source, tag), None)
+        found = set()
         for follower in self._followers:
             again = await follower.check(source, tag)
+            found.add(again.found)
             if again.tag_at is not None:
                 self._schedule_check(source, tag, again.tag_at)
             if again.source_at is not None:
                 self._needs_full_scan |= not self._sources.add(source, again.source_at)
+        if announced is not None and not found <= {None, announced.digest}:
+            self._await_digest(source, tag, announced)
 
     async def scan(self, source: RepositoryRef) -> None:
         """Check all tags of a repository, by one list and one HEAD per tag; raises the errors of its registry."""
@@ -304,6 +327,17 @@ class TagWatcher:
     def _schedule_check(self, source: RepositoryRef, tag: Tag, at: float | None = None) -> None:
         if not self._tags.add((source, tag), at):
             self.repository_changed(source)
+
+    def _await_digest(self, source: RepositoryRef, tag: Tag, announced: _Announced) -> None:
+        """Check a tag again that does not have the digest of its event.
+
+        CNCF distribution sends the event of a push before it writes the tag.
+        """
+        is_superseded = (source, tag) in self._announced
+        if is_superseded or announced.checks == len(_UNTIL_WRITTEN_SECONDS):
+            return
+        self._announced[source, tag] = _Announced(announced.digest, announced.checks + 1)
+        self._schedule_check(source, tag, self._clock() + _UNTIL_WRITTEN_SECONDS[announced.checks])
 
     async def _forget_missing(self, listed: list[Tag], handled: list[Mapping[str, str]], source: RepositoryRef) -> None:
         present = set(listed)

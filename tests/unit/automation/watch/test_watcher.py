@@ -70,6 +70,57 @@ async def test_a_notice_is_followed_at_once(ruled: Circle, begin: Callable[..., 
     assert ruled.courier.ways() == ["a>b"]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+async def test_an_event_that_is_ahead_of_its_registry_is_not_lost(
+    circle: Circle, begin: Callable[..., None], exists: bool
+):
+    await circle.push(A, OLD, V1 if exists else Tag("v0"))
+    await circle.rule(A, B)
+    begin(is_leader=Shift())
+    asked = circle.stores[A].counts["head_manifest"]
+    circle.watch.tag_changed(A, APP, V1, NEW.digest)
+
+    async def has_been_asked() -> bool:
+        return circle.stores[A].counts["head_manifest"] > asked
+
+    await eventually(has_been_asked)
+    await circle.push(A, NEW, seen=False)
+    await eventually(arrived(circle))
+
+
+async def test_a_digest_that_never_comes_is_looked_for_a_few_times(ruled: Circle):
+    ruled.watch.tag_changed(A, APP, V1, OTHER.digest)
+    queue, checked_at = ruled.watch._tags._partitions[A], []
+    began = ruled.clock.now
+    for _ in range(100):
+        if work := queue.pop():
+            checked_at.append(ruled.clock.now - began)
+            await ruled.watch.check(*work)
+        ruled.clock.now += 1
+    assert checked_at == [0, 1, 2, 7, 37]
+    assert not ruled.watch._announced
+    assert ruled.courier.ways() == ["a>b"]
+
+
+async def test_events_of_repositories_without_rules_are_forgotten(ruled: Circle, begin: Callable[..., None]):
+    begin(is_leader=Shift())
+    ruled.watch.tag_changed(C, APP, V1, OTHER.digest)
+
+    async def has_ended() -> bool:
+        return not ruled.watch._announced
+
+    await eventually(has_ended)
+    assert not ruled.stores[C].counts["head_manifest"]
+
+
+async def test_a_check_that_fails_leaves_no_event_behind(ruled: Circle):
+    ruled.stores[A].failures[V1] = Unavailable("the registry is down")
+    ruled.watch.tag_changed(A, APP, V1, OTHER.digest)
+    with pytest.raises(Unavailable):
+        await ruled.watch.check(source(A), V1)
+    assert not ruled.watch._announced
+
+
 async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: Callable[..., None]):
     await ruled.push(B, OLD, seen=False)
     await ruled.rule(B, C)

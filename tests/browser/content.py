@@ -93,15 +93,17 @@ async def _accounts(ferry: Deployment) -> list[Shown]:
         description = "release pipeline of the platform team" if at % 2 else ""
         await users.create(name, PASSWORD, domain=DEFAULT_DOMAIN, description=description, enabled=at != 2)
     user = await users.find("wang.fang")
-    await ferry.app.services.iam.keys.create(user.user_id, description="release pipeline")
-    path = f"/console/users/{user.user_id}"
+    key = await ferry.app.services.iam.keys.create(user.user_id, description="release pipeline")
+    path, own = f"/console/users/{user.user_id}", ferry.admin.key.access_key
     return [
         Shown("account", "/console/account"),
+        Shown("key-delete", f"/console/account/keys/{own}/delete"),
         Shown("users", "/console/users"),
         Shown("users-empty", "/console/users?name=nobody"),
         Shown("user-new", "/console/users/new"),
         Shown("user", path),
         Shown("user-delete", f"{path}/delete"),
+        Shown("user-key-delete", f"{path}/keys/{key.access_key}/delete"),
     ]
 
 
@@ -183,6 +185,7 @@ async def _members(ferry: Deployment) -> list[Shown]:
         Shown("members", organization),
         Shown("members-remove", f"{organization}/{caller.user_id}/remove"),
         Shown("permissions", f"{path}/members"),
+        Shown("permissions-remove", f"{path}/members/{member.user_id}/remove"),
         Shown("sharing", f"{path}/sharing"),
         Shown("sharing-edit", f"{path}/sharing?domain=partners"),
         Shown("sharing-end", f"{path}/sharing/end?domain=partners"),

@@ -50,6 +50,7 @@ async def fill_images(ferry: Deployment) -> list[Shown]:
         Shown("images-region", f"/console/images/{NORTH}"),
         Shown("organization-new", "/console/organizations/new"),
         Shown("organization", _EXAMPLES),
+        Shown("organization-delete", f"{_EXAMPLES}:delete"),
         Shown("repository-new", f"{_EXAMPLES}:new"),
         Shown("repository", _WEB),
         Shown("repository-empty", f"{_EXAMPLES}/empty"),
@@ -62,6 +63,8 @@ async def fill_images(ferry: Deployment) -> list[Shown]:
         Shown("rules", "/console/policies"),
         Shown("rule", "/console/policies/1"),
         Shown("rule-delete", "/console/policies/1/delete"),
+        Shown("repository-rules", f"{_WEB}/rules"),
         Shown("rule-new", f"{_WEB}/rules/new?to_region={SOUTH}&to_namespace={RELEASE}"),
         Shown("retention", f"{_WEB}/retention?number=3"),
+        Shown("retention-delete", f"{_WEB}/retention/delete"),
     ]

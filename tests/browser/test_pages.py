@@ -1,4 +1,4 @@
-"""Every page: pictures in all variants, accessible, no wider than the window, nothing refused by the policy."""
+"""Every page: pictures in all variants, accessible, no wider than the window; markup in its content runs nothing."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.content import fill
+from tests.browser.planted import plant
 from tests.browser.shown import Shown
 from tests.browser.visits import NARROW, visiting
 from tests.support.deployment import Deployment
@@ -45,3 +46,15 @@ async def test_every_page_is_accessible_and_fits(chromium: Browser, ferry: Deplo
                 await visit.sign_in(ferry.admin.name, ferry.admin.password)
 
     assert found == []
+
+
+@pytest.mark.timeout(600)
+async def test_markup_from_users_and_registries_runs_nothing(chromium: Browser, ferry: Deployment):
+    pages = await fill(ferry)
+    # What the content security policy refuses is a problem of the visit, also in what arrives while a page is open.
+    async with visiting(chromium, ferry) as visit:
+        await visit.sign_in(ferry.admin.name, ferry.admin.password)
+        _, more = await plant(ferry)
+        for shown in pages + more:
+            await visit.open(shown.path, shown.status)
+            assert await visit.page.locator("main img, main script").count() == 0, shown

@@ -1,11 +1,8 @@
 """The pages of jobs: list, actions on several at once, one job, its changes while it is open, and synchronize."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from sqlalchemy import delete, update
 
@@ -19,6 +16,7 @@ from tagferry.web.console.pages import events
 from tests.api.console.test_images import signed_in
 from tests.support import images
 from tests.support.browser import Browser, Page, text_of
+from tests.support.changes import streaming, until
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, eventually, name_in
 
 JOBS = "/console/jobs"
@@ -227,27 +225,6 @@ async def test_jobs_and_their_actions_are_shown_to_those_who_may(ferry: Deployme
 
 
 # Changes while a page is open.
-
-
-@asynccontextmanager
-async def streaming(browser: Browser, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    async with (
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
-        http.get(f"{browser.url}{path}", headers={"Cookie": cookie, "Accept": "text/event-stream"}) as answer,
-    ):
-        yield answer
-
-
-async def until(answer: aiohttp.ClientResponse, text: str) -> str:
-    """Read events until one has this text; returns it."""
-    event = ""
-    async with asyncio.timeout(60):
-        async for line in answer.content:
-            event = event + line.decode() if line.strip() else ""
-            if text in event:
-                return event
-    raise AssertionError(f"the stream ended without {text!r}")
 
 
 async def test_changes_arrive_as_parts_of_the_page_by_their_ids(ferry: Deployment, administrator: Browser):

@@ -2,7 +2,7 @@
 #
 #   make demo           two registries, an image and one sync, on this machine
 #   make test           the tests            ARGS='-k signing -x' is passed to pytest
-#   make test-long      every role at every page, broken starts, reloads, attacks, upgrades, damaged databases, memory
+#   make test-long      tests of minutes: every role at every page, slow clients, floods, broken starts, upgrades, memory
 #   make coverage       the tests, with their branch coverage and its floor
 #   make test-console   pages of the console in Chromium, with pictures in build/screenshots
 #   make test-faults    tests that kill, attack and starve real servers and registries; takes minutes

@@ -3,8 +3,12 @@
 import json
 import re
 
+import pytest
+
 from tests.acceptance.test_cli_jobs import ferry, tagferry  # noqa: F401 - the fixture
 from tests.support.deployment import NORTH, SOUTH, Deployment
+
+pytestmark = pytest.mark.long
 
 
 async def succeed(ferry: Deployment, *arguments: str) -> str:  # noqa: F811

@@ -13,6 +13,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.trace_collector import CollectedSpan, TraceCollector, trace_collector
 from tests.support.traced_processes import SOUTH, two_processes
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("opentelemetry.sdk.trace")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from cryptography.fernet import Fernet
 
 from tagferry.app import open_app
@@ -43,6 +44,7 @@ async def signed_in(url: str, password: str) -> AsyncIterator[aiohttp.ClientSess
         yield http
 
 
+@pytest.mark.long
 async def test_a_server_that_is_killed_after_a_push_calls_when_it_is_started_again(tmp_path: Path):
     address = f"127.0.0.1:{free_port()}"
     url = f"http://{address}"

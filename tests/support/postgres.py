@@ -110,8 +110,8 @@ def postgres_server(
             _wait_until_it_lets_in(programs, port)
             yield PostgresServer(programs, port, server.pid)
         finally:
-            # SIGTERM would make it wait for its clients.
-            server.send_signal(signal.SIGINT)
+            # SIGTERM would make it wait for its clients, and SIGINT writes everything that is about to be removed.
+            server.send_signal(signal.SIGQUIT)
             server.wait(20)
     finally:
         shutil.rmtree(folder)

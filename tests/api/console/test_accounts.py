@@ -182,6 +182,7 @@ async def test_the_last_administrator_cannot_be_disabled_or_deleted(ferry: Deplo
     assert (await administrator.post(f"{at}/delete")).status == 409
 
 
+@pytest.mark.long
 async def test_thousands_of_users_are_listed_by_pages_and_by_the_beginning_of_their_names(
     ferry: Deployment, administrator: Browser
 ):

@@ -15,6 +15,8 @@ from tests.support.browser import Browser
 from tests.support.deployment import NORTH, Deployment, eventually
 from tests.support.raw_client import connected
 
+pytestmark = pytest.mark.long
+
 FORM, API = "127.0.0.2", "127.0.0.3"
 """The addresses that try passwords in the form for signing in, and at the API."""
 GUESSES = 40

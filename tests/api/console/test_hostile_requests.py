@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.console.app import _PAGES
 from tagferry.web.console.pages import images
@@ -10,6 +12,8 @@ from tests.support.browser import Browser
 from tests.support.deployment import NORTH, deployed
 from tests.support.images import image, push
 from tests.support.postgres import PostgresServer
+
+pytestmark = pytest.mark.long
 
 _HOSTILE = ("%00", "a%00b", "%ff", "%ed%a0%80", "%zz", "%0d%0aX-A:b", "9" * 30, "9" * 5000, "-1", "%F0%9F%92%A9", "..")
 _VALUES = {"region": NORTH, "namespace": "team", "repository": "app", "tag": "v1", "job": "1", "rule": "1"}

@@ -189,6 +189,7 @@ def test_with_tls_the_kernel_sends_nothing(run: Run, tmp_path: Path, sent: list[
     assert sent == []
 
 
+@pytest.mark.long
 def test_more_transfers_than_threads_to_slow_clients_are_complete(run: Run, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(file_transfer, "_THREADS", 2)
 
@@ -233,6 +234,7 @@ def test_a_client_that_never_reads_is_cut_off(run: Run, tmp_path: Path):
     run(scenario())
 
 
+@pytest.mark.long
 def test_a_slow_reader_that_goes_on_is_served(run: Run, tmp_path: Path):
     async def scenario() -> None:
         async with (

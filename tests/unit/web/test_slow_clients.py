@@ -15,6 +15,8 @@ from tests.support.metrics import sample
 from tests.support.raw_client import RawClient, connected
 from tests.unit.web.front import GET, Application, fronted, until
 
+pytestmark = pytest.mark.long
+
 ENDLESS = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT = 1.0
 

@@ -19,6 +19,11 @@ from tagferry.settings import Settings
 from tagferry.workers import ProcessList
 
 app = typer.Typer(add_completion=False, help="Rotate the key that encrypts stored secrets.", no_args_is_help=True)
+_NEW_KEY = (
+    "to use a new key, put it behind the others in secret_key, reload, move it to the front, and reload again; make "
+    "one with: tagferry secret generate"
+)
+"""What to do where `secret_key` is set."""
 
 
 @app.command()
@@ -26,21 +31,23 @@ def rotate(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Encrypt all stored secrets with a new key, also while processes run.
 
     Without secret_key in the configuration, this puts a new key into the key file, and running processes read it
-    within seconds. With secret_key, put a new key in front of the others and reload all processes first. The command
-    can be interrupted at any time and be run again.
+    within seconds. With secret_key, put a new key behind the others, reload all processes, move it to the front and
+    reload again first. The command can be interrupted at any time and be run again.
     """
 
     async def work() -> None:
         async with _opened(config) as site:
             if site.key_file is None:
                 done = await site.rotation.encrypt_again(site.vault)
-                _print(f"encrypted {done} secrets with the first key of secret_key")
+                _print(f"encrypted {_count(done, 'secret')} with the first key of secret_key")
+                if len(site.vault.key_ids) > 1:
+                    _print("after a day, remove the other keys from secret_key, then run: tagferry reload")
                 if not done:
-                    _print("to use a new key, put it in front of secret_key; make one with: tagferry secret generate")
+                    _print(_NEW_KEY)
                 return
             with exclusive(site.key_file):
                 done = await site.rotation.rotate(site.key_file)
-            _print(f"encrypted {done} secrets with a new key, the first one in {site.key_file}")
+            _print(f"encrypted {_count(done, 'secret')} with a new key, the first one in {site.key_file}")
             _print(
                 "the former keys remain there for login secrets and tokens that were issued before; after a day, "
                 "remove them with: tagferry secret prune"
@@ -56,15 +63,24 @@ def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
     Login secrets, registry tokens and temporary access keys that were issued with them are no longer accepted.
     """
 
-    async def work() -> int:
+    async def work() -> None:
         async with _opened(config) as site:
             if site.key_file is None:
-                raise Invalid("secret_key", "is set in the configuration; remove its former keys there, then reload")
+                if len(site.vault.key_ids) == 1:
+                    _print("nothing to remove: secret_key has only one key")
+                    return _print(_NEW_KEY)
+                rule = "is set in the configuration; remove all keys but the first there, then run: tagferry reload"
+                raise Invalid("secret_key", rule)
             with exclusive(site.key_file):
-                return await site.rotation.prune(site.key_file)
+                removed = await site.rotation.prune(site.key_file)
+            if not removed:
+                _print(f"nothing to remove: {site.key_file} has only one key")
+                return _print("to use a new key, run: tagferry secret rotate")
+            _print(f"removed {_count(removed, 'former key')} from {site.key_file}")
+            _print("running processes read it within seconds; credentials issued with a former key have to be renewed")
+            return _print("now back the file up, but keep its former backups for as long as those of the database")
 
-    removed = run(work())
-    _print(f"removed {removed} former {'key' if removed == 1 else 'keys'}" if removed else "there is no former key")
+    run(work())
 
 
 @app.command()
@@ -93,6 +109,10 @@ async def _opened(config: Path) -> AsyncIterator[_Site]:
 
         key_file = None if settings.secret_key else key_file_of(settings)
         yield _Site(KeyRotation(accounts.database, unaware=unaware), accounts.vault, key_file)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _print(text: str) -> None:

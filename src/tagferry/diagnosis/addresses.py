@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tagferry.diagnosis.model import Component, Finding, Findings
+from tagferry.diagnosis.model import Component, Finding, Findings, merged
 from tagferry.http.explanation import one_line
 from tagferry.http.faults import ConnectionFailed
 from tagferry.http.pool import ConnectionPool
@@ -48,17 +48,18 @@ class _Address:
 
 
 async def check_addresses(
-    settings: Settings, *, seconds: float, served: Collection[str] | None = None
+    settings: Settings, *, seconds: float, served: Collection[str] | None = None, known: Collection[str] = ()
 ) -> list[Finding]:
-    """Check all addresses at once, each within a time.
+    """Check all addresses at once, each within a time. What several of them report is one finding.
 
     Args:
         settings: the configuration.
         seconds: the time for each.
         served: the regions that recorded processes of the database serve; None if that is unknown.
+        known: components of `/readyz` about which there is a finding already.
     """
-    results = await asyncio.gather(*(_check(address, seconds, served) for address in _addresses(settings)))
-    return [finding for found in results for finding in found]
+    results = await asyncio.gather(*(_check(address, seconds, served, known) for address in _addresses(settings)))
+    return merged(finding for found in results for finding in found)
 
 
 def _addresses(settings: Settings) -> Iterator[_Address]:
@@ -69,7 +70,9 @@ def _addresses(settings: Settings) -> Iterator[_Address]:
         yield _Address(settings.metrics_listen, "metrics", "", "http", "/metrics")
 
 
-async def _check(address: _Address, seconds: float, served: Collection[str] | None) -> list[Finding]:
+async def _check(
+    address: _Address, seconds: float, served: Collection[str] | None, known: Collection[str]
+) -> list[Finding]:
     findings = Findings(Component.ADDRESS, address.text)
     try:
         async with asyncio.timeout(seconds):
@@ -82,7 +85,7 @@ async def _check(address: _Address, seconds: float, served: Collection[str] | No
     except ConnectionFailed as failure:
         _check_free(findings, address, str(failure))
     else:
-        _report(findings, address, status, body, is_ours=served is None or address.region in served)
+        _report(findings, address, status, body, is_ours=served is None or address.region in served, known=known)
     return findings.all
 
 
@@ -133,7 +136,9 @@ def _check_free(findings: Findings, address: _Address, reason: str) -> None:
         findings.ok(f"free: no server for {address.purpose} runs here")
 
 
-def _report(findings: Findings, address: _Address, status: int, body: bytes, *, is_ours: bool) -> None:
+def _report(
+    findings: Findings, address: _Address, status: int, body: bytes, *, is_ours: bool, known: Collection[str]
+) -> None:
     """Report the state that a server shows."""
     if address.path == "/metrics":
         if (status == 200 and b"tagferry_" in body) or status == 401:
@@ -155,20 +160,24 @@ def _report(findings: Findings, address: _Address, status: int, body: bytes, *, 
         )
         return
     add = findings.problem if status == 503 else findings.warning
+    by_state: dict[str, list[str]] = {}
     for name, state in components.items():
-        if state != _OK:
-            add(
-                f"the server reports {one_line(str(name), 100)}: {one_line(str(state))}",
-                "see the server's log; a background task is restarted by itself, other components need what the "
-                "findings about the database and the disks say",
-            )
+        if state != _OK and name not in known:
+            by_state.setdefault(one_line(str(state)), []).append(one_line(str(name), 100))
+    for state, names in by_state.items():
+        add(
+            f"the server reports {', '.join(names)}: {state}",
+            "see the server's log; a background task is restarted by itself, other components need what the "
+            "findings about the database and the disks say",
+        )
     for region in document.get("paused") or ():
         findings.warning(
             f"the server has paused region {one_line(str(region), 64)}, whose registry does not answer; its jobs wait",
             "see the finding about this registry; the region is resumed by itself once it answers",
         )
     if findings.is_clean:
-        findings.ok(f"a tagferry server for {address.purpose} is ready")
+        is_ready = all(state == _OK for state in components.values())
+        findings.ok(f"a tagferry server for {address.purpose} {'is ready' if is_ready else 'runs here'}")
 
 
 def _foreign(findings: Findings, address: _Address, status: int) -> None:

@@ -12,7 +12,7 @@ from tagferry.app.startup.problem import StartRefused
 from tagferry.diagnosis.addresses import check_addresses
 from tagferry.diagnosis.clock import check_clock
 from tagferry.diagnosis.database import DatabaseFacts, inspect_database
-from tagferry.diagnosis.files import check_certificates, check_configuration, check_disks, check_files
+from tagferry.diagnosis.files import check_certificates, check_configuration, check_disks, check_files, disk_faults
 from tagferry.diagnosis.model import Component, Finding, Findings
 from tagferry.diagnosis.registry import KnownOfRegistry, RegistryFacts, check_registry
 from tagferry.diagnosis.start import check_start, finding_of
@@ -53,11 +53,12 @@ async def examine(
     for name in regions:
         if name not in settings.regions:
             raise NotFound("region", name, f"the configuration has {', '.join(settings.regions)}")
-    local, facts = await asyncio.gather(
-        _safely(Component.FILES, "", asyncio.to_thread(_check_machine, settings, file), lambda failed: failed),
+    (local, disks), facts = await asyncio.gather(
+        _safely(Component.FILES, "", asyncio.to_thread(_check_machine, settings, file), lambda failed: (failed, ())),
         _safely(Component.DATABASE, "", _database(settings, seconds), lambda failed: DatabaseFacts(findings=failed)),
     )
-    looking = check_addresses(settings, seconds=seconds, served=facts.served)
+    known = [f"disk of {name}" for name in disks]
+    looking = check_addresses(settings, seconds=seconds, served=facts.served, known=known)
     addresses, registries = await asyncio.gather(
         _safely(Component.ADDRESS, "", looking, lambda failed: failed), _registries(settings, facts, regions, seconds)
     )
@@ -85,14 +86,17 @@ async def _safely(
         return failed(findings.all)
 
 
-def _check_machine(settings: Settings, file: Path) -> list[Finding]:
-    return [
+def _check_machine(settings: Settings, file: Path) -> tuple[list[Finding], Collection[RegionId]]:
+    """Return the findings about this machine, and the regions about whose disks there is a warning or a problem."""
+    faulty = disk_faults(settings).keys()
+    findings = [
         *check_configuration(settings, file),
-        *check_start(settings),
+        *check_start(settings, known=faulty),
         *check_files(settings, file),
         *check_certificates(settings),
         *check_disks(settings),
     ]
+    return findings, faulty
 
 
 async def _database(settings: Settings, seconds: float) -> DatabaseFacts:

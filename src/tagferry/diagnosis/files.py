@@ -3,7 +3,7 @@
 import os
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tagferry.app.regions import registry_root
 from tagferry.app.startup.secrets import key_file
 from tagferry.diagnosis.certificates import parse_pem
-from tagferry.diagnosis.model import Component, Finding, Findings
+from tagferry.diagnosis.model import Component, Finding, Findings, Level
 from tagferry.file_faults import user_name
 from tagferry.names import RegionId
 from tagferry.registry.storage.free_space import FreeSpace
@@ -87,37 +87,84 @@ def check_certificates(settings: Settings) -> list[Finding]:
     return [finding for name in settings.served_regions for finding in _check_certificate(name, settings)]
 
 
-def check_disks(settings: Settings) -> list[Finding]:
-    """Check the space on the disks of the data directory and of the embedded registries."""
-    findings = Findings(Component.DISK)
-    data = settings.data_dir
-    if (space := FreeSpace(data).space()) is not None:
-        low = min(_LOW_BYTES, int(space.total * _LOW_SHARE))
-        if space.free < low:
-            findings.problem(
-                f"{_size(space.free)} of {_size(space.total)} are free, too little for the database",
-                "free some space, or enlarge the disk",
-                subject=str(data),
-            )
-        else:
-            findings.ok(f"{_size(space.free)} of {_size(space.total)} are free", subject=str(data))
-    for name, region in settings.regions.items():
-        root = registry_root(settings, RegionId(name))
-        if not region.is_embedded or not root.is_dir():
-            continue
+def disk_faults(settings: Settings) -> dict[RegionId, tuple[Level, str]]:
+    """Return what is wrong with the disks of embedded registries, by region: writes fail, or will do so soon."""
+    found = {}
+    for name, root in _embedded(settings):
         disk = FreeSpace(root, settings.limits.disk_reserve_bytes)
-        space, error = disk.space(), disk.write_error()
-        shown = f"{_size(space.free)} of {_size(space.total)} are free" if space is not None else "unknown"
-        if error is not None:
-            findings.problem(
-                f"{error.partition(';')[0]}: {shown}, so pushes and syncs to this region wait",
-                "free some space or enlarge the disk, give the server's user write access, or lower "
-                "limits.disk_reserve_bytes",
-                subject=name,
-            )
-        else:
-            findings.ok(shown, subject=name)
+        if (fault := disk.write_error()) is not None:
+            found[name] = Level.PROBLEM, fault.partition(";")[0]
+        elif (fault := disk.scarcity()) is not None:
+            found[name] = Level.WARNING, fault
+    return found
+
+
+def check_disks(settings: Settings) -> list[Finding]:
+    """Check the disks of the data directory and of the embedded registries; one finding names all that use a disk."""
+    findings = Findings(Component.DISK)
+    users: dict[int, dict[str, Path]] = {}
+    for name, path in ((str(settings.data_dir), settings.data_dir), *_embedded(settings)):
+        if (device := _device(path)) is not None:
+            users.setdefault(device, {})[name] = path
+    faults = disk_faults(settings)
+    for on_disk in users.values():
+        _check_disk(findings, on_disk, faults, settings.data_dir)
     return findings.all
+
+
+def _check_disk(
+    findings: Findings, users: Mapping[str, Path], faults: Mapping[RegionId, tuple[Level, str]], data: Path
+) -> None:
+    """Check a disk; `users` are the regions and the data directory on it, `faults` those of all regions."""
+    space = FreeSpace(next(iter(users.values()))).space()
+    shown = f"{_size(space.free)} of {_size(space.total)} are free" if space is not None else "unknown"
+    is_low = space is not None and space.free < min(_LOW_BYTES, int(space.total * _LOW_SHARE))
+    groups: dict[tuple[Level, str], list[str]] = {}
+    for name, path in users.items():
+        if path != data:
+            groups.setdefault(faults.get(RegionId(name), (Level.OK, "")), []).append(name)
+        elif not is_low:
+            groups.setdefault((Level.OK, ""), []).append(name)
+    if is_low and data in users.values():
+        # Named together with the regions for which the disk is full, too.
+        failing = next((group for group in groups if group[0] is Level.PROBLEM), (Level.PROBLEM, ""))
+        groups.setdefault(failing, []).insert(0, str(data))
+    for (level, fault), names in groups.items():
+        subject = ", ".join(names)
+        if level is Level.OK:
+            findings.ok(shown, subject=subject)
+        elif level is Level.WARNING:
+            findings.warning(fault, "free some space, or enlarge the disk", subject=subject)
+        else:
+            regions = [name for name in names if name != str(data)]
+            effects = []
+            if regions:
+                effects.append(f"pushes and syncs to {'this region' if len(regions) == 1 else 'these regions'} wait")
+            if str(data) in names:
+                effects.append("the database may fail")
+            findings.problem(
+                f"{': '.join(filter(None, [fault, shown]))}, so {' and '.join(effects)}",
+                "free some space or enlarge the disk, give the server's user write access, or lower "
+                "limits.disk_reserve_bytes"
+                if regions
+                else "free some space, or enlarge the disk",
+                subject=subject,
+            )
+
+
+def _embedded(settings: Settings) -> Iterator[tuple[RegionId, Path]]:
+    """Yield the embedded regions with their directories, as far as these exist."""
+    for name, region in settings.regions.items():
+        root = registry_root(settings, name)
+        if region.is_embedded and root.is_dir():
+            yield RegionId(name), root
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None
 
 
 def _check_data_directory(findings: Findings, settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """Findings: what was checked, what is wrong, and how to fix it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -41,7 +41,7 @@ class Finding:
     """One result.
 
     Attributes:
-        subject: what of the component: a region, an address or a path; empty for the whole.
+        subject: what of the component: a region, an address or a path, or several with commas; empty for the whole.
         message: what was found, in one sentence without secrets.
         fix: what to do, in one sentence; empty if there is nothing to do.
     """
@@ -90,6 +90,15 @@ class Findings:
     def _add(self, level: Level, message: str, fix: str, subject: str | None) -> None:
         subject = self._subject if subject is None else subject
         self.all.append(Finding(level, self._component, subject, message, fix))
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, with one for all warnings or problems that differ only in their subjects."""
+    found: dict[Finding, list[str]] = {}
+    for finding in findings:
+        key = finding if finding.level is Level.OK else replace(finding, subject="")
+        found.setdefault(key, []).append(finding.subject)
+    return [replace(finding, subject=", ".join(subjects)) for finding, subjects in found.items()]
 
 
 def worst(findings: Iterable[Finding]) -> Level:

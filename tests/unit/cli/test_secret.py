@@ -56,9 +56,10 @@ def test_the_key_file_gets_a_new_key_and_keeps_the_former_one_until_it_is_remove
     newest, second = read_keys(file)
     pruned = succeed("secret", "prune")
 
-    assert "encrypted 1 secrets with a new key" in rotated
+    assert "encrypted 1 secret with a new key" in rotated
     assert second == former
-    assert "removed 1 former key\n" in pruned
+    assert f"removed 1 former key from {file}\n" in pruned
+    assert "now back the file up" in pruned
     assert read_keys(file) == [newest]
     assert unreadable(home, [newest]) == 0
 
@@ -70,11 +71,23 @@ def test_configured_keys_are_rotated_in_the_configuration(home: Path, monkeypatc
 
     first, second = succeed("secret", "rotate"), succeed("secret", "rotate")
 
-    assert "encrypted 1 secrets with the first key of secret_key" in first
+    assert "encrypted 1 secret with the first key of secret_key" in first
     assert "encrypted 0 secrets" in second
+    assert "remove the other keys from secret_key, then run: tagferry reload" in second
     assert "tagferry secret generate" in second
     assert unreadable(home, [newest]) == 0
-    assert "secret_key is set in the configuration" in fail(Invalid, "secret", "prune")
+    assert "remove all keys but the first there, then run: tagferry reload" in fail(Invalid, "secret", "prune")
+
+
+def test_without_a_former_key_prune_says_how_to_get_a_new_one(home: Path, monkeypatch: pytest.MonkeyPatch):
+    file = home / "tagferry-data" / "secret.key"
+    in_file = succeed("secret", "prune")
+    monkeypatch.setenv("TAGFERRY_SECRET_KEY", file.read_text().strip())
+    in_setting = succeed("secret", "prune")
+
+    assert in_file == (f"nothing to remove: {file} has only one key\nto use a new key, run: tagferry secret rotate\n")
+    assert in_setting.startswith("nothing to remove: secret_key has only one key\n")
+    assert "tagferry secret generate" in in_setting
 
 
 def test_a_key_that_a_secret_needs_is_not_removed(home: Path):

@@ -74,6 +74,25 @@ async def test_a_component_that_failed_is_a_problem_and_a_degraded_one_a_warning
     ]
 
 
+async def test_what_several_addresses_and_components_report_is_one_finding():
+    state = {"disk of north": "almost full", "disk of south": "almost full", "disk of east": "the disk failed"}
+    async with scripted_registry() as north, scripted_registry() as south:
+        listeners = [script.url.partition("://")[2] for script in (north, south)]
+        for script in (north, south):
+            script.always("GET", "/readyz", said({"status": "degraded", "components": state}))
+        regions = {name: {"listen": one} for name, one in zip(("north", "south"), listeners, strict=True)}
+        parsed = Settings.parse({"data_dir": Path("unused"), "regions": regions})
+        found = await check_addresses(parsed, seconds=30.0, known=["disk of east"])
+        ready = await check_addresses(parsed, seconds=30.0, known=list(state))
+
+    assert [(one.level, one.subject, one.message) for one in found] == [
+        (Level.WARNING, ", ".join(listeners), "the server reports disk of north, disk of south: almost full")
+    ]
+    assert {(one.level, one.message) for one in ready} == {
+        (Level.OK, f"a tagferry server for region {name} runs here") for name in regions
+    }
+
+
 @pytest.mark.parametrize(
     "reply",
     [

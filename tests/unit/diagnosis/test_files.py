@@ -1,6 +1,7 @@
 """The configuration and files: what others can read, certificates, owners and disks."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,31 @@ def test_certificates_of_listeners_that_expire_soon_or_are_for_other_hosts_are_n
 
 def test_the_space_on_disks_is_shown(tmp_path: Path):
     (tmp_path / "registries" / "north").mkdir(parents=True)
-    findings = check_disks(settings(tmp_path, limits={"disk_reserve_bytes": 0}))
+    (found,) = check_disks(settings(tmp_path, limits={"disk_reserve_bytes": 0}))
 
-    assert [(one.level, one.subject) for one in findings] == [(Level.OK, str(tmp_path)), (Level.OK, "north")]
-    assert all(" are free" in one.message for one in findings)
+    assert (found.level, found.subject) == (Level.OK, f"{tmp_path}, north")
+    assert " are free" in found.message
+
+
+def test_a_problem_of_a_disk_is_one_finding_for_all_regions_on_it(tmp_path: Path):
+    regions = {name: {"listen": f"127.0.0.1:{port}"} for port, name in enumerate(("north", "south", "east"), 5004)}
+    for name in regions:
+        (tmp_path / "registries" / name).mkdir(parents=True)
+    most = 2**62
+    *fine, full = check_disks(settings(tmp_path, regions=regions, limits={"disk_reserve_bytes": most}))
+
+    assert [(one.level, one.subject) for one in fine] in ([(Level.OK, str(tmp_path))], [])
+    assert (full.level, full.subject.removeprefix(f"{tmp_path}, ")) == (Level.PROBLEM, "north, south, east")
+    assert "so pushes and syncs to these regions wait" in full.message
+
+
+def test_a_disk_that_is_almost_full_is_a_warning(tmp_path: Path):
+    (tmp_path / "registries" / "north").mkdir(parents=True)
+    free = shutil.disk_usage(tmp_path).free
+    *_, scarce = check_disks(settings(tmp_path, limits={"disk_reserve_bytes": free // 2}))
+
+    assert (scarce.level, scarce.subject) == (Level.WARNING, "north")
+    assert scarce.message.startswith("almost full: ")
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can mount")

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select, update
@@ -19,7 +19,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import ProcessRow
 from tagferry.errors import DatabaseUnavailable
 from tagferry.events import SparseEvents
-from tagferry.workers import LOST_AFTER, ago
+from tagferry.workers import LOST_AFTER, ago, ended_processes
 
 RELOADS: Topic[str] = Topic("reload", encode=str, decode=str)
 """The ids of requests."""
@@ -39,12 +39,14 @@ class ReloadAnswer:
         has_answered: whether it has.
         error: why it changed nothing; None if it applied its configuration.
         changed: the settings that have changed.
+        has_ended: whether the process was killed before it answered.
     """
 
     process: str
     has_answered: bool
     error: str | None = None
     changed: Sequence[str] = ()
+    has_ended: bool = False
 
 
 class ReloadRequests:
@@ -67,7 +69,13 @@ class ReloadRequests:
         """Return the answers of the processes that were asked and have not ended since."""
         asked = select(ProcessRow).where(ProcessRow.reload_requested == request).order_by(ProcessRow.name)
         async with self._database.read() as session:
-            return [_answer(row, request) for row in await session.scalars(asked)]
+            answers = [_answer(row, request) for row in await session.scalars(asked)]
+        if all(answer.has_answered for answer in answers):
+            return answers
+        ended = await ended_processes(self._database)
+        return [
+            answer if answer.has_answered else replace(answer, has_ended=answer.process in ended) for answer in answers
+        ]
 
 
 class ReloadInbox:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry import __version__
 from tagferry.accounts.model import Caller
+from tagferry.coordination.backend import living_workers
 from tagferry.db.batches import error_summary
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
@@ -28,6 +29,8 @@ SEEN_SECONDS = 10.0
 """Seconds between two records of a process."""
 LOST_AFTER = timedelta(seconds=45)
 """Age of its last record from which a process counts as lost."""
+_MISSED_RECORD = timedelta(seconds=SEEN_SECONDS + 2)
+"""Age of its last record from which a process has missed one."""
 _FORGOTTEN_AFTER = timedelta(days=1)
 _MISSED_FOR = timedelta(hours=1)
 """The time for which a lost process counts as missing; by then it has been replaced, or is not needed."""
@@ -78,6 +81,7 @@ class ProcessRecord:
 
     Attributes:
         id: identifies the process among those of the database.
+        name: its host and process id.
         configured: the regions that it knows; a reload changes them.
         key_ids: returns the identifiers of the keys with which it can decrypt secrets, newest first.
 
@@ -103,7 +107,7 @@ class ProcessRecord:
         self.id = uuid.uuid4().hex
         self.configured: Sequence[ConfiguredRegion] = ()
         self.key_ids: Callable[[], Sequence[str]] = tuple
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
     async def keep(self) -> None:
@@ -137,7 +141,7 @@ class ProcessRecord:
                 session.add(
                     ProcessRow(
                         id=self.id,
-                        name=self._name,
+                        name=self.name,
                         version=__version__,
                         regions=self._regions,
                         slots=self._worker.slots,
@@ -231,6 +235,20 @@ class ProcessList:
         async with self._database.read() as session:
             counts = {bool(lost): count for lost, count in await session.execute(wanted)}
         return ProcessCount(alive=counts.get(False, 0), missing=counts.get(True, 0))
+
+
+async def ended_processes(database: Database) -> set[str]:
+    """Return the names of the recorded processes that have ended without removing their records, as after a kill.
+
+    A process that runs jobs holds a lock while it runs. One that has lost its connection to PostgreSQL and takes its
+    lock again does not count, since its record is fresh. Processes that run no jobs have no lock, and are lost later.
+    """
+    wanted = select(ProcessRow.name).where(ProcessRow.slots > 0)
+    if database.is_shared:
+        wanted = wanted.where(ProcessRow.seen_at < ago(database, _MISSED_RECORD))
+    async with database.read() as session:
+        names = set(await session.scalars(wanted))
+    return names - await living_workers(database) if names else names
 
 
 async def process_names(database: Database, *, serves: bool) -> list[str]:

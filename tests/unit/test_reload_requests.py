@@ -7,13 +7,15 @@ from typing import cast
 import pytest
 from sqlalchemy import update
 
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import ProcessRow
 from tagferry.names import RegionId
-from tagferry.reload_requests import ReloadAnswer, ReloadInbox, ReloadRequests
+from tagferry.reload_requests import ReloadInbox, ReloadRequests
 from tagferry.sync.jobs.worker import Worker
-from tagferry.workers import LOST_AFTER, ProcessList, ProcessRecord
+from tagferry.workers import LOST_AFTER, ProcessList, ProcessRecord, ago
+from tests.support.deployment import eventually
 from tests.unit.test_workers import FakeWorker
 
 
@@ -107,5 +109,24 @@ async def test_a_process_that_has_ended_no_longer_keeps_the_caller_waiting(datab
 
     await record.remove()
 
-    assert before == [ReloadAnswer(before[0].process, has_answered=False)]
+    assert [one.has_answered for one in before] == [False]
     assert await requests.answers(request) == []
+
+
+async def test_a_process_that_was_killed_has_ended_once_its_lock_is_free(database: Database):
+    membership = coordination_of(database)
+    await membership.join()
+    await process(database)
+    async with database.write() as session:
+        # It has missed a record, which only with PostgreSQL is needed.
+        await session.execute(update(ProcessRow).values(seen_at=ago(database, timedelta(seconds=20))))
+    requests = ReloadRequests(database, LocalMessageBus())
+    request = await requests.add()
+    running = await requests.answers(request)
+    await membership.leave()
+
+    async def has_ended() -> bool:
+        return all(one.has_ended for one in await requests.answers(request))
+
+    assert [(one.has_answered, one.has_ended) for one in running] == [(False, False)]
+    await eventually(has_ended)

@@ -10,7 +10,7 @@ from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
-from tagferry.cli.times import parse_time
+from tagferry.cli.times import parse_time, show_time
 from tagferry.cli.usage import naming, require_choice
 from tagferry.names import Namespace, RepositoryName
 from tagferry.printable import printable
@@ -80,7 +80,7 @@ def _table(records: list[dict[str, Any]]) -> Table:
         times = f", {record['times']} times" if record["times"] > 1 else ""
         color = "red" if record["status"] >= 400 else "green"
         table.add_row(
-            str(record["occurredAt"])[:19].replace("T", " "),
+            show_time(record["occurredAt"]),
             _text(record["user"] or "anonymous"),
             _text(record["operation"] or record["method"]),
             _text(_object(record)),

@@ -7,9 +7,10 @@ from rich.filesize import decimal
 
 from tagferry.cli.follow import waiting_for
 from tagferry.cli.lines import write_line
+from tagferry.cli.times import show_time
 
 _WIDTH = 13
-_SECONDS = len("2024-05-06T07:08:09")
+_SECONDS = len("2024-05-06T07:08:09Z")
 _METHODS = {"uploaded": "copied", "mounted": "mounted", "present": "already there"}
 
 
@@ -19,7 +20,7 @@ def write_job(stream: IO[str], job: Mapping[str, Any]) -> None:
         write_line(stream, f"{name:<{_WIDTH}} {value}")
     write_line(stream, "")
     for event in job["timeline"]:
-        write_line(stream, f"{event.get('at', '')[:_SECONDS]:<{_SECONDS}}  {_described(event)}")
+        write_line(stream, f"{show_time(event.get('at')):<{_SECONDS}}  {_described(event)}")
 
 
 def _fields(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -36,7 +37,7 @@ def _fields(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for method, name in _METHODS.items():
         if job[method]["blobs"]:
             yield name, f"{decimal(job[method]['bytes'])} in {_blobs(job[method]['blobs'])}"
-    yield "requested", f"{job['createdAt']} by {job['syncOperatorName']} (request {job['requestId']})"
+    yield "requested", f"{show_time(job['createdAt'])} by {job['syncOperatorName']} (request {job['requestId']})"
 
 
 def _described(event: Mapping[str, Any]) -> str:
@@ -56,7 +57,7 @@ def _described(event: Mapping[str, Any]) -> str:
         case "tag_written":
             return f"wrote the tag: {event['digest']}"
         case "attempt_failed":
-            again = f"; next attempt at {event['nextAttemptAt'][:_SECONDS]}" if "nextAttemptAt" in event else ""
+            again = f"; next attempt at {show_time(event['nextAttemptAt'])}" if "nextAttemptAt" in event else ""
             return f"failed: {event['reason']}{again}"
         case "blobs_omitted":
             return f"… {_blobs(event['count'])} not listed"

@@ -1,6 +1,5 @@
 """`tagferry key`: manage the access keys (AK/SK) that sign requests."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import out
 from tagferry.cli.site import Site, on_site
+from tagferry.cli.times import show_time
 from tagferry.cli.usage import naming
 
 app = typer.Typer(add_completion=False, help="Manage access keys (AK/SK).", no_args_is_help=True)
@@ -59,10 +59,10 @@ def list_all(site: Site, user: UserArgument, as_json: AsJson = False) -> None:
             keys = await directory.keys_of(user)
         if as_json:
             return write_json([key.to_json() for key in keys])
-        table = Table("access key", "created (UTC)", "last used (UTC)", "disabled", "for", box=None)
+        table = Table("access key", "created", "last used", "disabled", "for", box=None)
         for key in keys:
             table.add_row(
-                *(key.access_key, _moment(key.created_at), _moment(key.last_used_at)),
+                *(key.access_key, show_time(key.created_at), show_time(key.last_used_at)),
                 *("" if key.enabled else "yes", escape(key.description)),
             )
         return out.print(table)
@@ -109,7 +109,3 @@ def _show(access_key: str, secret_key: str, *, as_json: bool) -> None:
         return write_json({"accessKey": access_key, "secretKey": secret_key})
     out.print(f"access key  {access_key}", soft_wrap=True)
     return out.print(f"secret key  {secret_key}", soft_wrap=True, markup=False)
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment is not None else ""

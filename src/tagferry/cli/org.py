@@ -13,6 +13,7 @@ from tagferry.cli.lines import write_json
 from tagferry.cli.options import out
 from tagferry.cli.references import parse_organization
 from tagferry.cli.site import Site, on_site
+from tagferry.cli.times import show_time
 from tagferry.errors import Invalid
 from tagferry.names import RegionId
 from tagferry.quotas import UNLIMITED, human_size
@@ -71,7 +72,7 @@ def list_all(
             return write_json([one.to_json() for one in listed])
         table = Table("name", "creator", "created", box=None)
         for one in listed:
-            table.add_row(one.name, one.creator, one.created_at.isoformat(timespec="seconds") if one.created_at else "")
+            table.add_row(one.name, one.creator, show_time(one.created_at))
         return out.print(table)
 
     run(work())

@@ -17,6 +17,7 @@ from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.cli.region_health import health_rows, health_table
 from tagferry.cli.running_regions import running_regions
 from tagferry.cli.site import Site, on_server
+from tagferry.cli.times import show_time
 from tagferry.cli.usage import naming
 from tagferry.errors import Invalid, NotFound
 from tagferry.health.model import RegionHealth
@@ -24,6 +25,7 @@ from tagferry.health.records import HealthRecords
 from tagferry.names import RegionId
 from tagferry.remote import LearnedCapabilities
 from tagferry.settings import Settings
+from tagferry.settings.rules import EMBEDDED
 
 app = typer.Typer(
     add_completion=False, help="Show the configured regions, and check their registries.", no_args_is_help=True
@@ -87,10 +89,10 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a region's health and the observed capabilities of its registry.
+    """Show a region's health and the observed capabilities of its registry, unless that is embedded.
 
-    They come from the database, or with an endpoint and an access key from a server. Capabilities are observed during
-    copies, and expire after a day.
+    They come from the database, or with an endpoint and an access key from a server, which shows capabilities to
+    administrators. Capabilities are observed during copies, and expire after a day.
     """
     if check_now and not site.is_remote:
         raise Invalid("--check", "requires --endpoint, --ak and --sk; without a server, use: tagferry region check")
@@ -100,14 +102,17 @@ def show(
             async with site.client() as client:
                 return await client.show_region(region, check=check_now)
         settings = Settings.load(site.config)
-        known = {one["id"]: one["url"] for one in (await running_regions(settings)).regions}
+        known = {one["id"]: one for one in (await running_regions(settings)).regions}
         if region not in known:
             raise NotFound("region", region, f"the known regions are {', '.join(known)}")
         async with open_accounts(settings) as accounts:
-            keeper = DatabaseCapabilities(accounts.database, known[region])
             health = (await HealthRecords(accounts.database).load()).get(RegionId(region))
-            capabilities = await LearnedCapabilities(keeper).known()
-        return {"regionID": region, "health": _recorded(health), "capabilities": capabilities.to_json()}
+            url, is_embedded = known[region]["url"], known[region]["registry"] == EMBEDDED
+            details = {"regionID": region, "url": url, "embedded": is_embedded, "health": _recorded(health)}
+            if not is_embedded:
+                learned = LearnedCapabilities(DatabaseCapabilities(accounts.database, url))
+                details["capabilities"] = (await learned.known()).to_json()
+        return details
 
     with naming({"region": "REGION", "region_id": "REGION"}):
         details = run(work())
@@ -116,8 +121,10 @@ def show(
     table = Table(show_header=False, box=None)
     for meaning, value in health_rows(details):
         table.add_row(meaning, value)
-    for name, meaning in _FACTS.items():
-        table.add_row(meaning, escape(_shown((details.get("capabilities") or {}).get(name))))
+    # Nothing has to be learned about an embedded registry, and a server shows this to administrators only.
+    if (capabilities := details.get("capabilities")) is not None:
+        for name, meaning in _FACTS.items():
+            table.add_row(meaning, escape(_shown(capabilities.get(name))))
     return out.print(table)
 
 
@@ -163,7 +170,7 @@ def paused(
         return write_json(regions)
     table = Table("region", "paused since", box=None)
     for region in regions:
-        table.add_row(escape(str(region["regionID"])), escape(str(region["pausedSince"])))
+        table.add_row(escape(str(region["regionID"])), show_time(region["pausedSince"]))
     return out.print(table if regions else "no region is paused")
 
 

@@ -7,6 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from tagferry.cli.times import show_time
 from tagferry.printable import printable
 
 _COLORS = {"ok": "green"}
@@ -29,9 +30,10 @@ def health_table(regions: list[dict[str, Any]]) -> Table:
 
 
 def health_rows(details: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
-    """Yield the rows about a region's health that are known, each with its meaning."""
+    """Yield the rows about a region and its health that are known, each with its meaning."""
     health: Mapping[str, Any] = details.get("health") or {}
     load: Mapping[str, Any] = details.get("load") or {}
+    yield "registry", _text("embedded" if details.get("embedded") else details.get("url"))
     yield "health", _state(health)
     for meaning, value in (
         ("reason", _text(health.get("reason"))),
@@ -55,7 +57,7 @@ def _state(health: Mapping[str, Any]) -> Text:
 
 
 def _time(moment: Any) -> Text:
-    return Text(printable(str(moment))[:19].replace("T", " ") if moment else "")
+    return Text(show_time(moment))
 
 
 def _milliseconds(seconds: Any) -> Text:

@@ -20,6 +20,7 @@ from tagferry.settings import Settings
 app = typer.Typer(add_completion=False)
 
 _POLL_SECONDS = 0.2
+_KILLED = "has ended without stopping properly"
 
 
 @app.command()
@@ -31,7 +32,7 @@ def reload(
     """Have all processes of the database read and apply their configurations, and show what each answers.
 
     A process applies all changes or none. Exits with code 1 if one refused. Each process reads its own file, on its own
-    machine.
+    machine. A process that was killed is named, and not waited for.
     """
     answers = run(_reload(Settings.load(config), seconds))
     if as_json:
@@ -41,30 +42,36 @@ def reload(
             out.print(f"{answer.process}  {_text(answer)}", soft_wrap=True, markup=False)
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
-    if silent := [answer.process for answer in answers if not answer.has_answered]:
+    if silent := [answer.process for answer in answers if not (answer.has_answered or answer.has_ended)]:
         raise Expired(
             f"{', '.join(silent)} did not answer within {seconds:g} s; see the log of the process, or restart it"
         )
 
 
 async def _reload(settings: Settings, seconds: float) -> Sequence[ReloadAnswer]:
-    """Make a request, and return the answers that arrive in time; raises Unavailable if there is no process."""
-    idle = Unavailable("no tagferry process uses this database; start one with: tagferry serve")
+    """Make a request, and return the answers that arrive in time; raises Unavailable if no process runs."""
     if not has_database(settings):
-        raise idle
+        raise _idle()
     async with open_accounts(settings) as accounts:
         requests = ReloadRequests(accounts.database, accounts.bus)
         request, until = await requests.add(), time.monotonic() + seconds
         while True:
             answers = await requests.answers(request)
-            if not answers:
-                raise idle
-            if all(answer.has_answered for answer in answers) or time.monotonic() >= until:
+            if all(answer.has_ended for answer in answers):
+                raise _idle([answer.process for answer in answers])
+            if all(answer.has_answered or answer.has_ended for answer in answers) or time.monotonic() >= until:
                 return answers
             await asyncio.sleep(_POLL_SECONDS)
 
 
+def _idle(ended: Sequence[str] = ()) -> Unavailable:
+    rest = "no tagferry process uses this database; start one with: tagferry serve"
+    return Unavailable(f"{', '.join(ended)} {_KILLED}, and {rest}" if ended else rest)
+
+
 def _text(answer: ReloadAnswer) -> str:
+    if answer.has_ended:
+        return f"{_KILLED}; start it again"
     if not answer.has_answered:
         return "no answer"
     if answer.error is not None:

@@ -11,7 +11,7 @@ from tagferry.db.batches import error_summary
 from tagferry.db.engine import Database
 from tagferry.errors import DatabaseUnavailable
 from tagferry.settings import Settings
-from tagferry.workers import ConfiguredRegion, ProcessInfo, ProcessList
+from tagferry.workers import ConfiguredRegion, ProcessInfo, ProcessList, ended_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ async def _processes(settings: Settings) -> list[ProcessInfo]:
         return []
     database = Database(settings.effective_database_url)
     try:
-        return [one for one in await ProcessList(database).load() if not one.is_lost]
+        ended = await ended_processes(database)
+        return [one for one in await ProcessList(database).load() if not one.is_lost and one.name not in ended]
     finally:
         await database.close()

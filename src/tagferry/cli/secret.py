@@ -16,7 +16,7 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
-from tagferry.workers import ProcessList
+from tagferry.workers import ProcessList, ended_processes
 
 app = typer.Typer(add_completion=False, help="Rotate the key that encrypts stored secrets.", no_args_is_help=True)
 _NEW_KEY = (
@@ -105,7 +105,9 @@ async def _opened(config: Path) -> AsyncIterator[_Site]:
         processes = ProcessList(accounts.database)
 
         async def unaware(key_id: str) -> Collection[str]:
-            return [one.name for one in await processes.load() if not one.is_lost and key_id not in one.key_ids]
+            missing = [one.name for one in await processes.load() if not one.is_lost and key_id not in one.key_ids]
+            ended = await ended_processes(accounts.database) if missing else ()
+            return [name for name in missing if name not in ended]
 
         key_file = None if settings.secret_key else key_file_of(settings)
         yield _Site(KeyRotation(accounts.database, unaware=unaware), accounts.vault, key_file)

@@ -14,6 +14,7 @@ from tagferry.cli.exit_codes import FAILED, TAG_FAILED
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out
 from tagferry.cli.references import parse_repository, parse_target
+from tagferry.cli.times import show_time
 from tagferry.cli.usage import naming
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, Repository
@@ -134,7 +135,7 @@ def _show_list(listed: list[Page], *, as_json: bool) -> None:
         return
     table = Table("tag", "digest", "size", "updated", box=None)
     for tag in listed:
-        table.add_row(Text(tag["tag"]), tag["digest"][:_DIGEST], decimal(tag["size"]), tag["updated"][:19])
+        table.add_row(Text(tag["tag"]), tag["digest"][:_DIGEST], decimal(tag["size"]), show_time(tag["updated"]))
     out.print(table)
 
 

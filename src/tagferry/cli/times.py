@@ -1,12 +1,30 @@
-"""Times, as options of commands: absolute, an age, or a number of seconds."""
+"""Times: those that options of commands take (absolute, an age, or a number of seconds), and those that are shown."""
 
 from datetime import UTC, datetime, timedelta
 from math import inf
 from re import fullmatch
 
 from tagferry.errors import Invalid
+from tagferry.printable import printable
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def show_time(moment: datetime | str | None) -> str:
+    """Return a time as all commands show it: in UTC and whole seconds, in a form that `parse_time` accepts.
+
+    Args:
+        moment: the time, also in ISO 8601; nothing is shown for None and "".
+    """
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) and moment else moment
+        if not isinstance(parsed, datetime):
+            return ""
+        parsed = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+        return parsed.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        # A server of another version.
+        return printable(str(moment))
 
 
 def parse_time(option: str, given: str) -> str:

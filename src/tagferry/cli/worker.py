@@ -21,6 +21,7 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
 from tagferry.cli.systemd import notify
+from tagferry.cli.times import show_time
 from tagferry.memory import limit_arenas
 from tagferry.printable import printable
 from tagferry.settings import Settings
@@ -87,7 +88,7 @@ def _table(workers: list[dict[str, Any]]) -> Table:
             str(one["running"]),
             str(one["slots"]),
             "yes" if one["leader"] else "",
-            Text(str(one["lastSeenAt"])[:19].replace("T", " ") + (", lost" if one["lost"] else "")),
+            Text(show_time(one["lastSeenAt"]) + (", lost" if one["lost"] else "")),
         )
     return table
 

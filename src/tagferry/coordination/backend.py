@@ -5,8 +5,8 @@ from typing import Protocol
 from tagferry.coordination.election import LeaderElection
 from tagferry.coordination.locks import NamedLocks
 from tagferry.coordination.membership import Membership
-from tagferry.coordination.postgres import PostgresCoordination
-from tagferry.coordination.single_process import SingleProcess
+from tagferry.coordination.postgres import PostgresCoordination, living_on_postgres
+from tagferry.coordination.single_process import SingleProcess, living_on_sqlite
 from tagferry.db.engine import Database
 
 
@@ -17,3 +17,11 @@ class Coordination(Membership, NamedLocks, LeaderElection, Protocol):
 def coordination_of(database: Database) -> Coordination:
     """Return the coordination for this kind of database."""
     return PostgresCoordination(database) if database.is_shared else SingleProcess(database)
+
+
+async def living_workers(database: Database) -> set[str]:
+    """Return the names of the workers that hold their locks, for processes that are none themselves.
+
+    A worker that has just lost its connection to PostgreSQL may be missing for a moment.
+    """
+    return await (living_on_postgres(database) if database.is_shared else living_on_sqlite(database))

@@ -92,7 +92,7 @@ class PostgresCoordination:
     async def lost_workers(self) -> list[int]:
         """Implement `Membership.lost_workers`."""
         async with self._database.read() as session:
-            free = set(await session.scalars(text(_FREE), {"locks": _WORKER_LOCKS}))
+            free = {worker_id for worker_id, _, is_locked in await session.execute(_WORKERS) if not is_locked}
         now = self._clock()
         self._seen_free = {worker_id: self._seen_free.get(worker_id, now) for worker_id in free}
         return [worker_id for worker_id, since in self._seen_free.items() if now - since >= GRACE_SECONDS]
@@ -194,13 +194,20 @@ class PostgresCoordination:
 
 
 _UNLOCK_AND_NOTIFY = "SELECT pg_advisory_unlock(%s), pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)"
-_FREE = """
-    SELECT workers.id FROM workers WHERE NOT EXISTS (
+_WORKERS = text("""
+    SELECT workers.id, workers.name, EXISTS (
         SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
         WHERE locktype = 'advisory' AND datname = current_database()
           AND classid = :locks AND objid = workers.id AND objsubid = 2
-    )
-"""
+    ) FROM workers
+""").bindparams(locks=_WORKER_LOCKS)
+"""The workers, and whether they hold their locks."""
+
+
+async def living_on_postgres(database: Database) -> set[str]:
+    """Return the names of the workers that hold their locks."""
+    async with database.read() as session:
+        return {name for _, name, is_locked in await session.execute(_WORKERS) if is_locked}
 
 
 async def _fetch(connection: "AsyncConnection", statement: str, values: tuple[int | str, ...]) -> object:

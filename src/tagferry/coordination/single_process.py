@@ -96,6 +96,14 @@ class SingleProcess:
             self._file = None
 
 
+async def living_on_sqlite(database: Database) -> set[str]:
+    """Return the name of the worker, if its process runs."""
+    if not await asyncio.to_thread(is_in_use, database.url.database or ""):
+        return set()
+    async with database.read() as session:
+        return set(await session.scalars(select(WorkerRow.name)))
+
+
 def is_in_use(database: str) -> bool:
     """Return whether a process works on an SQLite file. A process that starts at the same moment may be refused."""
     try:

@@ -83,10 +83,10 @@ def test_a_key_is_rotated_disabled_and_enabled(home: Path) -> None:
     succeed("key", "disable", old)
     listed = succeed("key", "list", "admin")
     assert secret not in listed
-    assert re.search(rf"^ *{new} +\S+ \S+ +the build *$", listed, re.MULTILINE)
-    assert re.search(rf"^ *{old} +\S+ \S+ +yes +the build *$", listed, re.MULTILINE)
+    assert re.search(rf"^ *{new} +\S+ +the build *$", listed, re.MULTILINE)
+    assert re.search(rf"^ *{old} +\S+ +yes +the build *$", listed, re.MULTILINE)
     succeed("key", "enable", old)
-    assert re.search(rf"^ *{old} +\S+ \S+ +the build *$", succeed("key", "list", "admin"), re.MULTILINE)
+    assert re.search(rf"^ *{old} +\S+ +the build *$", succeed("key", "list", "admin"), re.MULTILINE)
     for command in ("rotate", "disable", "enable"):
         assert "A" * 20 in fail(NotFound, "key", command, "A" * 20)
 
@@ -104,7 +104,7 @@ def test_keys_are_created_listed_and_deleted_and_their_secrets_are_shown_once(ho
 
 def test_a_key_is_listed_with_its_purpose(home: Path) -> None:
     made = succeed("key", "create", "admin", "--for", "the [nightly] build").split()[2]
-    assert re.search(rf"^ *{made} +\S+ \S+ +the \[nightly\] build *$", succeed("key", "list", "admin"), re.MULTILINE)
+    assert re.search(rf"^ *{made} +\S+ +the \[nightly\] build *$", succeed("key", "list", "admin"), re.MULTILINE)
     assert "at most 255" in fail(Invalid, "key", "create", "admin", "--for", "x" * 256)
 
 
@@ -115,7 +115,9 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_organizations_are_created_listed_granted_and_deleted(home: Path) -> None:
     succeed("org", "create", "cn-north-4/team")
-    assert re.search(r"^ *team +admin", succeed("org", "list", "cn-north-4"), re.MULTILINE)
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.search(rf"^ *team +admin +{time} *$", succeed("org", "list", "cn-north-4"), re.MULTILINE)
+    assert re.search(rf" {time} ", succeed("key", "list", "admin"))
     assert "team" not in succeed("org", "list", "cn-north-208")
     succeed("user", "create", "alice")
     succeed("org", "grant", "cn-north-4/team", "alice", "edit")
@@ -145,7 +147,6 @@ def test_a_registry_that_does_not_answer_fails_the_check(home: Path) -> None:
 
 
 def test_the_observed_capabilities_of_a_registry_are_shown(home: Path) -> None:
-    assert re.search(r"^ *lists referrers +unknown *$", succeed("region", "show", "cn-north-4"), re.MULTILINE)
     with (home / "tagferry.toml").open("a") as config:
         config.write('\n[regions.away]\nregistry = "http://127.0.0.1:1"\n')
 
@@ -155,13 +156,24 @@ def test_the_observed_capabilities_of_a_registry_are_shown(home: Path) -> None:
             await learned.learn(lists_referrers=False, refused_classes={OCI_INDEX: "2030-01-01T00:00:00+00:00"})
             await learned.mark_unavailable(TAG_LIST, "it answered 403")
 
+    before = succeed("region", "show", "away")
     asyncio.run(learn())
 
     shown = succeed("region", "show", "away")
+    assert re.search(r"^ *registry +http://127\.0\.0\.1:1 *$", before, re.MULTILINE)
+    assert re.search(r"^ *lists referrers +unknown *$", before, re.MULTILINE)
     assert re.search(r"^ *lists referrers +no *$", shown, re.MULTILINE)
     assert OCI_INDEX in shown
     assert re.search(r"^ *unsupported requests +tag list: it answered 403 *$", shown, re.MULTILINE)
     assert "the known regions are cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
+
+
+def test_of_an_embedded_region_only_what_has_to_be_known_is_shown(home: Path) -> None:
+    shown = succeed("region", "show", "cn-north-4")
+    details = json.loads(succeed("region", "show", "cn-north-4", "--json"))
+
+    assert [line.split() for line in shown.splitlines()] == [["registry", "embedded"], ["health", "unknown"]]
+    assert (details["embedded"], "capabilities" in details) == (True, False)
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", "cn-north-4=", "North=127.0.0.1:1", "=127.0.0.1:1"])

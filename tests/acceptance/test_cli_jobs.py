@@ -217,6 +217,26 @@ async def test_what_a_server_refuses_is_named_with_the_option(ferry: Deployment)
     assert (code, told.startswith("error: --by: must be ")) == (2, True)
 
 
+async def test_a_filter_that_names_nothing_known_is_an_error_that_says_how_to_list_what_is_known(
+    ferry: Deployment,
+) -> None:
+    for arguments, exit_code, beginning, hint in (
+        (("job", "list", "--to", "nowhere"), 2, "--to: must be one of the known regions", "tagferry region list"),
+        (("job", "list", "--to", f"{SOUTH}/none"), 2, "--to: must be an organization", "tagferry org list REGION"),
+        (("job", "list", "--org", "none"), 2, "--org: must be an organization", "tagferry org list REGION"),
+        (("job", "list", "--by", "nobody"), 2, "--by: must be the name of a user", "tagferry user list"),
+        (("job", "list", "--request", "none"), 1, 'request "none" does not exist', "tagferry job list --json"),
+        (("job", "list", "team/none", "--since", "1h"), 1, "repository", ""),
+        (("audit", "list", "--user", "nobody"), 2, "--user: must be the name of a user", "tagferry user list"),
+        (("key", "list", "nobody"), 1, 'user "nobody" does not exist', "tagferry user list"),
+    ):
+        code, shown, told = await tagferry(ferry, *arguments)
+        assert (code, shown) == (exit_code, "")
+        assert told.startswith(f"error: {beginning}")
+        assert hint in told
+    assert (await tagferry(ferry, "job", "list", "team/app", "--to", SOUTH, "--by", "admin"))[0] == 0
+
+
 async def test_a_key_without_permission_is_denied(ferry: Deployment) -> None:
     _, key = await ferry.user("mallory")
     keys = ("--ak", key.access_key, "--sk", key.secret_key)

@@ -43,7 +43,7 @@ async def test_users_are_managed_through_the_api(ferry: Deployment) -> None:  # 
     for command in ("enable", "demote", "password", "delete"):
         await succeed(ferry, "user", command, "ci")
     code, _, told = await tagferry(ferry, "user", "delete", "ci")
-    assert (code, told) == (1, 'error: user "ci" does not exist\n')
+    assert (code, told) == (1, 'error: user "ci" does not exist; list the users with: tagferry user list\n')
     code, _, told = await tagferry(ferry, "user", "create", "boss")
     assert (code, "already exists" in told) == (4, True)
     code, _, told = await tagferry(ferry, "user", "create", "no name")

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tagferry.accounts.model import AccessKey, Permission
+from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, Repository, Tag
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Answer, Deployment, eventually, name_in
@@ -83,8 +85,41 @@ async def test_jobs_are_found_by_every_filter(ferry: Deployment, token: str):
     assert await listed(ferry, token, f"remote_region={SOUTH}&remote_namespace={TEAM}") == [other]
     assert await listed(ferry, token, f"region={SOUTH}") == []
     assert len(await listed(ferry, token, "operator=admin&since=2020-01-01")) == 4
-    assert await listed(ferry, token, "operator=nobody") == []
     assert await listed(ferry, token, "until=2020-01-01T00:00:00Z") == []
+
+
+@pytest.mark.parametrize("field", ["region", "remote_region", "namespace", "remote_namespace", "operator"])
+async def test_a_filter_that_names_nothing_known_is_refused(ferry: Deployment, token: str, field: str):
+    status, _, message = (await call(ferry, "GET", f"{JOBS}?status=failed&{field}=nowhere", token)).refused()
+
+    assert (status, message.startswith(f"{field} must be ")) == (400, True)
+    assert message.endswith('got "nowhere"')
+
+
+async def test_a_name_that_exists_or_that_a_job_has_is_known(ferry: Deployment, token: str):
+    (job,) = await synced(ferry, TEAM, WEB, "v1")
+    await ended(ferry, token, [job])
+    gone: dict[str, Any] = {"target_region": "gone", "target_namespace": "former", "operator_id": "0" * 32}
+    async with ferry.app.accounts.database.write() as session:
+        await session.execute(update(SyncJobRow).values(gone))
+
+    for known in (
+        *(f"region={SOUTH}", f"remote_region={NORTH}", f"namespace={RELEASE}", f"remote_namespace={TEAM}"),
+        *("operator=admin", "remote_region=gone", "remote_namespace=former", f"operator={gone['operator_id']}"),
+    ):
+        assert await listed(ferry, token, f"{known}&status=failed") == []
+
+
+async def test_an_organization_that_the_caller_may_not_read_is_unknown_to_it(ferry: Deployment, token: str):
+    carol, _ = await outsider(ferry)
+    await ferry.organization(NORTH, Namespace("hidden"))
+    hidden = (await call(ferry, "GET", f"{JOBS}?namespace=hidden", carol)).refused()
+    missing = (await call(ferry, "GET", f"{JOBS}?namespace=missing", carol)).refused()
+
+    assert hidden[2].replace("hidden", "missing") == missing[2]
+    assert await listed(ferry, carol, f"namespace={TEAM}") == []
+    assert await listed(ferry, carol, "operator=nobody") == await listed(ferry, carol, "operator=admin") == []
+    assert await listed(ferry, token, "namespace=hidden") == []
 
 
 async def test_selected_jobs_are_returned_without_those_that_the_caller_may_not_see(ferry: Deployment, token: str):

@@ -130,6 +130,11 @@ async def test_only_administrators_may_list_records(ferry: Deployment):
         ("limit=0", "limit must be greater than or equal to 1"),
         ("limit=ten", 'limit must be a whole number: got "ten"'),
         ("limit=99999999999999999999999", "limit must be"),
+        ("user=nobody", "user must be the name of a user"),
+        ("organization=nowhere", "organization must be an organization that exists"),
+        ("repository=nowhere/app", "repository must be in an organization"),
+        ("method=FETCH", "method must be one of POST, "),
+        ("operation=synchronise+images", 'operation must be an operation in words, such as "synchronize images"'),
     ],
 )
 async def test_a_wrong_parameter_is_named(ferry: Deployment, query: str, beginning: str):
@@ -139,6 +144,15 @@ async def test_a_wrong_parameter_is_named(ferry: Deployment, query: str, beginni
 
     assert status == 400
     assert message.startswith(beginning)
+
+
+async def test_names_that_exist_are_known_before_there_are_records(ferry: Deployment):
+    headers = {"X-Auth-Token": await ferry.token()}
+    await ferry.user("carol")
+
+    for query in ("user=carol", "organization=team&method=put", "repository=team/new", "operation=delete+a+tag"):
+        answer = await ferry.http("GET", f"{RECORDS}?{query}&until=2020-01-01", headers=headers)
+        assert (answer.status, answer.document["records"]) == (200, [])
 
 
 async def test_no_records_are_written_if_none_may_be_kept(tmp_path: Path):

@@ -32,6 +32,7 @@ from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import JobSummaries
 from tagferry.sync.jobs.worker import Worker
+from tagferry.sync.known_terms import KnownTerms
 from tagferry.sync.service import SyncService
 from tagferry.workers import ProcessList
 
@@ -134,13 +135,15 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             max_concurrent_requests_per_user=settings.sync.max_concurrent_requests_per_user,
             seconds=settings.sync.request_timeout_seconds,
         )
+        listing = AllJobs(database)
         job_service = JobService(
             service,
             regions=regions,
             access=accounts.access,
             jobs=jobs,
-            listing=AllJobs(database),
+            listing=listing,
             summaries=JobSummaries(database),
+            terms=KnownTerms(database, regions=regions, access=accounts.access, listing=listing),
         )
         yield SyncComponents(
             regions=regions,

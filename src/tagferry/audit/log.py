@@ -3,20 +3,23 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, TextClause, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, TextClause, and_, exists, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry import bounds
+from tagferry.accounts.known_names import ORGANIZATION_RULE, USER_RULE, organization_exists, user_exists
 from tagferry.accounts.model import Caller
 from tagferry.audit.model import AuditPage, AuditQuery, AuditRecord, Position
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import AuditRecordRow
-from tagferry.errors import Denied
+from tagferry.errors import Denied, Invalid
 
 _ANONYMOUS_SHARE = 10
 """Anonymous requests have at most this part of the records: one tenth."""
 
 Row = AuditRecordRow
+_OF_REPOSITORY = "must be in an organization, which"
 _IS_REFUSED = text("is_refused")
 """The condition of the index, as it is written there; otherwise SQLite does not use the index."""
 
@@ -49,6 +52,37 @@ class AuditLog:
         records = found[: query.limit]
         has_more = len(found) > query.limit
         return AuditPage(records, Position(records[-1].occurred_at, records[-1].id) if has_more else None)
+
+    async def require_known(self, query: AuditQuery, *, with_organizations: bool = True) -> None:
+        """Raise Invalid for the first user or organization of a query that does not exist, and that no record has.
+
+        Args:
+            query: the query.
+            with_organizations: whether all organizations are known to the database.
+        """
+        async with self._database.read() as session:
+            if query.user and not (
+                await user_exists(session, query.user) or await self._has(session, Row.user_name == query.user)
+            ):
+                raise Invalid("user", USER_RULE, query.user)
+            for field, name in (
+                ("organization", query.organization),
+                ("repository", query.repository.partition("/")[0]),
+            ):
+                if not (with_organizations and name):
+                    continue
+                if not (await organization_exists(session, name) or await self._has(session, Row.organization == name)):
+                    rule = ORGANIZATION_RULE if field == "organization" else f"{_OF_REPOSITORY} {ORGANIZATION_RULE}"
+                    raise Invalid(field, rule, name)
+
+    async def has_operation(self, operation: str) -> bool:
+        """Return whether a record has an operation, in words."""
+        async with self._database.read() as session:
+            return await self._has(session, Row.operation == operation)
+
+    @staticmethod
+    async def _has(session: AsyncSession, condition: ColumnElement[bool]) -> bool:
+        return bool(await session.scalar(select(exists().where(condition))))
 
     async def prune(self) -> int:
         """Delete old records, and the oldest ones above the maximum; returns how many."""

@@ -11,15 +11,18 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
 from tagferry.cli.times import parse_time, show_time
-from tagferry.cli.usage import naming, require_choice
+from tagferry.cli.usage import LIST_ORGANIZATIONS, LIST_USERS, naming, require_choice
 from tagferry.names import Namespace, RepositoryName
 from tagferry.printable import printable
 
 app = typer.Typer(add_completion=False, help="List who did what. Only administrators may.", no_args_is_help=True)
 
 _METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD")
-_FIELDS = {name: f"--{name}" for name in ("user", "organization", "repository", "operation", "since", "until")}
+_FIELDS = {
+    name: f"--{name}" for name in ("user", "organization", "repository", "method", "operation", "since", "until")
+}
 """The options that a server calls by other names."""
+_HINTS = {"user": LIST_USERS, **dict.fromkeys(("organization", "repository"), LIST_ORGANIZATIONS)}
 
 
 @app.callback()
@@ -66,7 +69,7 @@ def list_records(
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
             return await client.list_audit_records(limit=limit, **terms)
 
-    with naming(_FIELDS):
+    with naming(_FIELDS, _HINTS):
         records = run(work())
     if as_json:
         write_json(records)

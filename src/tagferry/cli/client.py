@@ -122,6 +122,10 @@ class ManagementClient:
         query = f"filter={quote('|'.join(f'{name}::{term}' for name, term in wanted.items()), safe='~')}"
         return self._jobs(await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query))
 
+    async def require_repository(self, namespace: Namespace, repository: Repository) -> None:
+        """Raise ServerError if the region does not have a repository."""
+        await self._call("GET", _repository_path(namespace, repository))
+
     async def list_tags(self, namespace: Namespace, repository: Repository, **terms: str) -> dict[str, Any]:
         """Return a page of a repository's tags in lexical order (`TagPage` in the OpenAPI document)."""
         path = f"{_repository_path(namespace, repository).replace('/v2/', '/v3/', 1)}/tags"

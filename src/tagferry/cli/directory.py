@@ -1,13 +1,13 @@
 """Users, access keys, organizations and permissions, wherever they are: in a database or behind an API."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from tagferry.cli.site import Site
-from tagferry.cli.usage import naming
+from tagferry.cli.usage import LIST_ORGANIZATIONS, LIST_USERS, naming
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, RegionId
 
@@ -21,6 +21,7 @@ _FIELDS = {
     "namespace": "REGION/ORG",
 }
 """The arguments and options that databases and servers call by other names."""
+_HINTS = {"user": LIST_USERS, "organization": LIST_ORGANIZATIONS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,17 @@ class Directory(Protocol):
         ...
 
 
+@contextmanager
+def _hinting() -> Iterator[None]:
+    """Say how to list what exists, if something does not."""
+    try:
+        yield
+    except NotFound as error:
+        if error.hint or error.kind not in _HINTS:
+            raise
+        raise NotFound(error.kind, error.name, _HINTS[error.kind], where=error.where) from None
+
+
 def no_permission(region: RegionId, name: Namespace, user: str) -> NotFound:
     """Return the error for a user without a permission in an organization."""
     return NotFound("permission", "", where=f'of the user "{user}" in {region}/{name}')
@@ -172,7 +184,7 @@ async def directory_of(site: Site, *, needs_secrets: bool = False) -> AsyncItera
         site: the installation.
         needs_secrets: whether a database must be one whose secrets the configuration can decrypt.
     """
-    with naming(_FIELDS):
+    with naming(_FIELDS), _hinting():
         if site.is_remote:
             from tagferry.cli.remote_directory import RemoteDirectory
 

@@ -1,6 +1,7 @@
 """`tagferry job`: list, show, wait for, cancel and retry sync jobs."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +18,17 @@ from tagferry.cli.lines import write_json
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, out
 from tagferry.cli.references import parse_repository, parse_target
 from tagferry.cli.times import parse_seconds, parse_time
-from tagferry.cli.usage import naming, require_choice
+from tagferry.cli.usage import (
+    LIST_ORGANIZATIONS,
+    LIST_REGIONS,
+    LIST_REQUESTS,
+    LIST_USERS,
+    naming,
+    require_choice,
+)
 from tagferry.cli.watch import report_outcome, run_interruptible
-from tagferry.errors import Invalid
-from tagferry.names import Namespace
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Namespace, Repository
 
 app = typer.Typer(
     add_completion=False,
@@ -50,6 +58,11 @@ _FIELDS = {
     "jobs": "ID",
 }
 """The options and arguments that a server calls by other names."""
+_HINTS = {
+    "remote_region": LIST_REGIONS,
+    "operator": LIST_USERS,
+    **dict.fromkeys(("namespace", "remote_namespace"), LIST_ORGANIZATIONS),
+}
 
 
 @app.command("list")
@@ -99,17 +112,35 @@ def list_jobs(
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
             if repository:
                 terms["namespace"], terms["repository"] = name = parse_repository(repository)
-                if not any((request, to, by, since)):
-                    # Refuses a repository that does not exist, or that you may not read.
-                    return await client.list_jobs(*name, limit=limit, status=terms["status"])
-            return await client.list_all_jobs(limit=limit, **terms)
+            if repository and not any((request, to, by, since)):
+                # Refuses a repository that you may not read.
+                jobs = await client.list_jobs(*name, limit=limit, status=terms["status"])
+            else:
+                jobs = await client.list_all_jobs(limit=limit, **terms)
+            if not jobs:
+                await _require_known(client, terms)
+            return jobs
 
-    with naming(_FIELDS):
+    with naming(_FIELDS, _HINTS):
         jobs = run(work())
     if as_json:
         write_json(jobs)
     else:
         out.print(job_table(jobs, with_image=not repository))
+
+
+async def _require_known(client: ManagementClient, terms: Mapping[str, str]) -> None:
+    """Raise an error if a filter that no job matches names a request or a repository that does not exist.
+
+    The server has refused other unknown names.
+    """
+    if (request := terms["request"]) and not await client.list_all_jobs(limit=1, request=request):
+        raise NotFound("request", request, LIST_REQUESTS)
+    if repository := terms.get("repository"):
+        name = Namespace(terms["namespace"]), Repository(repository)
+        # Its jobs may be those of another region.
+        if not await client.list_all_jobs(limit=1, namespace=name[0], repository=name[1]):
+            await client.require_repository(*name)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.references import parse_repository
+from tagferry.cli.usage import LIST_REQUESTS
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, Repository
 
@@ -55,7 +56,7 @@ class Selection:
         namespace, repository = self.name or ("", "")
         jobs = await client.list_all_jobs(limit=_ALL, request=self.request, namespace=namespace, repository=repository)
         if not jobs:
-            raise NotFound("request", self.request, "list the requests of jobs with: tagferry job list --json")
+            raise NotFound("request", self.request, LIST_REQUESTS)
         return sorted(job["id"] for job in jobs)
 
     async def find(self, client: ManagementClient) -> dict[int, dict[str, Any]]:

@@ -2,11 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from tagferry.cli.server_error import ServerError
 from tagferry.errors import Invalid, Misused, TagferryError
 
 _BAD_REQUEST = 400
+LIST_REGIONS = "list the regions with: tagferry region list"
+LIST_ORGANIZATIONS = "list the organizations of a region with: tagferry org list REGION"
+LIST_USERS = "list the users with: tagferry user list"
+LIST_REQUESTS = "list the requests of jobs with: tagferry job list --json"
 
 
 def is_as_typed(field: str) -> bool:
@@ -55,11 +60,12 @@ def spelling(names: Sequence[str], arguments: Sequence[str], *, otherwise: str =
 
 
 @contextmanager
-def naming(names: Mapping[str, str]) -> Iterator[None]:
+def naming(names: Mapping[str, str], hints: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Name the fields of errors as the user typed them, also those of a server.
 
     Args:
         names: the option or argument of each field, by the field's name.
+        hints: what to do about an error of a server, by the field's name.
     """
     try:
         yield
@@ -67,7 +73,8 @@ def naming(names: Mapping[str, str]) -> Iterator[None]:
         field = next((field for field in names if error.text.startswith(f"{field} ")), None)
         if error.status != _BAD_REQUEST or field is None:
             raise
-        raise Misused(names[field], error.text.removeprefix(field).lstrip()) from None
+        hint = f"; {hints[field]}" if field in hints else ""
+        raise Misused(names[field], f"{error.text.removeprefix(field).lstrip()}{hint}") from None
     except Invalid as error:
         if error.field not in names:
             raise

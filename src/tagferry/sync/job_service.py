@@ -17,6 +17,7 @@ from tagferry.sync.jobs.reasons import unconfigured_reason
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.summary import JobSummaries, JobSummary
 from tagferry.sync.jobs.timeline import JobDetails
+from tagferry.sync.known_terms import KnownTerms
 from tagferry.sync.retry import requests_to_retry
 from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, SyncService
 
@@ -61,6 +62,7 @@ class JobService:
         jobs: the job records.
         listing: lists of the records.
         summaries: summaries of the records.
+        terms: decides which names in filters are known.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class JobService:
         jobs: JobStore,
         listing: AllJobs,
         summaries: JobSummaries,
+        terms: KnownTerms,
     ) -> None:
         self._sync = sync
         self._regions = regions
@@ -79,6 +82,7 @@ class JobService:
         self._jobs = jobs
         self._listing = listing
         self._summaries = summaries
+        self._terms = terms
 
     async def page(
         self, caller: Caller, wanted: JobFilter, *, limit: int, marker: int | None = None, after: int = 0
@@ -88,6 +92,10 @@ class JobService:
             raise Invalid("until", "must be later than since", wanted.until.isoformat())
         page = await self._listing.page(caller, wanted, limit=limit, marker=marker, after=after)
         return replace(page, jobs=[self._sync.with_live_state(job) for job in page.jobs])
+
+    async def require_known(self, caller: Caller, wanted: JobFilter) -> None:
+        """Raise Invalid if a filter names a region, an organization or a user that the caller cannot know."""
+        await self._terms.require(caller, wanted)
 
     async def summary(self, caller: Caller) -> JobSummary:
         """Return the summary of the jobs that the caller may see."""

@@ -125,7 +125,8 @@ def test_organizations_are_created_listed_granted_and_deleted(home: Path) -> Non
     assert "eu-west-1" in fail(NotFound, "org", "create", "eu-west-1/team")
     assert "ORG" in fail(InvalidName, "org", "create", "cn-north-4/Team")
     assert "ORG" in fail(InvalidName, "org", "create", "cn-north-4")
-    assert "nobody" in fail(NotFound, "org", "grant", "cn-north-4/team", "nobody", "read")
+    hint = 'user "nobody" does not exist; list the users with: tagferry user list'
+    assert fail(NotFound, "org", "grant", "cn-north-4/team", "nobody", "read") == hint
     assert invoke("org", "grant", "cn-north-4/team", "alice", "own").exit_code == 2
     succeed("org", "delete", "cn-north-4/team")
     assert "team" in fail(NotFound, "org", "delete", "cn-north-4/team")

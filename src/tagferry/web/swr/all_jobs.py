@@ -199,7 +199,10 @@ async def list_jobs(
     marker: Annotated[str, Query(description="`nextMarker` of the previous page.")] = "",
     limit: Annotated[str, Query(description=f"Jobs on the page, at most {MAXIMUM_LIMIT}.")] = "",
 ) -> JobList:
-    """List the sync jobs of all repositories that the caller may read, newest first."""
+    """List the sync jobs of all repositories that the caller may read, newest first.
+
+    400 if there are none because a region, an organization or the user does not exist.
+    """
     if jobs:
         return await _selected(jobs, context)
     size = parse_number({"limit": limit}, "limit", default=DEFAULT_LIMIT)
@@ -218,6 +221,8 @@ async def list_jobs(
         until=parse_time("until", until),
     )
     page = await context.services.jobs.page(context.caller, wanted, limit=size, marker=parse_id("marker", marker))
+    if not page.jobs and not marker and page.marker is None:
+        await context.services.jobs.require_known(context.caller, wanted)
     return JobList(jobs=[JobItem.model_validate(job) for job in page.jobs], next_marker=page.marker)
 
 

@@ -1,6 +1,7 @@
 """The list of audit records, an extension of tagferry for administrators."""
 
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -8,8 +9,11 @@ from pydantic import Field
 
 from tagferry.audit.model import AuditPage, AuditQuery, Position
 from tagferry.errors import Invalid
+from tagferry.web.operations import NAMES
 from tagferry.web.response_models import CamelCaseModel, Time
-from tagferry.web.swr.context import RequestContext
+from tagferry.web.swr.context import RequestContext, SwrContext
+
+_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD")
 
 router = APIRouter(tags=["administration"])
 
@@ -59,7 +63,10 @@ async def list_audit_records(
     marker: Annotated[str, Query(description="The `next` of the page before this one.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditRecordList:
-    """List the audit records of all regions, newest first. Only administrators may. An extension of tagferry."""
+    """List the audit records of all regions, newest first. Only administrators may. An extension of tagferry.
+
+    400 if there are none because the user, the organization, the method or the operation does not exist.
+    """
     query = AuditQuery(
         user=user,
         organization=organization,
@@ -72,12 +79,28 @@ async def list_audit_records(
         after=Position.parse(marker) if marker else None,
         limit=limit,
     )
-    return _listed(await context.services.audit.search(context.caller, query))
+    page = await context.services.audit.search(context.caller, query)
+    if not page.records and not marker:
+        await _require_known(query, context)
+    return _listed(page)
 
 
 def _listed(page: AuditPage) -> AuditRecordList:
     records = [AuditRecordItem.model_validate(record) for record in page.records]
     return AuditRecordList(records=records, next=None if page.next is None else str(page.next))
+
+
+async def _require_known(query: AuditQuery, context: SwrContext) -> None:
+    """Raise Invalid if a query for which there are no records names something unknown."""
+    if query.method and query.method not in _METHODS:
+        raise Invalid("method", f"must be one of {', '.join(_METHODS)}", query.method)
+    log = context.services.audit
+    if query.operation and query.operation not in NAMES and not await log.has_operation(query.operation):
+        similar = get_close_matches(query.operation, NAMES, n=1)
+        hint = f', such as "{similar[0]}"' if similar else ""
+        raise Invalid("operation", f"must be an operation in words{hint}", query.operation)
+    # The registry of an open region may have organizations that are not recorded.
+    await log.require_known(query, with_organizations=not context.services.access.open_regions)
 
 
 def _time(name: str, text: str) -> datetime | None:

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.long
 CASES = (*SETTINGS, *FILES, *ADDRESSES, *STORAGE)
 LIBRARIES = re.compile(r"Traceback|\[Errno|Input should|Extra inputs|Error:|sqlite3\.|sqlalche\.me|psycopg\.|Expecting")
 """Words that no error of this program contains."""
+NEXT_STEP = re.compile(r"; | must ")
+"""What every error has: a remedy, or the rule that a setting must follow."""
 
 
 class Started(Exception):
@@ -68,6 +70,7 @@ def test_a_broken_site_does_not_start(case: Case, broken: Site, capfd: pytest.Ca
     shown = capfd.readouterr()
     errors = [line for line in shown.err.splitlines() if line.startswith("error: ")]
     assert errors == [f"error: {sentence}"]
+    assert NEXT_STEP.search(sentence) is not None
     assert code == 1
     assert LIBRARIES.search(shown.out + shown.err) is None
 

@@ -51,7 +51,7 @@ class _Keys:
             return cls(MultiFernet(parsed), parsed[0], [key_id(key) for key in keys])
         except ValueError:
             rule = "must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first"
-            raise Invalid("secret_key", rule) from None
+            raise Invalid("secret_key", f"{rule}; make one with: tagferry secret generate") from None
 
 
 class Vault:
@@ -82,8 +82,9 @@ class Vault:
         try:
             return cls(parse_keys(read_or_create(key_file)), key_file)
         except Invalid:
-            rule = "has no valid Fernet keys (32 bytes, URL-safe base64); restore it from a backup"
-            raise Invalid(f'the key file "{key_file}"', rule) from None
+            rule = "has no valid Fernet keys (32 bytes, URL-safe base64)"
+            remedy = "restore it from a backup, or if it is lost, put a new key into it: tagferry secret generate"
+            raise Invalid(f'the key file "{key_file}"', f"{rule}; {remedy}") from None
 
     @classmethod
     def temporary(cls) -> "Vault":

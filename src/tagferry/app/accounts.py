@@ -56,7 +56,9 @@ class Accounts:
         vault, rotation = Vault.open(configured, key_file(settings)), KeyRotation(self.database)
         if lost := set(await rotation.unreadable(vault)) - set(await rotation.unreadable(self.vault)):
             rule = f"must decrypt all stored secrets, and {len(lost)} are encrypted with another key"
-            raise Invalid("secret_key", f"{rule}; keep the former keys behind the new one")
+            raise Invalid(
+                "secret_key", f"{rule}; keep the former keys behind the new one, and run: tagferry secret rotate"
+            )
         return vault
 
     def apply(self, settings: Settings, vault: Vault | None) -> None:

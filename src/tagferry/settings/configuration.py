@@ -57,13 +57,15 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise NotFound("configuration", str(path), _advice(path)) from None
     except OSError as error:
-        raise Misconfigured([Invalid(str(path), file_fault(error))]) from None
+        raise Misconfigured([Invalid(str(path), f"{file_fault(error)}; name a file that this user may read")]) from None
     except UnicodeDecodeError:
-        raise Misconfigured([Invalid(str(path), "is not text in UTF-8")]) from None
+        raise Misconfigured([Invalid(str(path), "is not text in UTF-8; save it in this encoding")]) from None
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured([explain_syntax(str(error), str(path))]) from None
     except RecursionError:
-        raise Misconfigured([Invalid(str(path), "is nested too deeply")]) from None
+        raise Misconfigured(
+            [Invalid(str(path), "is nested too deeply; close the brackets of its lists and sections")]
+        ) from None
 
 
 def _advice(path: Path) -> str:
@@ -81,7 +83,8 @@ def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
     except SettingsError as error:
         found = re.search(r'field "(\w+)"', str(error))
         variable = f"{ENVIRONMENT_PREFIX}{found[1].upper()}" if found else "environment variables"
-        raise Invalid(variable, "must be JSON, since it sets several settings") from None
+        hint = f"; set single ones as {variable}{ENVIRONMENT_DELIMITER}…" if found else ""
+        raise Invalid(variable, f"must be JSON, since it sets several settings{hint}") from None
 
 
 class Settings(BaseSettings):

@@ -40,9 +40,9 @@ _RULES = {
 """The rules by the validation library's types of errors, with the parameters of the error."""
 
 _SYNTAX = {
-    "Cannot overwrite": "a key is set twice",
-    "Cannot declare": "a section exists twice",
-    "Duplicate inline table key": "a key is set twice",
+    "Cannot overwrite": "a key is set twice, remove one",
+    "Cannot declare": "a section exists twice, join them",
+    "Duplicate inline table key": "a key is set twice, remove one",
     "Invalid value": "text needs quotes",
     "Expected newline": "text needs quotes, and each setting a line of its own",
     "Expected '='": "a key needs = and a value",
@@ -56,6 +56,7 @@ _SYNTAX = {
 }
 """Rules of TOML by the beginnings of the parser's messages."""
 
+_NO_TOML = "compare it with a file that tagferry init has written"
 NO_REGION = "must name at least one region, in a section [regions.ID]"
 """The rule of a configuration without regions."""
 _SECRETS = ("password", "secret", "token", "database_url", "webhooks")
@@ -74,7 +75,7 @@ def explain(error: Mapping[str, Any], settings: type[BaseModel], name_of: Callab
     key = tuple(str(part) for part in error["loc"] if part != "[key]")
     field = name_of(key) or "settings"
     if error["type"] == "extra_forbidden":
-        return Invalid(field, f"is an unknown setting{_suggestion(key, field, settings)}")
+        return Invalid(field, f"is an unknown setting{_suggestion(key, field, settings) or '; remove it'}")
     value = error["input"]
     is_public = isinstance(value, str | int | float) and "@" not in str(value)
     if any(secret in ".".join(key) for secret in _SECRETS):
@@ -95,7 +96,7 @@ def explain_syntax(message: str, field: str) -> Invalid:
     rule = next((rule for beginning, rule in _SYNTAX.items() if message.startswith(beginning)), "")
     if place is not None and not place[1] and message.startswith("Invalid value"):
         rule = "a value is missing, or a list is not closed"
-    return Invalid(field, "is not valid TOML" + (f"; {rule}" if rule else ""))
+    return Invalid(field, f"is not valid TOML; {rule or _NO_TOML}")
 
 
 def similar_setting(name: str, settings: type[BaseModel]) -> str | None:
@@ -115,6 +116,8 @@ def _rule(error: Mapping[str, Any]) -> str:
     if kind in ("string_too_short", "too_short") and context["min_length"] == 1:
         return "must not be empty"
     rule = _RULES.get(kind)
+    if kind == "too_short":
+        return f"{rule}; make one with: openssl rand -hex 32".format(**context)
     return rule.format(**context) if rule is not None else "is invalid"
 
 

@@ -105,15 +105,15 @@ class RegionSettings(Section):
         if self.listen is None and self.registry == EMBEDDED:
             raise ValueError('requires listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it')
         if (self.username is None) != (self.password is None):
-            raise ValueError("requires username and password together")
+            raise ValueError("requires username and password together; set or remove both")
         if self.username is not None and self.docker_config is not None:
             raise ValueError("must have either username and password or docker_config, not both")
         if self.notifications_token is not None and self.listen is None:
             raise ValueError('requires listen = "HOST:PORT" to receive notifications, or no notifications_token')
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("requires tls_certificate and tls_key together")
+            raise ValueError("requires tls_certificate and tls_key together; set or remove both")
         if (self.client_certificate is None) != (self.client_key is None):
-            raise ValueError("requires client_certificate and client_key together")
+            raise ValueError("requires client_certificate and client_key together; set or remove both")
         check_authorities(self.ca_file, only=self.ca_only)
         return self
 

@@ -13,7 +13,7 @@ def expand_home(value: Any) -> Any:
     try:
         return value.expanduser()
     except RuntimeError:
-        raise ValueError("must not begin with the home directory of an unknown user") from None
+        raise ValueError("must not begin with the home directory of an unknown user; write the path in full") from None
 
 
 def check_authorities(ca_file: Path | None, *, only: bool) -> None:

@@ -42,5 +42,5 @@ class WebhookSettings(Section):
         if self.trigger_mode == "cce" and not named:
             raise ValueError("requires cluster_id or cluster_name")
         if self.trigger_mode == "cci" and named:
-            raise ValueError("must not have a cluster if trigger_mode is cci")
+            raise ValueError("must not have a cluster if trigger_mode is cci; remove cluster_id and cluster_name")
         return self

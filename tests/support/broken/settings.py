@@ -37,12 +37,12 @@ def lost_configuration_of_another_data_directory(site: Site) -> str:
 
 def path_of_a_directory(site: Site) -> str:
     site.arguments = ("--config", ".")
-    return ". is a directory"
+    return ". is a directory; name a file that this user may read"
 
 
 def binary_configuration(site: Site) -> str:
     site.write(b"\xff\xfe\x00")
-    return "tagferry.toml is not text in UTF-8"
+    return "tagferry.toml is not text in UTF-8; save it in this encoding"
 
 
 def unquoted_text(site: Site) -> str:
@@ -52,7 +52,7 @@ def unquoted_text(site: Site) -> str:
 
 def key_set_twice(site: Site) -> str:
     site.write('[regions.north]\nlisten = "127.0.0.1:1"\nlisten = "127.0.0.1:2"\n')
-    return "tagferry.toml: line 3, column 23, is not valid TOML; a key is set twice"
+    return "tagferry.toml: line 3, column 23, is not valid TOML; a key is set twice, remove one"
 
 
 def misspelled_key(site: Site) -> str:
@@ -98,7 +98,7 @@ def wrong_variable(site: Site) -> str:
 
 def variable_without_json(site: Site) -> str:
     site.environment["TAGFERRY_REGIONS"] = "north"
-    return "TAGFERRY_REGIONS must be JSON, since it sets several settings"
+    return "TAGFERRY_REGIONS must be JSON, since it sets several settings; set single ones as TAGFERRY_REGIONS__…"
 
 
 def registry_with_a_path(site: Site) -> str:
@@ -108,7 +108,7 @@ def registry_with_a_path(site: Site) -> str:
 
 def user_without_a_password(site: Site) -> str:
     site.configure('registry = "https://ghcr.io"\nusername = "robot"')
-    return "tagferry.toml: region north requires username and password together"
+    return "tagferry.toml: region north requires username and password together; set or remove both"
 
 
 def no_regions(site: Site) -> str:

@@ -45,7 +45,7 @@ def garbled_key_file(site: Site) -> str:
     site.write("not a key", "tagferry-data/secret.key")
     return (
         f'the key file "{site.data}/secret.key" has no valid Fernet keys (32 bytes, URL-safe base64); '
-        "restore it from a backup"
+        "restore it from a backup, or if it is lost, put a new key into it: tagferry secret generate"
     )
 
 
@@ -54,13 +54,16 @@ def garbled_key_file_of_a_new_site(site: Site) -> str:
     site.write("", "tagferry-data/secret.key")
     return (
         f'the key file "{site.data}/secret.key" has no valid Fernet keys (32 bytes, URL-safe base64); '
-        "restore it from a backup"
+        "restore it from a backup, or if it is lost, put a new key into it: tagferry secret generate"
     )
 
 
 def garbled_secret_key(site: Site) -> str:
     site.environment["TAGFERRY_SECRET_KEY"] = "short"
-    return "secret_key must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first"
+    return (
+        "secret_key must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first; "
+        "make one with: tagferry secret generate"
+    )
 
 
 def damaged_database(site: Site) -> str:

@@ -120,7 +120,7 @@ def test_all_errors_are_reported_a_misspelled_key_first():
         ("regions", "platforms", "; it belongs in [regions.ID.accepts]"),
         ("regions", "max_tags_per_requests", '; did you mean "max_tags_per_request" in [sync]?'),
         ("top", "region", '; did you mean "regions"?'),
-        ("top", "colour", ""),
+        ("top", "colour", "; remove it"),
     ],
 )
 def test_an_unknown_key_suggests_the_setting_that_was_meant(section: str, key: str, hint: str):
@@ -143,8 +143,8 @@ def test_an_unknown_key_of_the_environment_suggests_a_variable(monkeypatch: pyte
         ("listen = 127.0.0.1:5004", "; text needs quotes, and each setting a line of its own"),
         ("verify = copied", "; text needs quotes"),
         ("listen: 5", "; a key needs = and a value"),
-        ("a = 1\na = 2", "; a key is set twice"),
-        ("[a]\n[a]", "; a section exists twice"),
+        ("a = 1\na = 2", "; a key is set twice, remove one"),
+        ("[a]\n[a]", "; a section exists twice, join them"),
         ('a = "b', "; the quotes of a text are not closed"),
         ('a = "b\nc = 1', "; the quotes of a text are not closed, or it has a control character"),
         ("a = [1,\n", "; a value is missing, or a list is not closed"),

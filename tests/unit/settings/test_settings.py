@@ -142,7 +142,7 @@ def test_the_environment_is_checked_as_the_file_is(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAGS_PER_REQUEST", "5")
     monkeypatch.setenv("TAGFERRY_SYNC__MAX_TAG", SECRET)
-    assert refusal({"regions": {"north": EMBEDDED}}) == "TAGFERRY_SYNC__MAX_TAG is an unknown setting"
+    assert refusal({"regions": {"north": EMBEDDED}}) == "TAGFERRY_SYNC__MAX_TAG is an unknown setting; remove it"
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("required", "required"), ("0", False)])
@@ -159,14 +159,16 @@ def test_an_environment_variable_that_should_be_json_and_is_not_is_refused(monke
 
     told = refusal({"regions": {"north": EMBEDDED}})
 
-    assert told == "TAGFERRY_REGIONS must be JSON, since it sets several settings"
+    assert told == (
+        "TAGFERRY_REGIONS must be JSON, since it sets several settings; set single ones as TAGFERRY_REGIONS__…"
+    )
 
 
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ({"colour": "red"}, "colour is an unknown setting"),
-        ({"sync": {"tags": 5}}, "sync.tags is an unknown setting"),
+        ({"colour": "red"}, "colour is an unknown setting; remove it"),
+        ({"sync": {"tags": 5}}, "sync.tags is an unknown setting; remove it"),
         ({"sync": {"wait_second": 5}}, 'sync.wait_second is an unknown setting; did you mean "wait_seconds"?'),
         ({"webhooks": [{"ulr": "https://h"}]}, 'webhook 1: ulr is an unknown setting; did you mean "url"?'),
         (
@@ -251,15 +253,15 @@ def test_a_placeholder_is_an_organization_and_a_repository(name: str):
     ("settings", "told"),
     [
         ({}, 'requires listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it'),
-        ({"username": "robot"}, "requires username and password together"),
-        ({"password": SECRET}, "requires username and password together"),
+        ({"username": "robot"}, "requires username and password together; set or remove both"),
+        ({"password": SECRET}, "requires username and password together; set or remove both"),
         (
             {"username": "robot", "password": SECRET, "docker_config": "/c.json"},
             "must have either username and password or docker_config, not both",
         ),
-        ({"tls_certificate": "/c.pem"}, "requires tls_certificate and tls_key together"),
-        ({"tls_key": "/k.pem"}, "requires tls_certificate and tls_key together"),
-        ({"client_certificate": "/c.pem"}, "requires client_certificate and client_key together"),
+        ({"tls_certificate": "/c.pem"}, "requires tls_certificate and tls_key together; set or remove both"),
+        ({"tls_key": "/k.pem"}, "requires tls_certificate and tls_key together; set or remove both"),
+        ({"client_certificate": "/c.pem"}, "requires client_certificate and client_key together; set or remove both"),
         ({"ca_only": True}, "requires ca_file if ca_only is true"),
         (
             {"notifications_token": SECRET * 2},
@@ -326,7 +328,10 @@ HOOK = {"url": f"https://hook.example/{SECRET}?a=b", "secret": SECRET * 2}
             "webhook 1 must not have a cluster if",
         ),
         (HOOK | {"cluster_id": ""}, "webhook 1: cluster_id must not be empty"),
-        (HOOK | {"cluster_id": "1", "secret": SECRET}, "webhook 1: secret must have at least 16 characters"),
+        (
+            HOOK | {"cluster_id": "1", "secret": SECRET},
+            "webhook 1: secret must have at least 16 characters; make one with: openssl rand",
+        ),
         (HOOK | {"cluster_id": "1", "url": f"{SECRET}://hook"}, "webhook 1: url must be a URL that starts with http"),
         (HOOK | {"cluster_id": "1", "url": f"https://a:{SECRET}@hook"}, "webhook 1: url must not contain credentials"),
         (HOOK | {"cluster_id": "1", "url": f"https://hook/{SECRET} x"}, "webhook 1: url must be percent-encoded"),

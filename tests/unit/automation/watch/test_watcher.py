@@ -265,10 +265,11 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
     monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
-    shift, release = Shift(), asyncio.Event()
+    shift, begun, release = Shift(), asyncio.Event(), asyncio.Event()
     head = ruled.stores[A].head_manifest
 
     async def slow(repository: RepositoryName, reference: Reference, *, confirm_missing: bool) -> Descriptor | None:
+        begun.set()
         await release.wait()
         return await head(repository, reference, confirm_missing=confirm_missing)
 
@@ -276,10 +277,13 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     before = ruled.stores[A].counts["list_tags"]
     shift.is_leader = True
     begin(is_leader=shift, poll_intervals={A: 0.02})
+    async with asyncio.timeout(60):
+        await begun.wait()
+    polls = shift.asked
 
     async def polls_were_due_often() -> bool:
         ruled.watch.repository_changed(source(A))
-        return shift.asked >= 5
+        return shift.asked >= polls + 5
 
     await eventually(polls_were_due_often)
     assert ruled.stores[A].counts["list_tags"] == before + 1

@@ -262,8 +262,8 @@ async def _job_pages(ferry: Deployment) -> list[Shown]:
             Event(begin.timestamp() + 0.4, Step.PLANNED, "", 10**9, 7),
         )
         moved = Amount(2, 200_000_000)
-        await write_attempts(
-            session,
+        await (await session.connection()).run_sync(
+            write_attempts,
             [
                 AttemptRecord(ids[0], 1, "copier-1:4711", begin, events=(*steps, *blobs), uploaded=moved),
                 AttemptRecord(ids[5], 1, "copier-1:4711", begin, now, events=steps[:1]),

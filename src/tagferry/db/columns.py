@@ -42,8 +42,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+        return None if value is None else self.clamped(value)
+
+    @staticmethod
+    def clamped(value: datetime) -> datetime:
+        """Return a time as it is stored, in UTC."""
         try:
             return min(max(value.astimezone(UTC), _EARLIEST), _LATEST)
         except OverflowError:
@@ -67,7 +70,12 @@ class FreeText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else printable(value, bounds.RECORDED_TEXT)
+        return free_text(value)
+
+
+def free_text(value: str | None) -> str | None:
+    """Return a text as `FreeText` stores it."""
+    return None if value is None else printable(value, bounds.RECORDED_TEXT)
 
 
 class ByteCount(TypeDecorator[int]):
@@ -77,7 +85,12 @@ class ByteCount(TypeDecorator[int]):
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return None if value is None else min(value, _LARGEST)
+        return None if value is None else self.clamped(value)
+
+    @staticmethod
+    def clamped(value: int) -> int:
+        """Return a number as it is stored."""
+        return min(value, _LARGEST)
 
 
 class Document(TypeDecorator[Any]):

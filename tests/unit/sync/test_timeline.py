@@ -126,7 +126,7 @@ async def test_the_first_and_the_last_attempts_are_kept(world: World, database: 
     for number in range(1, last + 1):
         record = AttemptRecord(job.id, number, "host:1", datetime.now(UTC), datetime.now(UTC), error="503")
         async with database.write() as session:
-            await write_attempts(session, [record])
+            await (await session.connection()).run_sync(write_attempts, [record])
 
     kept = [attempt.number for attempt in await attempts_of(database, job.id)]
 
@@ -198,6 +198,8 @@ async def test_events_are_read_as_they_were_written_and_damaged_ones_are_left_ou
         Event(begin.timestamp() + 2, Step.PLANNED, "", 9, 3),
     )
     async with database.write() as session:
-        await write_attempts(session, [AttemptRecord(job.id, 9, "host:1", begin, events=events)])
+        await (await session.connection()).run_sync(
+            write_attempts, [AttemptRecord(job.id, 9, "host:1", begin, events=events)]
+        )
 
     assert (await attempts_of(database, job.id))[-1].events == events

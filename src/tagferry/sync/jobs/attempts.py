@@ -3,27 +3,32 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Delete, Insert, bindparam, delete, select
+from sqlalchemy import Connection, Delete, Insert, bindparam, delete, select, true
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry import bounds
 from tagferry.copy.timeline import Amount, Event, Step
+from tagferry.db.columns import free_text
 from tagferry.db.engine import Database
+from tagferry.db.json_rows import json_rows
 from tagferry.db.tables import SyncJobAttemptRow
 from tagferry.oci.images import BlobOutcome
 from tagferry.sync.jobs.model import AttemptRecord
 
 
-async def write_attempts(session: AsyncSession, records: Sequence[AttemptRecord]) -> None:
-    """Record attempts, or what those that are recorded have done since; the oldest but the first are dropped."""
+def write_attempts(connection: Connection, records: Sequence[AttemptRecord]) -> None:
+    """Record attempts, or what those that are recorded have done since; the oldest but the first are dropped.
+
+    Args:
+        connection: the connection whose transaction records them.
+        records: the attempts, each one once.
+    """
     if not records:
         return
-    connection = await session.connection()
-    await connection.execute(_WRITE[connection.dialect.name], [_values(record) for record in records])
+    connection.execute(_WRITE[connection.dialect.name], {"attempts": [_values(record) for record in records]})
     old = [{"old_job": one.job_id, "old": one.number - bounds.TIMELINE_ATTEMPTS + 1} for one in records]
     if old := [one for one in old if one["old"] > 1]:
-        await connection.execute(_DROP, old)
+        connection.execute(_DROP, old)
 
 
 async def attempts_of(database: Database, job_id: int) -> list[AttemptRecord]:
@@ -41,7 +46,7 @@ def _values(record: AttemptRecord) -> dict[str, Any]:
         "worker": record.worker,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
-        "error": record.error,
+        "error": free_text(record.error),
         "next_attempt_at": record.next_at,
         "blobs_uploaded": record.uploaded.blobs,
         "bytes_uploaded": record.uploaded.size,
@@ -103,16 +108,21 @@ def _events(document: Any, begin: float) -> Iterable[Event]:
 _EMPTY = (0, "", "", 0, 0, "", "")
 
 
+_TABLE: Any = SyncJobAttemptRow.__table__
+
+
 def _write(dialect: Any) -> Insert:
-    table: Any = SyncJobAttemptRow.__table__
-    statement = dialect.insert(table)
-    changed = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    """Build a statement that writes all rows at once."""
+    columns = {column.name: column.type for column in _TABLE.c}
+    given = json_rows("attempts", columns, dialect=dialect.__name__.rpartition(".")[2])
+    # SQLite would read the conflict clause of a SELECT without conditions as that of a join.
+    statement = dialect.insert(_TABLE).from_select(list(given), select(*given.values()).where(true()))
+    changed = {column.name: statement.excluded[column.name] for column in _TABLE.c if not column.primary_key}
     written: Insert = statement.on_conflict_do_update(index_elements=["job_id", "attempt"], set_=changed)
     return written
 
 
 _WRITE = {"sqlite": _write(sqlite), "postgresql": _write(postgresql)}
-_TABLE: Any = SyncJobAttemptRow.__table__
 _DROP: Delete = delete(_TABLE).where(
     _TABLE.c.job_id == bindparam("old_job"), _TABLE.c.attempt > 1, _TABLE.c.attempt <= bindparam("old")
 )

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Insert, Select, bindparam, case, column, func, insert, null, select
+from sqlalchemy import Connection, Insert, Select, bindparam, case, func, insert, null, select
 
-from tagferry import bounds
+from tagferry.db.columns import free_text
+from tagferry.db.json_rows import DIALECTS, json_rows
 from tagferry.db.tables import OrganizationRow, SyncJobRow
 from tagferry.errors import NotFound, Throttled
 from tagferry.names import Tag
-from tagferry.printable import printable
 from tagferry.sync.jobs.model import JobHandle, JobStatus, NewJob, SyncRequest
 from tagferry.sync.jobs.rows import OPEN, QUEUED, document, is_open
 
@@ -108,15 +108,15 @@ def insert_jobs(
 
 def _rows(new_jobs: Iterable[NewJob], open_jobs: dict[Tag, JobHandle], fair_position: int) -> Iterable[dict[str, Any]]:
     for new_job in new_jobs:
-        earlier, error = open_jobs.get(new_job.tag), new_job.search_error
+        earlier = open_jobs.get(new_job.tag)
         behind = earlier.id if earlier is not None and not new_job.status.has_ended else None
         yield {
             "tag": new_job.tag,
             "status": new_job.status.value,
-            "reason": printable(new_job.reason, bounds.RECORDED_TEXT),
+            "reason": free_text(new_job.reason),
             "digest": new_job.digest,
             "rewritten": document(new_job.rewritten),
-            "search_error": None if error is None else printable(error, bounds.RECORDED_TEXT),
+            "search_error": free_text(new_job.search_error),
             "fair_position": fair_position,
             "blocked_by": behind,
             "queued_behind": behind,
@@ -154,10 +154,7 @@ def _queue_positions() -> Select[int, int | None, int | None]:
 
 
 def _insert(dialect: str) -> Insert:
-    """Build an insert that takes shared values once, and all rows as one JSON document.
-
-    Binding a parameter for each column of each row would take longer than the insert itself.
-    """
+    """Build an insert that takes shared values once, and all rows as one JSON document."""
     table: Any = SyncJobRow.__table__
     columns = table.c
     shared = {
@@ -188,15 +185,7 @@ def _insert(dialect: str) -> Insert:
         *("tag", "status", "reason", "digest", "rewritten", "search_error", "fair_position"),
         *("blocked_by", "queued_behind"),
     )
-    array = bindparam("given_rows", type_=JSON)
-    own: dict[str, Any]
-    if dialect == "sqlite":
-        rows = func.json_each(array).table_valued("value")
-        own = {name: func.json_extract(rows.c.value, f"$.{name}") for name in names}
-    else:
-        rows = func.json_to_recordset(array).table_valued(*(column(name, columns[name].type) for name in names))
-        rows = rows.render_derived(with_types=True)
-        own = {name: rows.c[name] for name in names}
+    own = dict(json_rows("given_rows", {name: columns[name].type for name in names}, dialect=dialect))
     own["ended_at"] = case((own["status"].in_(OPEN), null()), else_=shared["created_at"])
     given = shared | own
     return insert(table).from_select(list(given), select(*given.values())).returning(columns.id, columns.tag)
@@ -209,4 +198,4 @@ _EXISTING_ORGANIZATIONS = (
     .with_for_update(read=True, key_share=True)
 )
 _QUEUE_POSITIONS = _queue_positions()
-_INSERT = {dialect: _insert(dialect) for dialect in ("sqlite", "postgresql")}
+_INSERT = {dialect: _insert(dialect) for dialect in DIALECTS}

@@ -1,23 +1,25 @@
 """Reading a job's row and changing its state. No other module writes a job's state."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, String, Update, bindparam, literal_column, update
+from sqlalchemy import ColumnElement, Connection, String, Update, bindparam, literal_column, update
 
 from tagferry.copy.rewrite import Rewrite
-from tagferry.db.columns import UtcDateTime
+from tagferry.db.columns import UtcDateTime, free_text
+from tagferry.db.json_rows import json_rows
 from tagferry.db.tables import SyncJobRow
 from tagferry.metrics import RECORDS_REFUSED
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 
+_TABLE: Any = SyncJobRow.__table__
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 """The stored states of jobs that have not ended."""
-_OPEN_LITERALS = tuple(literal_column(f"'{status}'", String()) for status in OPEN)
 QUEUED = SyncJobRow.next_attempt_at.is_(None)
 """Jobs that do not wait for a retry time; the queue's index covers only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
@@ -35,49 +37,88 @@ _logged: set[int] = set()
 
 def is_open(row: type[SyncJobRow] = SyncJobRow) -> ColumnElement[bool]:
     """Return the condition that a job has not ended. As literals, so that SQLite can use the indexes of open jobs."""
-    return row.status.in_(_OPEN_LITERALS)
+    return row.status.in_(_literals(OPEN))
 
 
 def transition(status: JobStatus, **values: Any) -> Update:
     """Return an update that moves jobs to a state and sets these columns; jobs in other states are left unchanged."""
+    return _change().where(SyncJobRow.status.in_(_may_precede(status))).values(**_entered(status) | values)
+
+
+def write_updates(connection: Connection, changes: Iterable[JobUpdate], *, worker_id: int) -> list[JobUpdate]:
+    """Write a worker's reports on jobs that it runs: progress, the end, or a return to waiting.
+
+    Returns:
+        The reports on jobs that were changed. Those that are no longer this worker's are left unchanged.
+    """
+    # What changes the same columns is one statement. A job that one report has ended is not changed by another one.
+    alike: dict[tuple[JobStatus, tuple[str, ...]], dict[int, tuple[JobUpdate, dict[str, Any]]]] = defaultdict(dict)
+    for change in changes:
+        values = _reported(change)
+        alike[change.status, tuple(values)].setdefault(change.job_id, (change, {"id": change.job_id, **values}))
+    written: list[JobUpdate] = []
+    for (status, names), reports in alike.items():
+        statement = _update(connection.dialect.name, status, names)
+        # In the order of ids, so that two transactions lock their jobs in the same order.
+        rows = [reports[job_id][1] for job_id in sorted(reports)]
+        changed = connection.scalars(statement, {"reports": rows, "worker": worker_id})
+        written += [reports[job_id][0] for job_id in changed]
+    return written
+
+
+def _reported(change: JobUpdate) -> dict[str, Any]:
+    """Return the columns that a report changes."""
+    values: dict[str, Any] = {
+        "reason": free_text(change.reason),
+        "digest": change.digest,
+        "bytes_total": change.bytes_total,
+        "bytes_done": change.bytes_done,
+        "search_error": free_text(change.search_error),
+        "rewritten": document(change.rewritten),
+    }
+    if (attempt := change.attempt) is not None:
+        values |= {
+            "failures": attempt.number,
+            "failing_since": attempt.failing_since,
+            "last_error": free_text(attempt.error),
+            "next_attempt_at": attempt.next_at,
+        }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@cache
+def _update(dialect: str, status: JobStatus, names: tuple[str, ...]) -> Update:
+    """Build an update of the jobs of one worker that sets these columns to the values of the reports."""
+    columns = _TABLE.c
+    given = json_rows("reports", {name: columns[name].type for name in ("id", *names)}, dialect=dialect)
+    entered = {"updated_at": NOW} if status is JobStatus.RUNNING else _entered(status)
+    allowed = [status.value] if status is JobStatus.RUNNING else _may_precede(status)
+    return (
+        update(_TABLE)
+        .values(entered | {name: given[name] for name in names})
+        .where(columns.id == given["id"], columns.worker_id == bindparam("worker"))
+        # As an expression, so that the jobs are found by their ids rather than by an index of states.
+        .where(columns.status.concat(literal_column("''", String())).in_(_literals(allowed)))
+        .returning(columns.id)
+    )
+
+
+def _entered(status: JobStatus) -> dict[str, Any]:
+    """Return the columns that are set when a job enters a state."""
     entered: dict[str, Any] = {"status": status.value, "updated_at": NOW, "next_attempt_at": None}
     if status is not JobStatus.RUNNING:
         entered["worker_id"] = None
     if status.has_ended:
         entered["ended_at"] = NOW
-    allowed = [before.value for before in status.may_follow]
-    return _change().where(SyncJobRow.status.in_(allowed)).values(**entered | values)
+    return entered
 
 
-def report_update(change: JobUpdate, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
-    """Build the update for a worker's report on a job it runs: progress, the end, or a return to waiting.
-
-    Returns:
-        A statement and its parameters.
-    """
-    values: dict[str, Any] = {
-        name: value
-        for name in ("reason", "digest", "bytes_total", "bytes_done", "search_error")
-        if (value := getattr(change, name)) is not None
-    }
-    if change.rewritten is not None:
-        values["rewritten"] = document(change.rewritten)
-    if (attempt := change.attempt) is not None:
-        values |= {"failures": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
-        if attempt.next_at is not None:
-            values["next_attempt_at"] = attempt.next_at
-    parameters = {f"new_{name}": value for name, value in values.items()}
-    return _report_statement(change.status, tuple(values)), {**parameters, "job": change.job_id, "worker": worker_id}
+def _literals(texts: Iterable[str]) -> list[ColumnElement[str]]:
+    return [literal_column(f"'{text}'", String()) for text in texts]
 
 
-@cache
-def _report_statement(status: JobStatus, names: tuple[str, ...]) -> Update:
-    values = {name: bindparam(f"new_{name}", type_=SyncJobRow.__table__.c[name].type) for name in names}
-    if status is not JobStatus.RUNNING:
-        statement = transition(status, **values)
-    else:
-        statement = _change().where(SyncJobRow.status == JobStatus.RUNNING.value).values(updated_at=NOW, **values)
-    return statement.where(SyncJobRow.id == bindparam("job"), SyncJobRow.worker_id == bindparam("worker"))
+def _may_precede(status: JobStatus) -> list[str]:
+    return [before.value for before in status.may_follow]
 
 
 def _change() -> Update:

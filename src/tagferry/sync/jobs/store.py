@@ -1,7 +1,7 @@
 """The records of sync jobs: create, join, update, retry and end them."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,8 +31,8 @@ from tagferry.sync.jobs.rows import (
     QUEUED,
     UNRECORDABLE,
     is_open,
-    report_update,
     status_of,
+    write_updates,
 )
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
@@ -127,18 +127,11 @@ class JobStore:
         lost: list[int] = []
 
         async def write(part: list[JobUpdate]) -> None:
-            lost_now, attempts = [], []
             async with self._database.write() as session:
-                for change in part:
-                    changed = await session.execute(*report_update(change, worker_id=worker_id))
-                    if not changed.rowcount:  # type: ignore[attr-defined]
-                        lost_now.append(change.job_id)
-                    elif change.timeline is not None:
-                        attempts.append(change.timeline)
-                await write_attempts(session, attempts)
-                reported = {change.job_id for change in part} - set(lost_now)
+                recorded = await session.run_sync(_write_reports, part, worker_id)
+                reported = {change.job_id for change in recorded}
                 await self._bus.publish(session, JOBS_PROGRESSED, [one for one in progress if one.job_id in reported])
-            lost.extend(lost_now)
+            lost.extend(change.job_id for change in part if change.job_id not in reported)
 
         wanted = [change for change in changes if change.job_id not in self._unreportable]
         batch = await write_bisecting(wanted, write, kind="job progress")
@@ -306,19 +299,24 @@ class JobStore:
             self._ending = pending + self._ending
 
     async def _record_ends(self, entries: Sequence[tuple[JobUpdate, int]]) -> None:
+        by_worker: dict[int, list[JobUpdate]] = defaultdict(list)
+        for change, worker_id in entries:
+            by_worker[worker_id].append(change)
         async with self._database.write() as session:
-            ended, ends, attempts = [], [], []
-            for change, worker_id in entries:
-                changed = await session.execute(*report_update(change, worker_id=worker_id))
-                if not changed.rowcount:  # type: ignore[attr-defined]
-                    continue
-                if change.timeline is not None:
-                    attempts.append(change.timeline)
-                if change.status.has_ended:
-                    ended.append(change.job_id)
-                    ends += [change.end] if change.end is not None else []
-            await write_attempts(session, attempts)
-            await publish_ends(session, self._bus, ended, ends)
+            recorded = []
+            for worker_id, changes in by_worker.items():
+                recorded += await session.run_sync(_write_reports, changes, worker_id)
+            ended = [change for change in recorded if change.status.has_ended]
+            ends = [change.end for change in ended if change.end is not None]
+            await publish_ends(session, self._bus, [change.job_id for change in ended], ends)
+
+
+def _write_reports(session: Session, changes: Iterable[JobUpdate], worker_id: int) -> list[JobUpdate]:
+    """Write a worker's reports with the steps of the attempts; returns those on jobs that were changed."""
+    connection = session.connection()
+    written = write_updates(connection, changes, worker_id=worker_id)
+    write_attempts(connection, [change.timeline for change in written if change.timeline is not None])
+    return written
 
 
 # Statements that every request executes are built once.

@@ -1,8 +1,10 @@
 import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from tagferry.accounts.model import Caller
 from tagferry.coordination.pubsub import LocalMessageBus
@@ -10,8 +12,9 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.messages import JOBS_CANCELLED
-from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.attempts import attempts_of
+from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED
+from tagferry.sync.jobs.model import FOLLOWING, AttemptRecord, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
 from tagferry.sync.jobs.repository_jobs import RepositoryJobs
 from tagferry.sync.jobs.store import JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
@@ -141,6 +144,66 @@ async def test_concurrent_ends_are_all_recorded_when_they_return(jobs: JobStore,
         return (await JobStore(database, LocalMessageBus()).ends([job_id]))[job_id]
 
     assert set(await asyncio.gather(*(end(job_id) for job_id in ids))) == {JobStatus.SUCCESS}
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """Yield the statements that are executed in the context."""
+    executed: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        executed.append(statement)
+
+    engine = database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield executed
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+async def test_the_ends_of_many_jobs_take_as_many_statements_as_that_of_one(jobs: JobStore, database: Database):
+    alone, *together = await run(jobs, database, *(f"t{number}" for number in range(33)))
+
+    def end(job_id: int) -> Awaitable[None]:
+        timeline = AttemptRecord(job_id, 1, "host:1", datetime.now(UTC), datetime.now(UTC))
+        return jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, reason="copied", timeline=timeline), worker_id=WORKER)
+
+    with statements(database) as of_one:
+        await end(alone)
+    with statements(database) as of_many:
+        await asyncio.gather(*map(end, together))
+
+    assert len(of_many) == len(of_one)
+    assert set((await jobs.ends(together)).values()) == {JobStatus.SUCCESS}
+    assert [len(await attempts_of(database, job_id)) for job_id in (alone, *together)] == [1] * 33
+
+
+async def test_of_ends_that_are_recorded_together_only_those_of_own_running_jobs_count(
+    jobs: JobStore, database: Database
+):
+    ended: list[int] = []
+    bus = LocalMessageBus()
+    bus.subscribe(JOBS_ENDED, ended.extend)
+    jobs = JobStore(database, bus)
+    own, cancelled, failed = await run(jobs, database, "t1", "t2", "t3")
+    await jobs.cancel([cancelled], reason="cancelled")
+    assert ended == [cancelled]
+    ended.clear()
+
+    await asyncio.gather(
+        jobs.end(JobUpdate(cancelled, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER),
+        jobs.end(JobUpdate(failed, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER + 1),
+        jobs.end(JobUpdate(failed, JobStatus.FAILED, reason="denied", bytes_done=3), worker_id=WORKER),
+        jobs.end(JobUpdate(own, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER),
+    )
+
+    assert sorted(ended) == [own, failed]
+    assert await jobs.ends([own, cancelled, failed]) == {
+        own: JobStatus.SUCCESS,
+        cancelled: JobStatus.CANCEL,
+        failed: JobStatus.FAILED,
+    }
 
 
 async def test_an_end_that_cannot_be_written_is_written_with_the_next(

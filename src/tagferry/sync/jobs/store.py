@@ -1,6 +1,5 @@
 """The records of sync jobs: create, join, update, retry and end them."""
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, select, text, upd
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from tagferry.concurrency import LatestResult
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import write_bisecting
 from tagferry.db.columns import UtcDateTime
@@ -38,6 +38,9 @@ from tagferry.sync.jobs.rows import (
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Claims jobs within a transaction; returns their ids."""
 
+_Run = tuple[int, int]
+"""The ids of a job and of the worker that runs it."""
+
 _IDS_PER_QUERY = 1000
 _RESUMED_PER_TRANSACTION = 1000
 """Jobs that one transaction queues; it must not block other writers for long."""
@@ -51,8 +54,8 @@ class JobStore:
     def __init__(self, database: Database, bus: MessageBus) -> None:
         self._database = database
         self._bus = bus
-        self._ending: list[tuple[JobUpdate, int]] = []
-        self._writing = asyncio.Lock()
+        self._ending: dict[_Run, JobUpdate] = {}
+        self._written = LatestResult(self._write_ends)
         self._unreportable: set[int] = set()
 
     async def open_jobs(self, request: SyncRequest) -> dict[Tag, JobHandle]:
@@ -107,12 +110,9 @@ class JobStore:
         Raises:
             Exception: the database is unavailable; repeat the call later.
         """
-        entry = (change, worker_id)
-        if entry not in self._ending:
-            self._ending.append(entry)
-        async with self._writing:
-            if entry in self._ending:
-                await self._write_ends()
+        self._ending[change.job_id, worker_id] = change
+        # The ends that are reported until it begins share its transaction.
+        await self._written.result()
 
     async def report(
         self, changes: Sequence[JobUpdate], *, worker_id: int, progress: Sequence[JobProgress] = ()
@@ -278,29 +278,28 @@ class JobStore:
 
     async def _write_ends(self) -> None:
         """Record the pending ends; those that the database refuses become failures, so that no job gets stuck."""
-        pending, self._ending = self._ending, []
+        pending, self._ending = self._ending, {}
         try:
-            batch = await write_bisecting(pending, self._record_ends, kind="job end")
-            self._unreportable.difference_update(change.job_id for change, _ in batch.written)
-            pending = [entry for entry in pending if entry not in batch.written]
-            for entry, reason in batch.refused:
-                change, worker_id = entry
+            batch = await write_bisecting(pending.items(), self._record_ends, kind="job end")
+            self._unreportable.difference_update(job_id for (job_id, _), _ in batch.written)
+            _remove(pending, batch.written)
+            for (run, change), reason in batch.refused:
                 log.error("recorded a sync job as failed because its end was refused", job=change.job_id, reason=reason)
                 end = change.end and replace(change.end, status=JobStatus.FAILED, reason=EndReason.RECORD)
-                failed = JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE, end=end)
-                pending[pending.index(entry)] = (failed, worker_id)
+                pending[run] = JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE, end=end)
             if batch.refused and batch.error is None:
-                batch = await write_bisecting(pending, self._record_ends, kind="job")
-                pending = [entry for entry in pending if batch.error is not None and entry not in batch.written]
+                batch = await write_bisecting(pending.items(), self._record_ends, kind="job")
+                if batch.error is not None:
+                    _remove(pending, batch.written)
             if batch.error is not None:
                 raise batch.error
-            pending = []
+            pending = {}
         finally:
-            self._ending = pending + self._ending
+            self._ending = pending | self._ending
 
-    async def _record_ends(self, entries: Sequence[tuple[JobUpdate, int]]) -> None:
+    async def _record_ends(self, entries: Sequence[tuple[_Run, JobUpdate]]) -> None:
         by_worker: dict[int, list[JobUpdate]] = defaultdict(list)
-        for change, worker_id in entries:
+        for (_, worker_id), change in entries:
             by_worker[worker_id].append(change)
         async with self._database.write() as session:
             recorded = []
@@ -309,6 +308,11 @@ class JobStore:
             ended = [change for change in recorded if change.status.has_ended]
             ends = [change.end for change in ended if change.end is not None]
             await publish_ends(session, self._bus, [change.job_id for change in ended], ends)
+
+
+def _remove(pending: dict[_Run, JobUpdate], written: Iterable[tuple[_Run, JobUpdate]]) -> None:
+    for run, _ in written:
+        del pending[run]
 
 
 def _write_reports(session: Session, changes: Iterable[JobUpdate], worker_id: int) -> list[JobUpdate]:

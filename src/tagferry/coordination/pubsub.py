@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from sqlalchemy import event, func, select
+from sqlalchemy import bindparam, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
@@ -22,6 +22,7 @@ CHANNEL = "tagferry"
 """The PostgreSQL channel of all messages."""
 _PAYLOAD_LIMIT = 7000
 """Characters; PostgreSQL accepts less than 8,000 bytes."""
+_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("payload")))
 _RECONNECT_SECONDS = 1.0
 _SEPARATOR = ","
 
@@ -124,7 +125,7 @@ class PostgresMessageBus(_Subscriptions):
     async def publish(self, session: AsyncSession, topic: Topic[Message], messages: Iterable[Message]) -> None:
         """Implement `MessageBus.publish`."""
         for payload in _payloads(topic, messages):
-            await session.execute(select(func.pg_notify(CHANNEL, payload)))
+            await session.execute(_NOTIFY, {"payload": payload})
 
     async def open(self) -> None:
         """Implement `MessageBus.open`; returns when messages arrive, or when the first attempt has failed."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.tables import SyncJobRow
@@ -77,7 +77,12 @@ async def publish_ends(
     if not ended:
         return
     count_on_commit(session.sync_session, ends)
-    moved = await session.execute(_UNBLOCK_AFTER, {"ended": list(ended)})
-    if any(blocked_by is None for _, blocked_by in moved):
+    if await session.run_sync(_unblock_after, ended):
         await bus.publish(session, JOBS_READY, [1])
     await bus.publish(session, JOBS_ENDED, ended)
+
+
+def _unblock_after(session: Session, ended: Collection[int]) -> bool:
+    """Unblock the jobs behind these jobs; returns whether any can run now. Without the overhead of the ORM."""
+    moved = session.connection().execute(_UNBLOCK_AFTER, {"ended": list(ended)})
+    return any(blocked_by is None for _, blocked_by in moved)

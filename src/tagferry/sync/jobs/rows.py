@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, String, Update, bindparam, literal_column, update
+from sqlalchemy import ColumnElement, Connection, Row, String, Update, bindparam, literal_column, update
 
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.columns import UtcDateTime, free_text
@@ -126,7 +126,7 @@ def _change() -> Update:
     return update(SyncJobRow).execution_options(synchronize_session=False)
 
 
-def parse_rows(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
+def parse_rows(rows: Iterable[SyncJobRow | Row[*tuple[Any, ...]]]) -> tuple[list[SyncJob], list[int]]:
     """Return the jobs of these rows and the ids of damaged rows; each damaged row is logged once."""
     jobs, damaged = [], []
     for row in rows:
@@ -150,8 +150,8 @@ def status_of(text: str) -> JobStatus:
         return JobStatus.FAILED
 
 
-def to_job(row: SyncJobRow) -> SyncJob:
-    """Convert a row to a job; raises an exception if the row is damaged."""
+def to_job(row: SyncJobRow | Row[*tuple[Any, ...]]) -> SyncJob:
+    """Convert a row, with or without the ORM, to a job; raises an exception if the row is damaged."""
     if row.created_at is None or row.updated_at is None:
         raise ValueError("created_at or updated_at cannot be read")
     return SyncJob(

@@ -26,9 +26,9 @@ from tagferry.web.server.file_responses import EXTENSIONS, FileResponses
 from tagferry.web.server.framing import MessageLimits, RefusedMessage, head_too_long
 from tagferry.web.server.large_bodies import LARGE_BYTES, LargeBody
 from tagferry.web.server.lingering import LingeringClose, ResponseTransport
-from tagferry.web.server.progress import Progress, acknowledged_bytes
 from tagferry.web.server.refusals import raw_refusal
 from tagferry.web.server.response_cycle import ResponseCycle
+from tagferry.web.server.timeouts import Progress, acknowledged_bytes
 
 log = SparseEvents(__name__)
 

@@ -6,7 +6,6 @@ Only this module and `response_cycle` use uvicorn, and they rely on undocumented
 
 import asyncio
 import contextvars
-import math
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -28,7 +27,7 @@ from tagferry.web.server.large_bodies import LARGE_BYTES, LargeBody
 from tagferry.web.server.lingering import LingeringClose, ResponseTransport
 from tagferry.web.server.refusals import raw_refusal
 from tagferry.web.server.response_cycle import ResponseCycle
-from tagferry.web.server.timeouts import Progress, acknowledged_bytes
+from tagferry.web.server.timeouts import Timeouts
 
 log = SparseEvents(__name__)
 
@@ -53,9 +52,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state={}, _loop=asyncio.get_running_loop())
         self.parser = self._new_parser()
         self._slot = slot
-        self._limits = limits
+        self._timeouts = Timeouts(limits)
         self._answering: RequestResponseCycle | None = None
-        self._deadline = math.inf
         self._refused: RefusedMessage | None = None
         self._closing = LingeringClose()
         # The state of the message that is being read:
@@ -63,8 +61,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
         self._message = MessageLimits()
         self._is_plain, self._large_bytes = False, 0
-        self._sending = Progress(limits.stall_timeout_seconds)
-        self._taking = Progress(limits.stall_timeout_seconds)
         self._files: FileResponses | None = None
 
     # The connection
@@ -75,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._files = FileResponses.on(transport, self.flow.drain)
         self._is_plain = transport.get_extra_info("sslcontext") is None
         self._slot.close = transport.abort
-        self._deadline = self.loop.time() + self._limits.header_timeout_seconds
+        self._timeouts.await_head(self.loop.time())
         if not self._slot.is_held:
             # The connection was closed to make room during its TLS handshake.
             transport.abort()
@@ -98,27 +94,29 @@ class BoundedProtocol(HttpToolsProtocol):
         return cycle is not None and bool(cycle.scope["state"].get("is_stream"))
 
     def check(self, now: float) -> None:
-        """Enforce the deadlines and minimum rates."""
-        if self._is_not_taken(now):
+        """Enforce the timeouts."""
+        timeouts = self._timeouts
+        if timeouts.is_response_stalled(now, self.transport, self._files):
             self._count("stall_timeout_seconds", "closed a connection: the client did not read the response")
             self.transport.abort()
         elif self._closing.is_dropping or self.transport.is_closing():
-            if now > self._deadline and not self.transport.get_write_buffer_size():
+            if timeouts.has_expired(now) and not self.transport.get_write_buffer_size():
                 self.transport.abort()
         elif self.flow.read_paused:
-            self._sending.restart()
             if self._in_head:
-                self._deadline = now + self._limits.header_timeout_seconds
+                timeouts.await_head(now)
+            else:
+                timeouts.restart_body()
         elif self._in_body and not self.cycle.response_complete:
             if self.cycle.waiting_for_100_continue:
-                self._sending.restart()
-            elif self._sending.is_stalled(now, self._message.body_bytes):
+                timeouts.restart_body()
+            elif timeouts.is_body_stalled(now, self._message.body_bytes):
                 self._refuse(
                     RefusedMessage(
                         408, "the body arrived too slowly; check the connection and try again", "stall_timeout_seconds"
                     )
                 )
-        elif now > self._deadline:
+        elif timeouts.has_expired(now):
             self._expire()
 
     def _expire(self) -> None:
@@ -134,15 +132,6 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._messages == 0:
                 self._count("header_timeout_seconds", "closed a connection: the client sent no request")
             self.transport.close()
-
-    def _is_not_taken(self, now: float) -> bool:
-        """Return whether the client reads the response too slowly."""
-        is_waiting = self.transport.get_write_buffer_size() or (self._files is not None and self._files.wait_for_client)
-        moved = acknowledged_bytes(self.transport) if is_waiting else None
-        if moved is None:
-            self._taking.restart()
-            return False
-        return self._taking.is_stalled(now, moved)
 
     # Requests
 
@@ -260,8 +249,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._message = MessageLimits()
         self._large_bytes = 0
         self._in_head = True
-        self._sending.restart()
-        self._deadline = self.loop.time() + self._limits.header_timeout_seconds
+        self._timeouts.await_head(self.loop.time())
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -300,7 +288,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_upgrade = True
             return
         self._in_head, self._in_body = False, True
-        self._deadline = math.inf
+        self._timeouts.clear_deadline()
         self._begin_cycle(version)
         self._is_last = not self.cycle.keep_alive
 
@@ -386,7 +374,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._linger()
             elif self._in_body:
                 # Read the rest of the body, unless it is large, so that the connection can be reused.
-                self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+                self._timeouts.await_end(self.loop.time())
             elif not self._in_head:
                 self._await_request()
                 if is_shed:
@@ -400,12 +388,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_request(self) -> None:
         self._slot.idle()
-        self._deadline = self.loop.time() + self._limits.keep_alive_timeout_seconds
+        self._timeouts.await_request(self.loop.time())
 
     def _refuse(self, refused: RefusedMessage) -> None:
         """Respond with an error after the responses to earlier requests, and close. Further input is dropped."""
         self._closing.is_dropping = True
-        self._deadline = math.inf
+        self._timeouts.clear_deadline()
         if refused.bound is not None:
             self._count(refused.bound, "refused a request", message=refused.message)
         if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -450,7 +438,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Close after the last response, once the client has had time to read it."""
-        self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+        self._timeouts.await_end(self.loop.time())
         self._slot.idle()
         self.flow.resume_reading()
         self._closing.begin(self.transport)

@@ -1,15 +1,72 @@
-"""Measure whether a connection moves bytes, in either direction."""
+"""How long a connection waits for its client: deadlines, and a minimum rate of content in either direction."""
 
 import asyncio
+import math
 import socket
 
 from tagferry import bounds
+from tagferry.settings import LimitSettings
+from tagferry.web.server.file_responses import FileResponses
 
 # `tcpi_bytes_acked` of Linux's `struct tcp_info`.
 _ACKNOWLEDGED = slice(120, 128)
 
 
-class Progress:
+class Timeouts:
+    """The timeouts of one connection. Times are those of the event loop's clock, in seconds.
+
+    Args:
+        limits: the limits.
+    """
+
+    __slots__ = ("_body", "_deadline", "_limits", "_response")
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._deadline = math.inf
+        self._body = _Progress(limits.stall_timeout_seconds)
+        self._response = _Progress(limits.stall_timeout_seconds)
+
+    def await_head(self, now: float) -> None:
+        """Set the deadline of a head; the body behind it is measured from its first byte."""
+        self._body.restart()
+        self._deadline = now + self._limits.header_timeout_seconds
+
+    def await_request(self, now: float) -> None:
+        """Set the deadline of the next request's first byte."""
+        self._deadline = now + self._limits.keep_alive_timeout_seconds
+
+    def await_end(self, now: float) -> None:
+        """Set the deadline of what the client still sends behind a response."""
+        self._deadline = now + bounds.LINGER_SECONDS
+
+    def clear_deadline(self) -> None:
+        """Expect nothing but content, which has a minimum rate."""
+        self._deadline = math.inf
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether the deadline has passed."""
+        return now > self._deadline
+
+    def restart_body(self) -> None:
+        """Measure the body from now on, since it was not read until now."""
+        self._body.restart()
+
+    def is_body_stalled(self, now: float, received: int) -> bool:
+        """Return whether the client sends a body too slowly, of which so many bytes have arrived."""
+        return self._body.is_stalled(now, received)
+
+    def is_response_stalled(self, now: float, transport: asyncio.Transport, files: FileResponses | None) -> bool:
+        """Return whether the client reads the response too slowly."""
+        is_waiting = transport.get_write_buffer_size() or (files is not None and files.wait_for_client)
+        moved = _acknowledged_bytes(transport) if is_waiting else None
+        if moved is None:
+            self._response.restart()
+            return False
+        return self._response.is_stalled(now, moved)
+
+
+class _Progress:
     """Compares the bytes transferred in each time window with `TRANSFER_RATE`."""
 
     __slots__ = ("_mark", "_seconds", "_since")
@@ -34,7 +91,7 @@ class Progress:
         return False
 
 
-def acknowledged_bytes(transport: asyncio.Transport) -> int | None:
+def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
     """Return the number of bytes that the client's system has acknowledged, or None if unknown."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):

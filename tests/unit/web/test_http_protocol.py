@@ -95,6 +95,7 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
     for attribute in (
         *("disconnected", "message_event", "response_started", "response_complete", "keep_alive", "on_response"),
         *("chunked_encoding", "expected_content_length", "default_headers", "scope", "flow", "transport"),
+        "more_body",
     ):
         assert f"self.{attribute} = " in cycle
     assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}

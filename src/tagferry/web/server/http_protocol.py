@@ -252,7 +252,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timeouts.await_head(self.loop.time())
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        # The same as uvicorn's, without its call.
+        self.url += url
         self._message.add_url(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -332,7 +333,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._is_upgrade:
             return
-        super().on_message_complete()
+        # The same as uvicorn's, without its call.
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
         self._in_body = False
         if self._answering is None and not self._closing.is_dropping:
             # The response was complete before the end of the body.

@@ -18,7 +18,8 @@ class CopyResult:
         target: the image at the target.
         status: `copied`, `up_to_date`, `existed`, `failed`, or in a dry run `to_copy`.
         digest: what the target's tag points to; None if it is unknown.
-        size: bytes that were transferred; in a dry run, that would be.
+        size: bytes that were transferred; those of a blob that several tags need count for one of them. In a dry run,
+            bytes that would be transferred if this tag were copied alone.
         seconds: the time that it took.
         reason: why it was not copied, or what its copy may lack; empty if all is well.
         error: the error of a tag that was not copied.

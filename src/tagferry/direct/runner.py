@@ -198,7 +198,7 @@ class DirectCopier:
             self._report(_failed(source, target, error))
             return
         notes = _Notes(outcome.gaps, outcome.rewritten)
-        size, seconds = progress.bytes_read, time.monotonic() - started_at
+        size, seconds = progress.timeline.uploaded.size, time.monotonic() - started_at
         status = _STATUSES[outcome.verdict]
         result = _result(source, target, status, outcome.digest, notes, size=size, seconds=seconds)
         if isinstance(target, LayoutReference) and target.is_archive:

@@ -117,6 +117,16 @@ async def test_selected_tags_are_copied_under_their_own_names(stores: MemoryStor
     assert {result.target for result in results} == {"b.example/release/app:v1", "b.example/release/app:v2"}
 
 
+async def test_bytes_that_several_tags_share_are_counted_once(stores: MemoryStores):
+    for tag in (V1, V2):
+        await push(stores.hosts["a.example"], APP, MULTI, tag)
+
+    results = await run(stores, task("a.example/team/app", "b.example/release/app", TagSelection()))
+
+    assert [one.status for one in results] == ["copied", "copied"]
+    assert sum(one.size for one in results) == sum(map(len, MULTI.all_blobs.values()))
+
+
 async def test_tags_of_signatures_are_copied_with_their_images_only(stores: MemoryStores):
     await push(stores.hosts["a.example"], APP, image(), V1)
     signature = cosign_tags(image().digest)[0]

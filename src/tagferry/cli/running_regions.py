@@ -1,5 +1,6 @@
 """The regions as the running processes of a database know them, which may differ from the configuration file."""
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,12 +38,27 @@ async def running_regions(settings: Settings) -> RunningRegions:
     if not processes:
         note = "no tagferry process uses this database; these are the regions of the configuration file"
         return RunningRegions(in_file, [note])
+    return regions_of(processes, in_file, host=socket.gethostname())
+
+
+def regions_of(processes: Sequence[ProcessInfo], in_file: Sequence[ConfiguredRegion], *, host: str) -> RunningRegions:
+    """Return the regions that processes know, a region that is served as the process knows it that serves it.
+
+    The configurations of other machines differ on purpose: an embedded region is a remote registry there.
+
+    Args:
+        processes: those that are running.
+        in_file: the regions of the configuration file.
+        host: the name of this machine, whose processes should agree with the file.
+    """
     regions: dict[str, ConfiguredRegion] = {}
     notes = []
     for process in processes:
         known = list(process.configured or ())
-        regions = {**{one["id"]: one for one in known}, **regions}
-        if known != in_file:
+        for one in known:
+            if one["id"] not in regions or (one["listen"] and not regions[one["id"]]["listen"]):
+                regions[one["id"]] = one
+        if known != in_file and process.name.rpartition(":")[0] == host:
             notes.append(
                 f"{process.name} works with another configuration than the file; apply it with: tagferry reload"
             )

@@ -30,11 +30,15 @@ data_dir = "tagferry-data"
 # The database: by default an SQLite file in data_dir; PostgreSQL for several processes.
 # database_url = "postgresql+psycopg://tagferry:PASSWORD@db.example.com/tagferry"
 
+# The keys that encrypt secrets in the database; by default a file in data_dir. Several processes need the same.
+# secret_key = "…"           # made by: tagferry secret generate; better in TAGFERRY_SECRET_KEY than here
+
 # trusted_proxies = ["10.0.0.5"]   # proxies whose X-Forwarded-For is trusted; none by default
 
 # log_format = "console"   # or "json"
 # log_level = "info"
 # access_log = "api"   # log the end of each request to the APIs and the console; "all": also pushes and pulls; "off"
+# audit_log = "audit.log"   # a file that gets the lines of the audit log as JSON, too; none by default
 # metrics_listen = "127.0.0.1:9464"   # serve /metrics for Prometheus; by default, it is not served
 # metrics_token = "…"                 # bearer token that /metrics requires; or metrics_token_file
 # metrics_by_repository = false       # count ended jobs by repository, too
@@ -44,6 +48,7 @@ data_dir = "tagferry-data"
 # wait_seconds = 55             # how long sync_images waits before it returns 504; the synchronization continues
 # max_wait_seconds = 600        # the longest wait that a caller can request with Prefer: wait=N
 # max_concurrent_tags = 32      # maximum number of tags that this process copies at once
+# max_concurrent_tags_total = 96  # the same for all processes together; no limit by default
 # max_concurrent_blobs = 32     # maximum number of blobs copied at once between two regions
 # referrers = true              # copy signatures, attestations and SBOMs, too; "required": fail the tag if they cannot
 #                               # be searched for or copied; false: do not copy them
@@ -53,9 +58,11 @@ data_dir = "tagferry-data"
 # splice = true                 # let the target alone verify large blobs between registries without TLS, if it is
 #                               # known to reject wrong content; this is faster; false: verify all content here, too
 # tag_timeout_seconds = 3600    # timeout of the copy of one tag; none by default
+# request_timeout_seconds = 7200  # timeout of the tags of a request, queue time included; none by default
 # retry_minutes = 15            # how long to retry a tag while a registry is unavailable; 0: one attempt
 # rule_retry_minutes = 1440     # the same for tags that rules synchronize
-# max_concurrent_requests_per_user = 64
+# max_concurrent_requests_per_user = 64  # sync requests of one user with open jobs; further ones get 429
+# drain_timeout_seconds = 20    # how long a process that stops lets running copies finish
 # history_days = 30             # how long to keep records of jobs and of deletions by retention policies
 
 [retention]
@@ -85,6 +92,8 @@ data_dir = "tagferry-data"
 
 [limits]
 # body_bytes = 1048576          # maximum size of a request body
+# unknown_fields = "warn"       # name fields that an operation does not know in the response; "refuse": answer 400;
+#                               # "ignore": ignore them silently
 # token_lifetime_hours = 24     # lifetime of an IAM token
 # login_secret_lifetime_hours = 6       # how long a login secret is valid
 # registry_token_lifetime_minutes = 30  # lifetime of an embedded registry's token; clients renew it automatically
@@ -93,6 +102,9 @@ data_dir = "tagferry-data"
 # connections = 4096            # maximum number of client connections to all regions of a process
 # connections_per_address = 1024
 # concurrent_requests = 128     # maximum number of requests in progress; further ones get 503
+# header_timeout_seconds = 30   # time for a TLS handshake, and for the head of a request
+# keep_alive_timeout_seconds = 75  # how long a connection may wait for its next request
+# response_timeout_seconds = 30 # how long a request waits for registries, such as for a list; then it gets 504
 # stall_timeout_seconds = 60    # disconnect clients that send or read almost nothing for this time
 # disk_reserve_bytes = 1073741824 # bytes of an embedded registry's disk that pushes leave free
 # scrub_interval_days = 30      # verify all embedded content once in this time; 0: never
@@ -125,6 +137,9 @@ _TAIL = """# tls_certificate = "server.pem"
 # token_hosts = ["sso.example.org"]   # token servers in other domains that may receive the credentials
 # redirect_hosts = ["minio.internal"]   # hosts with private addresses that a public registry may redirect to
 # max_bytes_per_second = 50000000   # maximum bandwidth; none by default
+# max_connections = 64              # maximum number of concurrent requests to the registry
+# max_concurrent_tags = 8           # maximum number of tags copied to this region at once; no limit by default
+# max_tags_per_minute = 60          # maximum number of copies to this region started in a minute; no limit by default
 # request_timeout_seconds = 120     # timeout of a request without a blob
 # stall_timeout_seconds = 60        # retry after this time without progress
 # min_bytes_per_second = 1024       # minimum rate of a blob's transfer over that time; 0: none

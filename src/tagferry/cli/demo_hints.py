@@ -1,5 +1,10 @@
 """Commands to try against the regions of `tagferry demo --keep`: curl, the SDK, docker and skopeo."""
 
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
 from tagferry.app import FirstAdmin
 from tagferry.names import RegionId
 
@@ -21,7 +26,7 @@ export TAGFERRY_ENDPOINT={source}
 export HUAWEICLOUD_SDK_IAM_ENDPOINT={source}
 
 # the command line
-tagferry sync team/shop/web:v1 --to cn-north-208/release
+{_path()}tagferry sync team/shop/web:v1 --to cn-north-208/release
 
 # curl, with an IAM token
 TOKEN=$(curl -s -D - -o /dev/null {source}/v3/auth/tokens -H 'Content-Type: application/json' -d '{{"auth":
@@ -51,3 +56,11 @@ skopeo inspect --raw --tls-verify=false --creds '{admin.name}:{admin.password}' 
 docker login {source_host} -u {admin.name} -p '{admin.password}'
 docker pull {source_host}/team/shop/web:v1
 """
+
+
+def _path() -> str:
+    """Return a line that makes `tagferry` a command; empty if it is one already, or is not beside its Python."""
+    folder = Path(sys.executable).parent
+    if shutil.which("tagferry") is not None or not (folder / "tagferry").exists():
+        return ""
+    return f"export PATH={shlex.quote(str(folder))}:$PATH\n"

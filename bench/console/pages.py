@@ -43,7 +43,7 @@ _BY_USER = (
     "jobs",
     "failed jobs",
     "jobs of an organization",
-    "jobs of nobody",
+    "jobs of an unknown user",
 )
 
 
@@ -107,7 +107,7 @@ def _jobs(filled: Filled) -> dict[str, str]:
         "jobs of a repository that has none": f"{jobs}?repository={ORGANIZATION}/nothing",
         "jobs to a region": f"{jobs}?to={TARGET_REGION}",
         "jobs by a user": f"{jobs}?by={filled.member}",
-        "jobs of nobody": f"{jobs}?by=nobody",
+        "jobs of an unknown user": f"{jobs}?by=nobody",
         "jobs of the last hour": f"{jobs}?since=1h",
         "jobs of 7 days": f"{jobs}?since=7d",
         "failed jobs of an organization to a region": f"{jobs}?state=failed&repository=org001&to={TARGET_REGION}",

@@ -157,9 +157,9 @@ async def test_a_strict_server_refuses_them_before_anything_is_changed(
 async def test_a_strict_server_reads_everything_that_the_sdk_of_iam_can_send(strict: Deployment):
     everything = iam.CreateUserOption(
         access_mode="default",
-        name="somebody",
+        name="ci",
         domain_id=(await strict.app.accounts.users.find("admin")).domain_id,
-        password="a password of somebody",
+        password="a long password",
         email="a@example.com",
         areacode="0086",
         phone="12345678",
@@ -178,9 +178,7 @@ async def test_a_strict_server_reads_everything_that_the_sdk_of_iam_can_send(str
     key = iam.CreateCredentialOption(user_id=created.user.id, description="a key")
     request = iam.CreatePermanentAccessKeyRequest(iam.CreatePermanentAccessKeyRequestBody(key))
     assert (await ask_iam(strict, "create_permanent_access_key", request)).credential.secret
-    user = iam.PwdPasswordUser(
-        domain=iam.PwdPasswordUserDomain(name="tagferry"), name="somebody", password="a password of somebody"
-    )
+    user = iam.PwdPasswordUser(domain=iam.PwdPasswordUserDomain(name="tagferry"), name="ci", password="a long password")
     identity = iam.PwdIdentity(methods=["password"], password=iam.PwdPassword(user))
     scope = iam.AuthScope(project=iam.AuthScopeProject(name=NORTH))
     login = iam.KeystoneCreateUserTokenByPasswordRequestBody(iam.PwdAuth(identity, scope))
@@ -189,7 +187,7 @@ async def test_a_strict_server_reads_everything_that_the_sdk_of_iam_can_send(str
         "keystone_create_user_token_by_password",
         iam.KeystoneCreateUserTokenByPasswordRequest(body=login),
     )
-    assert token.token.user.name == "somebody"
+    assert token.token.user.name == "ci"
 
 
 async def test_they_can_be_ignored(tmp_path: Path):

@@ -49,7 +49,7 @@ async def test_regions_and_organizations_are_told_apart(database: Database):
     elsewhere = RepositoryName("other/app")
     for region, name in ((NORTH, APP), (SOUTH, APP), (NORTH, elsewhere), (NORTH, APP)):
         downloads.count(region, name)
-    for _ in ("in memory", "on record"):
+    for _ in ("in memory", "recorded"):
         assert await downloads.in_region(NORTH, [TEAM]) == {APP: 2}
         assert await downloads.in_region(NORTH, None) == {APP: 2, elsewhere: 1}
         assert await downloads.of(SOUTH, APP) == 1

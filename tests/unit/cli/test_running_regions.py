@@ -14,7 +14,7 @@ SERVED = ConfiguredRegion(
     url="http://registry-1.example.com:5004",
     organizations="managed",
 )
-REMOTE = ConfiguredRegion(**{**SERVED, "listen": None, "registry": SERVED["url"]})  # type: ignore[typeddict-item]
+REMOTE = ConfiguredRegion(**{**SERVED, "listen": None, "registry": SERVED["url"]})
 
 
 def process(name: str, *configured: ConfiguredRegion) -> ProcessInfo:

@@ -20,6 +20,9 @@ ROUTES = [*(route for module in _PAGES for route in module.routes), *images.late
 NOT_LISTED = {"/console", "/console/events", "/console/sign-in", *(route.path for route in images.late_routes)}
 """Redirects, the stream of changes, and the page that needs no session."""
 
+WITHOUT_COMMANDS = {"rules", "synchronize"}
+"""No operation of the API lists the rules of all repositories; and before anything is chosen, there is no command."""
+
 
 def route_of(path: str) -> str:
     """Return the path of the route that answers an address; "" if there is none."""
@@ -56,6 +59,8 @@ async def test_every_page_is_listed_and_protected_and_shows_markup_as_text(ferry
         page = await administrator.complete(shown.path)
         assert page.status == shown.status, shown
         assert_harmless(page)
+        has_commands = bool(page.all("details[@class='same-by']"))
+        assert has_commands is (page.status == 200 and shown.name not in WITHOUT_COMMANDS), shown
         if shown.name in ("jobs", "job-waiting"):
             live.append(page.one("*[@data-live]").get("data-live", ""))
         told += " ".join("".join(page.tree.itertext()).split())

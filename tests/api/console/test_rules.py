@@ -7,7 +7,7 @@ from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.names import Tag
 from tests.api.console.test_images import signed_in
 from tests.support import images
-from tests.support.browser import Browser, Page
+from tests.support.browser import Browser, Page, text_of
 from tests.support.deployment import NORTH, RELEASE, SOUTH, Deployment, eventually, name_in
 
 APP = name_in("team")
@@ -90,6 +90,22 @@ async def test_a_rule_shows_its_executions_and_whether_it_is_behind(ferry: Deplo
     assert await eventually(behind)
     (row,) = (await administrator.get(f"{PATH}/rules")).rows()
     assert row[2].startswith("behind tags: 1")
+
+
+async def test_a_rule_leads_to_the_plan_for_the_tags_that_existed_before_it(ferry: Deployment, administrator: Browser):
+    await images.push(ferry.store(NORTH), APP, images.image(), Tag("v1"))
+    page = await create_rule(administrator, override="on")
+
+    (link,) = [one for one in page.all("a") if text_of(one) == "Synchronize existing tags"]
+    plan = await administrator.complete(link.get("href", ""))
+
+    assert [row[:2] for row in plan.rows()] == [["v1", "will be copied"]]
+    form = plan.one("form[@action='/console/synchronize'][@method='post']")
+    sent = {one.get("name"): one.get("value") for one in form.iter("input")}
+    assert (sent["tags"], sent["to"], sent["override"]) == ("all", f"{SOUTH}/{RELEASE}", "on")
+    reader = await signed_in(ferry, "reader", team=Permission.READ)
+    await ferry.grant("reader", SOUTH, RELEASE, Permission.READ)
+    assert "Synchronize existing tags" not in (await reader.get("/console/policies/1")).text
 
 
 async def test_a_rule_is_paused_resumed_and_deleted(ferry: Deployment, administrator: Browser):

@@ -73,6 +73,11 @@ class NewUserPage:
     description: str = ""
     failure: Failure | None = None
 
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The same by the command line."""
+        return (Command.of("CLI", "tagferry", "user", "create", self.name or "NAME"),)
+
 
 @dataclass(frozen=True, slots=True)
 class DeletionPage:
@@ -81,6 +86,12 @@ class DeletionPage:
     base: str
     user: UserRecord
     access_key: str = ""
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The same by the command line."""
+        kind, name = ("key", self.access_key) if self.access_key else ("user", self.user.name)
+        return (Command.of("CLI", "tagferry", kind, "delete", name),)
 
 
 async def show(context: PageContext) -> Response:

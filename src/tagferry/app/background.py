@@ -80,10 +80,9 @@ async def open_automation(
     database, regions, is_leader = accounts.database, sync.regions, sync.coordination.is_leader
     rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)
     deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
-    announcer = TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries)
     watch = TagWatcher(
         followers=[
-            announcer,
+            TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries),
             RuleRunner(
                 regions=regions,
                 rules=rules,
@@ -95,7 +94,6 @@ async def open_automation(
         ],
         regions=regions,
         sync_history=sync_history,
-        record_push=announcer.pushed,
         poll_intervals=_poll_intervals(settings),
         is_leader=is_leader,
     )

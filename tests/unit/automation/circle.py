@@ -37,10 +37,6 @@ def source(region: RegionId) -> RepositoryRef:
     return RepositoryRef(region, TEAM, REPO)
 
 
-async def unrecorded(_source: RepositoryRef, _tag: Tag, _digest: Digest, _by: str | None) -> None:
-    """Rules look for what was pushed, and need no record of the push."""
-
-
 @dataclass
 class Courier:
     """Brings images, and records its jobs as the sync service does.
@@ -184,9 +180,7 @@ class Circle:
             start=self.courier.start,
             clock=given["clock"],
         )
-        return TagWatcher(
-            followers=[dispatch], regions=self.regions, sync_history=sync_history, record_push=unrecorded, **given
-        )
+        return TagWatcher(regions=self.regions, sync_history=sync_history, **{"followers": [dispatch]} | given)
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
         """Make a rule from one region's repository to another's."""

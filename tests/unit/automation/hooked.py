@@ -53,7 +53,6 @@ class Hooked:
             followers=[self.announcer],
             regions=circle.regions,
             sync_history=SyncHistory(circle.database),
-            record_push=self.announcer.pushed,
             poll_intervals={},
         )
         self.book = TriggerService(

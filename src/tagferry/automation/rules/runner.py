@@ -87,6 +87,10 @@ class RuleRunner:
             known |= {tag: "" for tag in pending.get(_target(rule), ()) if tag in known}
         return list(digests.values())
 
+    async def pushed(self, source: RepositoryRef, _tag: Tag, _digest: Digest, _by: str | None) -> bool:
+        """Return whether a pushed tag must be checked. A rule that is created meanwhile has its repository scanned."""
+        return bool(await self.active(source))
+
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Forget what was handled for deleted tags, given by tag or by digest."""
         await self._rules.forget(source, *references)

@@ -50,8 +50,8 @@ class TriggerFollower:
         is_recorded = await self._deliveries.record(triggers, tag, found.digest, seen_digests=seen_digests)
         return Recheck(tag_at=None if is_recorded else self._clock(), found=found.digest)
 
-    async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> None:
-        """Record the deliveries for a push before the client gets its response.
+    async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> bool:
+        """Record the deliveries for a push before the client gets its response; return whether there are triggers.
 
         The tag must be checked afterwards, since a concurrent push may have changed it.
         """
@@ -59,6 +59,7 @@ class TriggerFollower:
         if triggers:
             seen_digests = await self._triggers.seen_digests([trigger.id for trigger in triggers], tag)
             await self._deliveries.record(triggers, tag, digest, seen_digests=seen_digests, pushed_by=by)
+        return bool(triggers)
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Forget the digests seen for deleted tags, given by tag or by digest."""

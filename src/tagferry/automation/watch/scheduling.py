@@ -36,6 +36,7 @@ class DelayQueue(Generic[Item]):
         self._heap: list[tuple[float, int, Item]] = []
         self._numbers = count()
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._due)
@@ -63,15 +64,17 @@ class DelayQueue(Generic[Item]):
 
     async def take(self) -> Item:
         """Wait for a due item, remove it and return it."""
-        while (item := self.pop()) is None:
-            self._changed.clear()
-            seconds = self._heap[0][0] - self._clock() if self._heap else None
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-        return item
+        # One caller at a time looks at the clock. Otherwise all would wake for each item.
+        async with self._turn:
+            while (item := self.pop()) is None:
+                self._changed.clear()
+                seconds = self._heap[0][0] - self._clock() if self._heap else None
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+            return item
 
     def _drop_outdated(self) -> None:
         """Remove entries from the top of the heap that no longer match their item's due time."""

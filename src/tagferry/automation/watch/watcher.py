@@ -34,8 +34,6 @@ _ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
-RecordPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
-"""Records a push: the repository, the tag, its digest, and the pusher if known."""
 IsLeader = Callable[[], Awaitable[bool]]
 _TagWork = tuple[RepositoryRef, Tag]
 
@@ -71,6 +69,17 @@ class Follower(Protocol):
         """Check a tag and act on a change; raises the errors of the source's registry."""
         ...
 
+    async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> bool:
+        """Record a push before its client gets the response; return whether the tag must be checked afterwards.
+
+        Args:
+            source: the repository.
+            tag: the tag, which is stored already.
+            digest: the digest that it points to.
+            by: the user who pushed it, if known.
+        """
+        ...
+
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Forget what was handled for deleted tags, given by tag or by digest."""
         ...
@@ -83,7 +92,6 @@ class TagWatcher:
         followers: act on tag changes.
         regions: the configured regions.
         sync_history: looks up which tags sync jobs have copied.
-        record_push: records a push before the client gets its response.
         poll_intervals: the regions to poll, with the seconds between two polls of a repository.
         is_leader: returns whether this process is the leader, which polls and handles ended jobs.
         queue_limit: maximum number of queued tags and repositories of a region, and of ended jobs; a full scan covers
@@ -97,7 +105,6 @@ class TagWatcher:
         followers: Sequence[Follower],
         regions: Regions,
         sync_history: SyncHistory,
-        record_push: RecordPush,
         poll_intervals: Mapping[RegionId, float],
         is_leader: IsLeader = always_leader,
         queue_limit: int = 10_000,
@@ -106,7 +113,6 @@ class TagWatcher:
         self._followers = followers
         self._regions = regions
         self._sync_history = sync_history
-        self._record_push = record_push
         self.poll_intervals = poll_intervals
         self._is_leader = is_leader
         self._clock = clock
@@ -140,7 +146,7 @@ class TagWatcher:
     async def pushed(
         self, region: RegionId, repository: RepositoryName, tag: Tag, digest: Digest, by: str | None
     ) -> None:
-        """Record a push through this process, and schedule a check of the tag.
+        """Record a push through this process, and schedule a check of the tag if a rule or trigger follows it.
 
         Never raises: a push that cannot be recorded is detected by the check.
         """
@@ -148,11 +154,15 @@ class TagWatcher:
             source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
-        try:
-            await self._record_push(source, tag, digest, by)
-        except Exception as error:
-            log_error(error, "a push could not be recorded", repository=str(source), tag=tag)
-        self._schedule_check(source, tag)
+        is_followed = False
+        for follower in self._followers:
+            try:
+                is_followed |= await follower.pushed(source, tag, digest, by)
+            except Exception as error:
+                log_error(error, "a push could not be recorded", repository=str(source), tag=tag)
+                is_followed = True
+        if is_followed:
+            self._schedule_check(source, tag)
 
     def repository_changed(self, source: RepositoryRef) -> None:
         """Schedule a scan of a repository."""

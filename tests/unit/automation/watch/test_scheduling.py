@@ -51,6 +51,29 @@ def test_a_full_agenda_takes_no_more_but_knows_what_it_has(queue: DelayQueue[str
     assert len(queue) == 3
 
 
+async def test_a_work_wakes_one_of_those_that_wait():
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return 0.0
+
+    queue: DelayQueue[str] = DelayQueue(3, clock)
+    queue.add("later", 3600.0)
+    waiting = [asyncio.create_task(queue.take()) for _ in range(8)]
+    await asyncio.sleep(0)
+    looks = 0
+    queue.add("work")
+    done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+    assert [one.result() for one in done] == ["work"]
+    # To add the work, to take it, and two for the next one to wait.
+    assert looks <= 4
+    for one in others:
+        one.cancel()
+
+
 async def test_whoever_waits_is_woken_by_a_work_that_comes_to_be_due():
     queue: DelayQueue[str] = DelayQueue(3)
     waiting = [asyncio.create_task(queue.take()) for _ in range(2)]

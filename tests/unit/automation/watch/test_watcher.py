@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 import structlog
 
+from tagferry.automation.watch.scheduling import Recheck
 from tagferry.errors import Unavailable
-from tagferry.names import Reference, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RepositoryName, RepositoryRef, Tag
 from tagferry.oci.model import Descriptor
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
@@ -119,6 +120,58 @@ async def test_a_check_that_fails_leaves_no_event_behind(ruled: Circle):
     with pytest.raises(Unavailable):
         await ruled.watch.check(source(A), V1)
     assert not ruled.watch._announced
+
+
+async def test_a_push_through_this_process_is_followed_at_once(ruled: Circle, begin: Callable[..., None]):
+    begin(is_leader=Shift())
+    await ruled.watch.pushed(A, APP, V1, NEW.digest, None)
+    await eventually(arrived(ruled))
+
+
+class Onlooker:
+    """A follower that notes what it is asked, and follows nothing, or fails to look it up."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked: list[str] = []
+        self.has_checked = asyncio.Event()
+        self._error = error
+
+    async def sources(self) -> list[RepositoryRef]:
+        return []
+
+    async def handled(self, _source: RepositoryRef) -> list[Mapping[str, str]]:
+        return []
+
+    async def check(self, _source: RepositoryRef, tag: Tag) -> Recheck:
+        self.asked.append(f"check {tag}")
+        self.has_checked.set()
+        return Recheck()
+
+    async def pushed(self, _source: RepositoryRef, tag: Tag, _digest: Digest, _by: str | None) -> bool:
+        self.asked.append(f"pushed {tag}")
+        if self._error is not None:
+            raise self._error
+        return False
+
+    async def forget(self, _source: RepositoryRef, *_references: Reference) -> None:
+        return
+
+
+async def test_a_push_that_nothing_follows_is_not_checked(circle: Circle, begin: Callable[..., None]):
+    onlooker = Onlooker()
+    begin(followers=[onlooker])
+    await circle.watch.pushed(A, APP, V1, NEW.digest, None)
+    circle.watch.tag_changed(A, APP, Tag("v2"))
+    await onlooker.has_checked.wait()
+    assert onlooker.asked == ["pushed v1", "check v2"]
+
+
+async def test_a_push_is_checked_if_it_is_unknown_what_follows_it(circle: Circle, begin: Callable[..., None]):
+    onlooker = Onlooker(Unavailable("the database does not answer"))
+    begin(followers=[onlooker])
+    await circle.watch.pushed(A, APP, V1, NEW.digest, None)
+    await onlooker.has_checked.wait()
+    assert onlooker.asked == ["pushed v1", "check v1"]
 
 
 async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: Callable[..., None]):

@@ -85,8 +85,16 @@ class DiskThreads:
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result]:
         """Start work; await the future with `settled`."""
-        run = partial(self._reporting, partial(work, *args, **kwargs))
-        return asyncio.get_running_loop().run_in_executor(self._executor, run)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_Result] = loop.create_future()
+        reported = partial(work, *args, **kwargs)
+
+        # Fewer steps in the event loop than `run_in_executor`, which chains two futures.
+        def run() -> None:
+            loop.call_soon_threadsafe(_end, future, *self._outcome(reported))
+
+        self._executor.submit(run)
+        return future
 
     def submit_optional(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -154,13 +162,8 @@ class DiskThreads:
 
         def end(ran: asyncio.Future[list[tuple[Any, BaseException | None]]]) -> None:
             outcomes = repeat((None, ran.exception())) if ran.exception() is not None else ran.result()
-            for (_, future), (result, error) in zip(gathered, outcomes, strict=False):
-                if future.done():
-                    continue
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(error)
+            for (_, future), outcome in zip(gathered, outcomes, strict=False):
+                _end(future, *outcome)
 
         asyncio.get_running_loop().run_in_executor(self._executor, run).add_done_callback(end)
 
@@ -196,12 +199,10 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
         DiskUnavailable: the disk is full, read-only or failing.
     """
     try:
-        await asyncio.wait((future,))
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
         future.add_done_callback(_retrieve_error)
         raise
-    try:
-        return future.result()
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -235,6 +236,16 @@ def ignoring_read_only() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
+
+
+def _end(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future its result or error, unless it was cancelled."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _retrieve_error(future: asyncio.Future[Any]) -> None:

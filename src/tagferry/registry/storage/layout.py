@@ -66,7 +66,12 @@ class Layout:
     @property
     def temporary(self) -> Path:
         """The directory of unfinished files."""
-        return self.root / "temporary"
+        return Path(self.temporary_directory)
+
+    @property
+    def temporary_directory(self) -> str:
+        """The same path as text."""
+        return f"{self.root}/temporary"
 
     def pooled(self, digest: Digest) -> Path:
         """Return the path of a blob in the pool."""

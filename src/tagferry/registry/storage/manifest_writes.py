@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from pathlib import Path
 
 from tagferry import bounds
 from tagferry.errors import Invalid, TagferryError, TooLarge
@@ -17,7 +16,7 @@ from tagferry.registry.storage.files import open_file
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
-from tagferry.registry.storage.syncing import Placed, Syncing, UndurableNames
+from tagferry.registry.storage.syncing import Drafts, Placed, Syncing, UndurableNames
 
 
 class ManifestWrites:
@@ -89,24 +88,28 @@ class ManifestWrites:
         check_all: Callable[[], None],
     ) -> bool:
         """Write a manifest and a tag; return False if an existing manifest has become unusable meanwhile."""
-        path = self._layout.manifest(repository, manifest.digest)
+        path = self._layout.manifest_file(repository, manifest.digest)
+        tag_path = self._layout.tag_file(repository, tag) if tag is not None else None
         content = manifest.media_type.encode() + b"\n" + manifest.raw
-        is_missing = self._lacks(path, content)
-        # An entry without its manifest is ignored, so it is first. No tag ever points to a missing manifest.
-        files = self._manifests.referrers.files(repository, manifest)
-        if is_missing:
-            files.append((path, content))
-        tag_path = self._layout.tag(repository, tag) if tag is not None else None
-        if tag_path is not None:
-            files.append((tag_path, manifest.digest.encode()))
-        children = [self._layout.manifest(repository, child.digest) for child in manifest.children]
-        placed_before: list[Path] = []
+        children = [self._layout.manifest_file(repository, child.digest) for child in manifest.children]
+        placed_before: list[str] = []
         lock = partial(self._lock, repository)
-        # What is refused need not wait for the disk.
-        with self._settled(repository, children):
-            check_all()
-        with self._syncing.drafts([content for _, content in files], temporary=self._layout.temporary) as drafts:
-            for draft, (target, _) in zip(list(drafts), files, strict=True):
+        with Drafts(self._syncing, self._layout.temporary_directory) as drafts:
+            # What is refused need not wait for the disk.
+            with self._settled(repository, children):
+                check_all()
+                is_missing = self._lacks(path, content)
+                # An entry without its manifest is ignored, so it is first. No tag ever points to a missing manifest.
+                files = self._manifests.referrers.files(repository, manifest)
+                if is_missing:
+                    files.append((path, content))
+                if tag_path is not None:
+                    files.append((tag_path, manifest.digest.encode()))
+                # Under the lock, since threads that make many system calls at once keep each other waiting.
+                for _, one in files:
+                    drafts.write(one)
+            drafts.sync()
+            for target, _ in files:
                 with self._settled(repository, (*children, *placed_before)):
                     (check if target == tag_path and is_missing else check_all)()
                     # A deletion or a garbage collection may have removed what this name relies on.
@@ -114,12 +117,11 @@ class ManifestWrites:
                         return False
                     if target == tag_path and not is_missing and self._lacks(path, content):
                         return False
-                    placed = Placed.at(target, draft)
-                    drafts.remove(draft)
+                    placed = drafts.place(target)
                     if target != tag_path:
                         self._undurable.add(placed)
                     if target == path:
-                        self._record_written(path, manifest)
+                        self._record_written(placed, manifest)
                 self._undurable.settle(placed, lock)
                 placed_before.append(target)
                 if target == path:
@@ -129,7 +131,7 @@ class ManifestWrites:
         return True
 
     @contextmanager
-    def _settled(self, repository: RepositoryName, names: Iterable[Path]) -> Iterator[None]:
+    def _settled(self, repository: RepositoryName, names: Iterable[str]) -> Iterator[None]:
         """Hold the repository's lock while none of these names waits for the disk."""
         while True:
             with self._lock(repository):
@@ -140,18 +142,18 @@ class ManifestWrites:
             for one in waiting:
                 one.ended.wait()
 
-    def _is_lost(self, path: Path) -> bool:
+    def _is_lost(self, path: str) -> bool:
         """Return whether a file that was written has been removed, or written again and perhaps not durably."""
         return path in self._undurable or not os.path.lexists(path)
 
-    def _lacks(self, path: Path, content: bytes) -> bool:
+    def _lacks(self, path: str, content: bytes) -> bool:
         """Return whether a manifest's file is missing, damaged or perhaps not durable."""
         return path in self._undurable or not _has_content(path, content)
 
-    def _record_written(self, path: Path, manifest: Manifest) -> None:
+    def _record_written(self, placed: Placed, manifest: Manifest) -> None:
         # An error must not prevent that the name is settled; reads look at the file again then.
         with contextlib.suppress(OSError):
-            found = path.stat()
+            found = placed.found or os.lstat(placed.path)
             self._integrity.remember(found)
             self._manifests.kept.keep(found, manifest)
 
@@ -171,7 +173,7 @@ class ManifestWrites:
                 raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
         for child in manifest.children:
             is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
-            is_undurable = self._layout.manifest(repository, child.digest) in self._undurable
+            is_undurable = self._layout.manifest_file(repository, child.digest) in self._undurable
             if not is_blob and (is_undurable or self._manifests.describe(repository, child.digest) is None):
                 hint = f"push it to {repository} before the index"
                 raise MissingReference("manifest", child.digest, hint)
@@ -195,7 +197,7 @@ class ManifestWrites:
             raise Invalid("manifests", f"must not nest indexes more than {bounds.INDEX_DEPTH} levels deep")
 
 
-def _has_content(path: Path, content: bytes) -> bool:
+def _has_content(path: str, content: bytes) -> bool:
     """Return whether an unmarked file has exactly this content."""
     try:
         with open_file(path) as file:

@@ -35,12 +35,12 @@ class ReferrerEntries:
         self._integrity = integrity
         self._read = read
 
-    def files(self, repository: RepositoryName, manifest: Manifest) -> list[tuple[Path, bytes]]:
+    def files(self, repository: RepositoryName, manifest: Manifest) -> list[tuple[str, bytes]]:
         """Return the path and the content of a manifest's entry if it has a subject, otherwise nothing."""
         if manifest.subject is None:
             return []
         entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
-        return [(entry, _content(manifest.referrer_descriptor))]
+        return [(str(entry), _content(manifest.referrer_descriptor))]
 
     def page(
         self,

@@ -5,17 +5,19 @@ their journal (docs/decisions/0031).
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Self
 
 from tagferry.registry.storage.files import (
+    AnyPath,
     failed_syncs,
     make_directory,
+    remove_draft,
     rename_over,
     sync_directory,
     sync_file,
@@ -40,30 +42,9 @@ class Syncing:
         """Make files, or the entries of directories, durable in any order; raises the first error after all ended."""
         self._run([partial(sync_file, path) for path in dict.fromkeys(paths)])
 
-    @contextmanager
-    def drafts(self, contents: Sequence[bytes], *, temporary: Path) -> Iterator[list[Path]]:
-        """Write durable files with these contents; those that are still in the list in the end are removed.
-
-        Args:
-            contents: the content of each file.
-            temporary: their directory; created if missing.
-        """
-        written: list[Path] = []
-        open_files: list[int] = []
-        try:
-            try:
-                for content in contents:
-                    draft = write_draft(content, temporary)
-                    written.append(draft.path)
-                    open_files.append(draft.descriptor)
-                self._run([partial(os.fsync, descriptor) for descriptor in open_files])
-            finally:
-                for descriptor in open_files:
-                    os.close(descriptor)
-            yield written
-        finally:
-            for path in written:
-                path.unlink(missing_ok=True)
+    def sync_open(self, descriptors: Sequence[int]) -> None:
+        """Make open files durable as `sync` does."""
+        self._run([partial(os.fsync, descriptor) for descriptor in descriptors])
 
     def _run(self, syncs: Sequence[Callable[[], None]]) -> None:
         """Run syncs at once; raises the first error after all ended."""
@@ -79,36 +60,87 @@ class Syncing:
             one.result()
 
 
+class Drafts:
+    """New files that have got no other name yet. Use it as a context manager, which removes those that are left.
+
+    Args:
+        syncing: makes them durable.
+        temporary: their directory; created if missing.
+    """
+
+    def __init__(self, syncing: Syncing, temporary: AnyPath) -> None:
+        self._syncing = syncing
+        self._temporary = temporary
+        self._open: list[int] = []
+        self._paths: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        for path in self._paths:
+            remove_draft(path)
+
+    def write(self, content: bytes) -> None:
+        """Write another file, which is not durable yet."""
+        draft = write_draft(content, self._temporary)
+        self._open.append(draft.descriptor)
+        self._paths.append(draft.path)
+
+    def sync(self) -> None:
+        """Make all files durable."""
+        try:
+            self._syncing.sync_open(self._open)
+        finally:
+            self._close()
+
+    def place(self, path: str) -> "Placed":
+        """Give the first file that is left its name, as `Placed.at` does."""
+        placed = Placed.at(path, self._paths[0])
+        del self._paths[0]
+        return placed
+
+    def _close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+
 class Placed:
     """A durable file that has got its name, which is not durable yet.
 
     Args:
         path: the name.
-        inode: the file's, if nothing had the name before.
         failed_before: the `failed_syncs` of its directory before it got the name.
 
     Attributes:
         path: the name.
+        found: the file's status just after it got the name, if nothing had the name before.
         ended: set once the name is durable, or will not become so.
     """
 
-    def __init__(self, path: Path, inode: int | None, *, failed_before: int) -> None:
+    def __init__(self, path: str, *, failed_before: int) -> None:
         self.path = path
+        self.found: os.stat_result | None = None
         self.ended = Event()
-        self._inode = inode
+        self._directory = path.rpartition("/")[0]
         self._failed_before = failed_before
 
     @classmethod
-    def at(cls, path: Path, draft: Path) -> Self:
-        """Rename a file, also over another one."""
-        failed_before = failed_syncs(path.parent)
-        inode = None if os.path.lexists(path) else draft.stat().st_ino
-        placed = cls(path, inode, failed_before=failed_before)
+    def at(cls, path: str, draft: str) -> Self:
+        """Rename a file, also over another one; the caller holds the repository's lock."""
+        directory = path.rpartition("/")[0]
+        placed = cls(path, failed_before=failed_syncs(directory))
+        is_new = not os.path.lexists(path)
         try:
             rename_over(draft, path)
         except FileNotFoundError:
-            make_directory(path.parent)
+            make_directory(Path(directory))
             rename_over(draft, path)
+        if is_new:
+            # An error must not prevent that the name is settled.
+            with suppress(OSError):
+                placed.found = os.lstat(path)
         return placed
 
     def settle(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
@@ -121,13 +153,13 @@ class Placed:
             lock: returns the lock that is held while the name is removed.
         """
         try:
-            sync_directory(self.path.parent, failed_before=self._failed_before)
+            sync_directory(self._directory, failed_before=self._failed_before)
         except FileNotFoundError:
             pass
         except OSError:
             with lock(), suppress(OSError):
-                if self._inode is not None and self.path.lstat().st_ino == self._inode:
-                    self.path.unlink()
+                if self.found is not None and os.lstat(self.path).st_ino == self.found.st_ino:
+                    Path(self.path).unlink()
             raise
 
 
@@ -135,13 +167,13 @@ class UndurableNames:
     """Names that are not durable yet, or whose sync failed: nothing durable may refer to them."""
 
     def __init__(self) -> None:
-        self._placed: dict[Path, Placed] = {}
+        self._placed: dict[str, Placed] = {}
         self._lock = Lock()
 
-    def __contains__(self, path: Path) -> bool:
+    def __contains__(self, path: str) -> bool:
         return path in self._placed
 
-    def waiting(self, paths: Iterable[Path]) -> list[Placed]:
+    def waiting(self, paths: Iterable[str]) -> list[Placed]:
         """Return those of these names that wait for the disk."""
         if not self._placed:
             return []

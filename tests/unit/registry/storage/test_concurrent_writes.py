@@ -45,8 +45,8 @@ class FirstSync:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         synced = vars(syncing)["sync_directory"]
 
-        def sync(path: Path, **options: Any) -> None:
-            if self.directory not in path.parts or self.begun.is_set():
+        def sync(path: str, **options: Any) -> None:
+            if self.directory not in Path(path).parts or self.begun.is_set():
                 synced(path, **options)
                 return
             self.begun.set()
@@ -66,7 +66,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set once a write waits until what another one has placed is durable."""
     event, find = threading.Event(), UndurableNames.waiting
 
-    def found(self: UndurableNames, paths: Iterable[Path]) -> list[Placed]:
+    def found(self: UndurableNames, paths: Iterable[str]) -> list[Placed]:
         placed = find(self, paths)
         if placed:
             event.set()

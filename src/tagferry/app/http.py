@@ -8,6 +8,7 @@ from functools import partial
 
 from starlette.types import ASGIApp
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
@@ -295,7 +296,7 @@ def _registry(region: Region, settings: Settings, services: ApiServices) -> ASGI
         RegistryApp(
             region.store,
             authorizer,
-            on_push=partial(_pushed, services.watch, region.id),
+            on_push=partial(_pushed, services.watch, services.swr.access, region.id),
             on_delete=partial(services.watch.forget, region.id),
             on_pull=partial(_pulled, services.swr.downloads, region.id),
         ),
@@ -307,10 +308,18 @@ def _registry(region: Region, settings: Settings, services: ApiServices) -> ASGI
 
 
 async def _pushed(
-    watch: TagWatcher, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
+    watch: TagWatcher,
+    access: AccessControl,
+    region: RegionId,
+    repository: RepositoryName,
+    tag: Tag | None,
+    digest: Digest,
+    by: str | None,
 ) -> None:
     if tag is not None:
-        await watch.pushed(region, repository, tag, digest, by)
+        # One check for triggers and rules that what is remembered is still valid.
+        with access.pinned():
+            await watch.pushed(region, repository, tag, digest, by)
 
 
 def _pulled(downloads: Downloads, region: RegionId, repository: RepositoryName, manifest: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001 - Chinese texts have their own punctuation.
 
+import asyncio
 from urllib.parse import urlencode
 
 import pytest
@@ -152,6 +153,7 @@ async def test_the_tags_of_a_repository_are_filtered_ordered_and_paged(
     monkeypatch.setattr("tagferry.web.console.pages.repository._ROWS", 2)
     for tag in ("v1", "v3", "v2", "other"):
         await images.push(ferry.store(NORTH), APP, OLD, Tag(tag))
+        await asyncio.sleep(0.02)  # so that the file system's clock shows the order
 
     async def tags(path: str) -> list[str]:
         found: list[str] = []

@@ -135,6 +135,32 @@ async def test_a_running_job_is_cancelled_and_lists_show_it_without_being_loaded
     held.released.set()
 
 
+async def test_the_first_page_follows_a_job_to_its_end_and_announces_the_next_one(chromium: Browser, ferry: Deployment):
+    await images.push(ferry.store(NORTH), SOURCE, images.image(), Tag("v1"))
+    held = ferry.hold(SOUTH)
+    (job,) = await started(ferry, "v1")
+
+    async def runs() -> bool:
+        async with ferry.client() as client:
+            return bool(await client.list_all_jobs(limit=1, status="running"))
+
+    await eventually(runs)
+    async with visiting(chromium, ferry) as visit:
+        page = await signed_in(visit, ferry)
+        progress = page.locator(f"#job-{job}-progress")
+        await expect(page.locator(f"#job-{job}-state")).to_contain_text("running", timeout=SECONDS)
+        await expect(progress.locator("progress")).to_have_count(1, timeout=SECONDS)
+        await page.evaluate("window.isSamePage = true")
+
+        held.released.set()
+
+        await expect(page.locator(f"#job-{job}-state")).to_contain_text("success", timeout=SECONDS)
+        await expect(progress.locator("progress")).to_have_count(0)
+        await started(ferry, "v2")
+        await expect(page.get_by_role("link", name="1 new job")).to_be_visible(timeout=SECONDS)
+        assert await page.evaluate("window.isSamePage")
+
+
 async def test_200_jobs_are_selected_and_retried_at_once(chromium: Browser, ferry: Deployment):
     await images.push(ferry.store(NORTH), SOURCE, images.image(), Tag("other"))
     tags = [f"v{number}" for number in range(200)]

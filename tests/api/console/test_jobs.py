@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import delete, update
@@ -257,6 +258,33 @@ async def test_the_page_of_a_job_gets_its_timeline_and_its_end(ferry: Deployment
         await until(answer, f'id="job-{job}-timeline"')
         held.released.set()
         await until(answer, "Tag written")
+
+
+async def test_the_first_page_gets_the_changes_of_jobs_that_run_and_announces_new_ones(
+    ferry: Deployment, administrator: Browser
+):
+    await pushed(ferry, "v1", "v2")
+    held = ferry.hold(SOUTH)
+    (job,) = await started(ferry, "v1")
+
+    async def shown() -> Page | None:
+        page = await administrator.get("/console/")
+        return page if page.all(f"*[@id='job-{job}-progress']") else None
+
+    page = await eventually(shown)
+    assert page is not None
+    assert "running" in text_of(page.one(f"*[@id='job-{job}-state']"))
+    live = page.one("*[@data-live]")
+    assert [one.get("id") for one in live.iter("div") if one.get("role") == "status"] == ["jobs-new"]
+    address = live.get("data-live", "")
+    assert parse_qs(urlsplit(address).query) == {"jobs": [str(job)], "after": [str(job)]}
+
+    async with streaming(administrator, address) as answer:
+        await until(answer, f'id="job-{job}-progress"')
+        await started(ferry, "v2")
+        assert f'href="{JOBS}"' in await until(answer, "1 new job")
+        held.released.set()
+        assert f'id="job-{job}-state"' in await until(answer, "success")
 
 
 async def test_new_jobs_are_announced_not_inserted(ferry: Deployment, administrator: Browser):

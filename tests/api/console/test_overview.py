@@ -160,7 +160,9 @@ async def test_users_see_only_what_they_may_read(ferry: Deployment, administrato
     await record(
         ferry,
         {"status": "failed", "reason": "visible", "source_organization_id": organizations[TEAM].id},
+        {"status": "running", "ended_at": None, "source_organization_id": organizations[TEAM].id},
         {"status": "failed", "reason": "secret", "namespace": "other", "source_organization_id": 999},
+        {"status": "running", "ended_at": None, "namespace": "other", "source_organization_id": 999},
     )
     user = Browser(administrator.url)
     await user.sign_in("wang.fang", PASSWORD)
@@ -171,6 +173,7 @@ async def test_users_see_only_what_they_may_read(ferry: Deployment, administrato
 
     assert "visible" in page.text
     assert "secret" not in page.text
+    assert page.one("*[@data-live]").get("data-live") == "/console/events?jobs=2&after=2"
     assert "1 failed in 24 hours" in page.text
     assert "2 failed in 24 hours" in (await administrator.get("/console/")).text
 

@@ -22,6 +22,7 @@ from tagferry.web.console.charts import HourChart
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.forms import Failure
+from tagferry.web.console.jobs import live_parameters
 from tagferry.web.console.paths import HOME, ROOT
 from tagferry.web.console.translation import translatable
 
@@ -102,6 +103,7 @@ class OverviewPage:
         running: some of the jobs that run.
         problems: the newest jobs that did not succeed.
         has_all_problems: whether all jobs were looked at for them; otherwise there may be older ones.
+        live: the address of the stream of changes.
     """
 
     regions: tuple[RegionLine, ...]
@@ -114,6 +116,7 @@ class OverviewPage:
     running: tuple[SyncJob, ...] = ()
     problems: tuple[SyncJob, ...] = ()
     has_all_problems: bool = True
+    live: str = ""
 
 
 async def show(context: PageContext) -> Response:
@@ -179,6 +182,7 @@ async def _answer(
         # Its form is not shown any more, for example because another tab was faster: there is no place for the reason.
         raise refused
     summary = await jobs.summary(caller)
+    newest = (await jobs.page(caller, JobFilter(), limit=1)).jobs
     running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
     problems = await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
     health, paused = await services.health.health(), services.sync.paused_regions
@@ -194,6 +198,7 @@ async def _answer(
         running=tuple(running.jobs),
         problems=tuple(problems.jobs),
         has_all_problems=problems.marker is None,
+        live=live_parameters(running.jobs, after=str(newest[0].id if newest else 0)),
     )
     return context.render("overview.html", view, status=failure.status if failure is not None else 200)
 

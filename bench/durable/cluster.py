@@ -21,13 +21,13 @@ from tests.support.postgres import PostgresServer
 _REPOSITORY = "cluster"
 _LINK = Link(rtt=0.1, rate=1e9 / 8)
 _SHARED, _LAYER = 2, 20 * KIB
-PLACES = 2
+SLOTS = 2
 """The slots of each worker."""
 
 
 def measure(folder: Path, postgres: PostgresServer, *, tags: int, workers: tuple[int, ...]) -> Figures:
     """Copy the same tags to an empty registry with each number of workers."""
-    figures: Figures = {"tags": tags, "places": PLACES, "rtt_ms": round(_LINK.rtt * 1000), "workers": {}}
+    figures: Figures = {"tags": tags, "slots": SLOTS, "rtt_ms": round(_LINK.rtt * 1000), "workers": {}}
     with docker_registry(folder / "source") as source:
         images = _images(source, tags)
         figures["blobs"] = images.blobs
@@ -64,7 +64,7 @@ def _run(
         installation = install(folder / f"cluster-{workers}", url, source=source.address, target=far)
         stack.enter_context(installation.serve("--max-concurrent-tags", "0"))
         for number in range(workers):
-            stack.enter_context(installation.worker(number, "--max-concurrent-tags", str(PLACES)))
+            stack.enter_context(installation.worker(number, "--max-concurrent-tags", str(SLOTS)))
         target.forget_requests()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             begun, ended = runner.run(sync_images(installation, _REPOSITORY, images.tags))

@@ -3,7 +3,7 @@
 The jobs are workflows in a queue with a partition for each organization, polled every 0.1 s. They start while others
 are still being queued, since a queue is processed as soon as it is registered.
 
-python -m bench.durable.dbos_peer URL JOBS ORGANIZATIONS PLACES SERVER_PID
+python -m bench.durable.dbos_peer URL JOBS ORGANIZATIONS SLOTS SERVER_PID
 """
 
 import asyncio
@@ -40,7 +40,7 @@ async def measure(load: Load) -> Reading:
     _gauges.append(gauge)
     DBOS.launch()
     queue = await DBOS.register_queue_async(
-        "tags", worker_concurrency=load.places, partition_concurrency=8, polling_interval_sec=_POLL_SECONDS
+        "tags", worker_concurrency=load.slots, partition_concurrency=8, polling_interval_sec=_POLL_SECONDS
     )
     started = [await _start(queue, gauge, f"probe-{number}") for number in range(PROBES)]
     accepting = asyncio.Semaphore(_ACCEPTED_AT_ONCE)

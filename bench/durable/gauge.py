@@ -20,13 +20,13 @@ class Load:
 
     Attributes:
         jobs: their number, divided evenly between the organizations.
-        places: jobs that run at once.
+        slots: jobs that run at once.
         server: the process id of the PostgreSQL server, 0 without one.
     """
 
     jobs: int
     organizations: int
-    places: int
+    slots: int
     server: int
 
 

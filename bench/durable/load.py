@@ -10,13 +10,13 @@ from bench.figures import Figures
 from bench.measure import Failed
 from tests.support.postgres import PostgresServer
 
-_ORGANIZATIONS, _PLACES = 20, 32
+_ORGANIZATIONS, _SLOTS = 20, 32
 _LIMIT_SECONDS = 1200.0
 
 
 def measure(folder: Path, postgres: PostgresServer, *, jobs: int, compared: int, dbos: str | None) -> Figures:
     """Run that many jobs with tagferry, and a smaller number with both, if `dbos` is a Python that can import it."""
-    figures: Figures = {"jobs": jobs, "compared": compared, "organizations": _ORGANIZATIONS, "places": _PLACES}
+    figures: Figures = {"jobs": jobs, "compared": compared, "organizations": _ORGANIZATIONS, "slots": _SLOTS}
     for kind in ("sqlite", "postgresql"):
 
         def url(name: str, *, driver: str, kind: str = kind) -> str:
@@ -42,8 +42,8 @@ def measure(folder: Path, postgres: PostgresServer, *, jobs: int, compared: int,
 
 
 def _run(python: str, module: str, url: str, jobs: int, server: int) -> Figures:
-    load = Load(jobs, _ORGANIZATIONS, _PLACES, server)
-    numbers = [str(number) for number in (load.jobs, load.organizations, load.places, load.server)]
+    load = Load(jobs, _ORGANIZATIONS, _SLOTS, server)
+    numbers = [str(number) for number in (load.jobs, load.organizations, load.slots, load.server)]
     try:
         done = subprocess.run(
             [python, "-m", f"bench.durable.{module}", url, *numbers],

@@ -1,6 +1,6 @@
 """tagferry's queue with a copy engine that does nothing, so that only the queue is measured. Prints one line of JSON.
 
-python -m bench.durable.queue_load URL JOBS ORGANIZATIONS PLACES SERVER_PID
+python -m bench.durable.queue_load URL JOBS ORGANIZATIONS SLOTS SERVER_PID
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class _Tagferry:
 async def measure(url: str, load: Load) -> Reading:
     """Fill the queue, then process it."""
     gauge = Gauge(load)
-    async with _tagferry(url, gauge, load.places) as tagferry:
+    async with _tagferry(url, gauge, load.slots) as tagferry:
         each = load.jobs // load.organizations
         meter = Meter(load)
         for organization in range(load.organizations):
@@ -139,7 +139,7 @@ async def _start(tagferry: _Tagferry, gauge: Gauge, name: str) -> float:
 
 
 @asynccontextmanager
-async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagferry]:
+async def _tagferry(url: str, gauge: Gauge, slots: int) -> AsyncIterator[_Tagferry]:
     """Build what `tagferry.app` builds, with another engine; the worker is not started."""
     async with AsyncExitStack() as stack:
         database = Database(url)
@@ -160,7 +160,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             membership=membership,
             bus=bus,
             regions=regions,
-            slots=places,
+            slots=slots,
         )
         waiter = JobWaiter(jobs, bus)
         stack.push_async_callback(waiter.close)

@@ -54,7 +54,7 @@ def _same(figures: Figures) -> Iterator[str]:
 
 def _queue(figures: Figures) -> Iterator[str]:
     yield (
-        f"## QUEUE: jobs that do nothing, of {figures['organizations']} organizations, {figures['places']} places, "
+        f"## QUEUE: jobs that do nothing, of {figures['organizations']} organizations, {figures['slots']} slots, "
         "one process\n"
     )
     yield (
@@ -99,7 +99,7 @@ def _load(kind: str, program: str, jobs: int, one: Figures) -> str:
 def _cluster(figures: Figures) -> Iterator[str]:
     yield (
         f"## CLUSTER: {figures['tags']} tags of {figures['blobs']} blobs to a registry {figures['rtt_ms']} ms away, "
-        f"{figures['places']} places a worker\n"
+        f"{figures['slots']} slots a worker\n"
     )
     yield "| workers | time | faster by | blobs sent | requests at the target |"
     yield "|--:|--:|--:|--:|--:|"

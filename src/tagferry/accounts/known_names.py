@@ -1,4 +1,4 @@
-"""Whether users and organizations exist, for filters that name them."""
+"""Look up users and organizations that filters name."""
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession

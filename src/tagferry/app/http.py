@@ -317,7 +317,7 @@ async def _pushed(
     by: str | None,
 ) -> None:
     if tag is not None:
-        # One check for triggers and rules that what is remembered is still valid.
+        # Triggers and rules share one check that what is remembered is still valid.
         with access.pinned():
             await watch.pushed(region, repository, tag, digest, by)
 

@@ -23,7 +23,7 @@ _NEW_KEY = (
     "to use a new key, put it behind the others in secret_key, reload, move it to the front, and reload again; make "
     "one with: tagferry secret generate"
 )
-"""What to do where `secret_key` is set."""
+"""The next step if `secret_key` is set."""
 
 
 @app.command()

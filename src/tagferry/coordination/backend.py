@@ -20,7 +20,7 @@ def coordination_of(database: Database) -> Coordination:
 
 
 async def living_workers(database: Database) -> set[str]:
-    """Return the names of the workers that hold their locks, for processes that are none themselves.
+    """Return the names of the workers that hold their locks, for processes that are not workers themselves.
 
     A worker that has just lost its connection to PostgreSQL may be missing for a moment.
     """

@@ -1,4 +1,4 @@
-"""Filters of jobs that name nothing known: a list without jobs would hide a misspelled name."""
+"""Refuse filters of jobs that name nothing known. An empty list would hide a misspelled name."""
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.known_names import ORGANIZATION_RULE, USER_RULE, organization_exists, user_exists
@@ -14,8 +14,8 @@ from tagferry.sync.jobs.visibility import readable_namespaces
 class KnownTerms:
     """Decides whether the names in a filter are known to a caller.
 
-    A name is known if it exists, or if the caller may see a job that has it: jobs outlive what they are about. What the
-    caller may not read is unknown, as what does not exist.
+    A name is known if it exists, or if the caller may see a job that has it, since jobs outlive the regions,
+    organizations and users that they name. Names that the caller may not read are unknown.
 
     Args:
         database: has the organizations and the users.
@@ -62,7 +62,7 @@ class KnownTerms:
         return readable is None or name in readable
 
     async def _knows_user(self, caller: Caller, name: str) -> bool:
-        # Who is no administrator must not find out which users exist.
+        # Only administrators may find out which users exist.
         if not caller.is_admin:
             return True
         async with self._database.read() as session:

@@ -19,7 +19,7 @@ FILE_MODE = 0o600
 """Only the registry's own user has access to its files, from their creation on."""
 
 AnyPath = Path | str
-"""A path; the text takes a tenth of the time, which counts where a request has many."""
+"""A path. A text takes a tenth of the time, which counts where a request uses many paths."""
 _DRAFTS = uuid.uuid4().hex
 """The beginning of the names of this process's drafts."""
 _draft_numbers = count()
@@ -126,7 +126,7 @@ def write_draft(content: bytes, temporary: AnyPath) -> Draft:
 
 
 def remove_draft(path: str) -> None:
-    """Remove a file that has got no other name."""
+    """Remove a draft, if it still exists."""
     Path(path).unlink(missing_ok=True)
 
 

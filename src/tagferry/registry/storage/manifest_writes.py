@@ -95,7 +95,7 @@ class ManifestWrites:
         placed_before: list[str] = []
         lock = partial(self._lock, repository)
         with Drafts(self._syncing, self._layout.temporary_directory) as drafts:
-            # What is refused need not wait for the disk.
+            # A refusal need not wait for the disk.
             with self._settled(repository, children):
                 check_all()
                 is_missing = self._lacks(path, content)

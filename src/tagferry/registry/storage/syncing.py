@@ -61,7 +61,7 @@ class Syncing:
 
 
 class Drafts:
-    """New files that have got no other name yet. Use it as a context manager, which removes those that are left.
+    """New files without their final names. As a context manager, it removes the files that were not placed.
 
     Args:
         syncing: makes them durable.
@@ -96,7 +96,7 @@ class Drafts:
             self._close()
 
     def place(self, path: str) -> "Placed":
-        """Give the first file that is left its name, as `Placed.at` does."""
+        """Give the first file that was not placed yet its name, as `Placed.at` does."""
         placed = Placed.at(path, self._paths[0])
         del self._paths[0]
         return placed
@@ -138,7 +138,7 @@ class Placed:
             make_directory(Path(directory))
             rename_over(draft, path)
         if is_new:
-            # An error must not prevent that the name is settled.
+            # The name is settled even after an error.
             with suppress(OSError):
                 placed.found = os.lstat(path)
         return placed

@@ -51,7 +51,7 @@ def write_updates(connection: Connection, changes: Iterable[JobUpdate], *, worke
     Returns:
         The reports on jobs that were changed. Those that are no longer this worker's are left unchanged.
     """
-    # What changes the same columns is one statement. A job that one report has ended is not changed by another one.
+    # Reports that change the same columns share a statement. No report changes a job that another one has ended.
     alike: dict[tuple[JobStatus, tuple[str, ...]], dict[int, tuple[JobUpdate, dict[str, Any]]]] = defaultdict(dict)
     for change in changes:
         values = _reported(change)

@@ -1,4 +1,4 @@
-"""How long a connection waits for its client: deadlines, and a minimum rate of content in either direction."""
+"""The deadlines of a connection, and the minimum rates at which its client sends and reads content."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ _ACKNOWLEDGED = slice(120, 128)
 
 
 class Timeouts:
-    """The timeouts of one connection. Times are those of the event loop's clock, in seconds.
+    """The timeouts of one connection. Times are seconds of the event loop's clock.
 
     Args:
         limits: the limits.
@@ -37,7 +37,7 @@ class Timeouts:
         self._deadline = now + self._limits.keep_alive_timeout_seconds
 
     def await_end(self, now: float) -> None:
-        """Set the deadline of what the client still sends behind a response."""
+        """Set the deadline by which the client must stop sending after a response."""
         self._deadline = now + bounds.LINGER_SECONDS
 
     def clear_deadline(self) -> None:
@@ -53,7 +53,7 @@ class Timeouts:
         self._body.restart()
 
     def is_body_stalled(self, now: float, received: int) -> bool:
-        """Return whether the client sends a body too slowly, of which so many bytes have arrived."""
+        """Return whether the client sends a body too slowly; `received` is the number of bytes so far."""
         return self._body.is_stalled(now, received)
 
     def is_response_stalled(self, now: float, transport: asyncio.Transport, files: FileResponses | None) -> bool:

@@ -42,7 +42,9 @@ def is_open(row: type[SyncJobRow] = SyncJobRow) -> ColumnElement[bool]:
 
 def transition(status: JobStatus, **values: Any) -> Update:
     """Return an update that moves jobs to a state and sets these columns; jobs in other states are left unchanged."""
-    return _change().where(SyncJobRow.status.in_(_may_precede(status))).values(**_entered(status) | values)
+    # No session holds these rows in memory, and synchronizing it would cost more than the statement.
+    statement = update(SyncJobRow).execution_options(synchronize_session=False)
+    return statement.where(SyncJobRow.status.in_(_may_precede(status))).values(**_entered(status) | values)
 
 
 def write_updates(connection: Connection, changes: Iterable[JobUpdate], *, worker_id: int) -> list[JobUpdate]:
@@ -119,11 +121,6 @@ def _literals(texts: Iterable[str]) -> list[ColumnElement[str]]:
 
 def _may_precede(status: JobStatus) -> list[str]:
     return [before.value for before in status.may_follow]
-
-
-def _change() -> Update:
-    # No session holds these rows in memory, and synchronizing it would cost more than the statement.
-    return update(SyncJobRow).execution_options(synchronize_session=False)
 
 
 def parse_rows(rows: Iterable[SyncJobRow | Row[*tuple[Any, ...]]]) -> tuple[list[SyncJob], list[int]]:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,19 +16,31 @@ _STOP_SECONDS = 60.0
 _PORTS = range(10_000, 32_000)
 """Linux gives higher ports to connections, so that one could be taken before a server listens there."""
 _PORT_ATTEMPTS = 100
+_reserved: deque[socket.socket] = deque(maxlen=256)
+"""The sockets that are bound to the ports given last. None of them listens."""
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
+    """A free port of 127.0.0.1, which nobody else is given while it is one of this process's last 256.
+
+    A socket stays bound to it, so that the socket of another call cannot be. The socket of a server can be bound and
+    listen, since both have the option SO_REUSEADDR.
+    """
     for _ in range(_PORT_ATTEMPTS):
         port = secrets.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        reserved = socket.socket()
+        try:
+            reserved.bind(("127.0.0.1", port))
+        except OSError:
+            reserved.close()
+            continue
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if len(_reserved) == _reserved.maxlen:
+            # Closed here: left to the garbage collector, it would warn.
+            _reserved.popleft().close()
+        _reserved.append(reserved)
+        return port
     raise RuntimeError(f"no port of {_PORTS} is free")
 
 

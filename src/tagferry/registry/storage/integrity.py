@@ -94,7 +94,13 @@ class IntegrityChecker:
 
     def is_trusted(self, found: os.stat_result) -> bool:
         """Return whether this process has verified the file in its present state, and not found it damaged since."""
-        return self.is_verified(found) and not self.is_known_damaged(found)
+        return self.trusted_stamp(found) is not None
+
+    def trusted_stamp(self, found: os.stat_result) -> Stamp | None:
+        """Return the stamp of a trusted file; None if the file is not trusted."""
+        stamp = Stamp.of(found)
+        is_trusted = self._verified.get(found.st_ino) == stamp and self._damaged.get(found.st_ino) != stamp
+        return stamp if is_trusted else None
 
     def remember(self, found: os.stat_result) -> None:
         """Record that a file is verified in its present state."""

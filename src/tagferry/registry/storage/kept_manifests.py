@@ -26,11 +26,12 @@ class KeptManifests:
 
     def find(self, digest: Digest, found: os.stat_result) -> Manifest | None:
         """Return the manifest in a file, from the file's status; None if it is not kept, or the file has changed."""
-        if not self._integrity.is_trusted(found):
+        trusted = self._integrity.trusted_stamp(found)
+        if trusted is None:
             return None
         with self._lock:
             stamp, manifest = self._kept.get(found.st_ino, (None, None))
-            if manifest is None or manifest.digest != digest or stamp != Stamp.of(found):
+            if manifest is None or manifest.digest != digest or stamp != trusted:
                 return None
             self._kept.move_to_end(found.st_ino)
             return manifest

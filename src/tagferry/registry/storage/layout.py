@@ -87,7 +87,7 @@ class Layout:
 
     def blob_file(self, repository: RepositoryName, digest: Digest) -> str:
         """Return the same path as text, which takes a tenth of the time."""
-        return f"{self.root}/repositories/{repository}/_blobs/{digest.algorithm}/{digest.encoded}"
+        return f"{self.root}/repositories/{repository}/_blobs/{digest.replace(':', '/')}"
 
     def manifest(self, repository: RepositoryName, digest: Digest) -> Path:
         """Return the path of a manifest."""
@@ -95,7 +95,7 @@ class Layout:
 
     def manifest_file(self, repository: RepositoryName, digest: Digest) -> str:
         """Return the same path as text."""
-        return f"{self.root}/repositories/{repository}/_manifests/{digest.algorithm}/{digest.encoded}"
+        return f"{self.root}/repositories/{repository}/_manifests/{digest.replace(':', '/')}"
 
     def manifest_directories(self, repository: RepositoryName) -> list[str]:
         """Return the directories of a repository's manifests as text; they need not exist."""
@@ -123,7 +123,7 @@ class Layout:
 
     def referrers_directory(self, repository: RepositoryName, subject: Digest) -> str:
         """Return the same path as text."""
-        return f"{self.root}/repositories/{repository}/_referrers/{subject.algorithm}/{subject.encoded}"
+        return f"{self.root}/repositories/{repository}/_referrers/{subject.replace(':', '/')}"
 
     def referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Path:
         """Return the path of a referrer's entry, which contains its descriptor."""

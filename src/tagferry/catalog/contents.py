@@ -114,6 +114,9 @@ class BoundedReader:
             NotFound, Unsupported: as `ImageStore.get_manifest`.
             TagferryError: the registry failed too often.
         """
+        if (ahead := self._ahead.get(name)) is not None and (remembered := ahead.images.get(digest)) is not None:
+            self._has_succeeded = True
+            return remembered
         try:
             root = await self._facts(name, digest)
             if root is None:

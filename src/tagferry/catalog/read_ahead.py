@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from tagferry import bounds
-from tagferry.catalog.facts import ConfigFacts, Facts, FactsMemory
+from tagferry.catalog.facts import ConfigFacts, Facts, FactsMemory, Image
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor, Manifest
@@ -43,10 +43,12 @@ class ReadAhead:
     """The manifests of one repository that were read for one list.
 
     Attributes:
-        facts: the facts of a manifest, or the error that reading it raised.
+        images: the listed images that are remembered, and whose manifests are as they were.
+        facts: the facts of any other manifest, or the error that reading it raised.
         texts: the manifests as text, if the list shows them.
     """
 
+    images: dict[Digest, Image] = field(default_factory=dict)
     facts: dict[Digest, Facts | TagferryError | OSError] = field(default_factory=dict)
     texts: dict[Digest, str] = field(default_factory=dict)
 
@@ -62,12 +64,12 @@ async def read_ahead(
     """Read manifests, those below them, and their configs, within a budget."""
     found = ReadAhead()
     roots = list(dict.fromkeys(digests))
-    level, with_texts = roots, budget.text_bytes > 0
+    level = roots
     for _ in range(bounds.INDEX_DEPTH + 1):
         for part in _parts(level):
             async with slots:
-                await _read(listings, memory, budget, name, part, found, with_texts=with_texts)
-        level, with_texts = _below(level, found), False
+                await _read(listings, memory, budget, name, part, found, is_listed=level is roots)
+        level = _below(level, found)
         if not level:
             break
     await _read_configs(listings, memory, budget, slots, name, _configs(roots, found))
@@ -77,17 +79,17 @@ async def read_ahead(
 class _Converter:
     """Converts a manifest in the thread that has read it."""
 
-    def __init__(self, known: Mapping[Digest, Facts], text_bytes: int) -> None:
+    def __init__(self, known: Mapping[Digest, Facts | Image], text_bytes: int) -> None:
         self._known = known
         self._left = text_bytes
 
-    def __call__(self, manifest: Manifest) -> tuple[Facts, int, str | None]:
-        facts = self._known.get(manifest.digest) or Facts.of(manifest)
-        text = None
-        if manifest.size <= self._left:
-            self._left -= manifest.size
+    def __call__(self, manifest: Manifest) -> tuple[Facts | Image, int, str | None]:
+        about = self._known.get(manifest.digest) or Facts.of(manifest)
+        size, text = manifest.size, None
+        if size <= self._left:
+            self._left -= size
             text = manifest.raw.decode("utf-8", "replace")
-        return facts, manifest.size, text
+        return about, size, text
 
 
 async def _read(
@@ -98,9 +100,15 @@ async def _read(
     digests: Sequence[Digest],
     found: ReadAhead,
     *,
-    with_texts: bool,
+    is_listed: bool,
 ) -> None:
-    known = {digest: facts for digest in digests if (facts := memory.facts(digest)) is not None}
+    with_texts = is_listed and budget.text_bytes > 0
+    known: dict[Digest, Facts | Image] = {}
+    for digest in digests:
+        # The manifests below an index are counted by their facts.
+        remembered = (memory.image(digest) if is_listed else None) or memory.facts(digest)
+        if remembered is not None:
+            known[digest] = remembered
     unknown = [digest for digest in digests if digest not in known]
     wanted = [*known, *unknown[: max(0, budget.manifests)]]
     read = await listings.manifests(
@@ -112,19 +120,20 @@ async def _read(
         budget=budget.bytes,
     )
     for digest, result in read.items():
-        if result is None:
-            found.facts[digest] = known[digest]
-        elif isinstance(result, TagferryError | OSError):
+        if isinstance(result, TagferryError | OSError):
             found.facts[digest] = result
-        else:
-            facts, size, text = result
-            found.facts[digest] = facts
-            if text is not None:
-                found.texts[digest] = text
-            if digest not in known:
-                budget.manifests -= 1
-                budget.bytes -= size
-                memory.keep_facts(digest, facts)
+            continue
+        about, size, text = result or (known[digest], 0, None)
+        if text is not None:
+            found.texts[digest] = text
+        if isinstance(about, Image):
+            found.images[digest] = about
+            continue
+        found.facts[digest] = about
+        if digest not in known:
+            budget.manifests -= 1
+            budget.bytes -= size
+            memory.keep_facts(digest, about)
 
 
 async def _read_configs(
@@ -158,9 +167,9 @@ def _below(level: Iterable[Digest], found: ReadAhead) -> list[Digest]:
 
 
 def _configs(roots: Iterable[Digest], found: ReadAhead) -> list[Descriptor]:
-    """Return the config that dates each image: the first one."""
+    """Return the config that dates each image that is not remembered: the first one."""
     configs = {}
-    for root in roots:
+    for root in (one for one in roots if one not in found.images):
         level = [root]
         for _ in range(bounds.INDEX_DEPTH + 1):
             facts = [one for digest in level if isinstance(one := found.facts.get(digest), Facts)]

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from tagferry.catalog.contents import BoundedReader
 from tagferry.catalog.facts import Image
@@ -21,8 +21,7 @@ ChoosePage = Callable[[Sequence[TagRecord], Sequence[TagRecord] | None], Awaitab
 """Chooses the tags of a page from all tags by name, and the same by update if the store has them in this order."""
 
 
-@dataclass(frozen=True, slots=True)
-class TagDetails:
+class TagDetails(NamedTuple):
     """A tag and its image.
 
     Attributes:

@@ -13,6 +13,7 @@ import pytest
 from tagferry import bounds
 from tagferry.catalog import describe_repositories, describe_repository, describe_tags, list_repositories
 from tagferry.catalog.contents import BoundedReader
+from tagferry.catalog.facts import FactsMemory
 from tagferry.catalog.pages import FoundTags, TagQuery, find_tags
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
@@ -112,6 +113,36 @@ async def test_an_unchanged_page_reads_nothing(store: DiskStore, counts: Counts)
 
     assert (counts.tags, counts.manifests, counts.blobs) == (0, 0, 0)
     assert counts.hops <= 3
+
+
+async def test_an_image_that_is_remembered_as_a_whole_needs_no_facts(
+    store: DiskStore, counts: Counts, monkeypatch: pytest.MonkeyPatch
+):
+    await filled(store)
+    first = await page(store)
+    counts.__init__()  # type: ignore[misc]
+    monkeypatch.setattr(FactsMemory, "facts", lambda *_: None)
+    monkeypatch.setattr(FactsMemory, "config", lambda *_: None)
+
+    assert await page(store) == first
+
+    assert (counts.manifests, counts.blobs) == (0, 0)
+
+
+async def test_an_image_with_a_tag_counts_in_an_index_too(store: DiskStore, counts: Counts):
+    tagged, other = image(seed="tagged"), image(seed="other")
+    await push(store, APP, index(tagged, other), TAGS[0])
+    await push(store, APP, tagged, TAGS[1])
+    first = await describe_tags(store, APP, await store.describe_tags(APP))
+    counts.__init__()  # type: ignore[misc]
+
+    assert await describe_tags(store, APP, await store.describe_tags(APP)) == first
+
+    assert [one.image is not None and set(one.image.blobs) for one in first] == [
+        {*tagged.all_blobs, *other.all_blobs},
+        set(tagged.all_blobs),
+    ]
+    assert (counts.manifests, counts.blobs) == (0, 0)
 
 
 async def test_the_turns_of_threads_do_not_grow_with_the_page(store: DiskStore, counts: Counts):

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,33 +57,6 @@ class _TagFields(ResponseModel):
     domain_id: str
     tag_type: int = Field(description="1 for an index, 0 for a manifest.")
 
-    @classmethod
-    def all_of(cls, context: SwrContext, name: RepositoryName, tags: Sequence[TagDetails], **more: Any) -> list[Self]:
-        """Return tags of this repository, with `more` fields."""
-        region, domain_id = context.region.id, context.caller.domain_id
-        repository, host = number(region, name), f"{context.region.registry_host}/{name}"
-        return [
-            cls(
-                id=number(region, name, one.tag),
-                repo_id=repository,
-                image_id=((one.image.config if one.image else None) or one.digest).encoded,
-                manifest=one.text,
-                digest=one.digest,
-                schema_=2,
-                path=f"{host}:{one.tag}",
-                internal_path=f"{host}:{one.tag}",
-                size=one.size,
-                is_trusted=False,
-                created=date(one.created),
-                updated=date(one.updated),
-                domain_id=domain_id,
-                tag_type=int(one.image is not None and one.image.is_index),
-                tag=one.tag,
-                **more,
-            )
-            for one in tags
-        ]
-
 
 class TagItem(_TagFields):
     """A tag in ListRepositoryTags."""
@@ -107,7 +80,7 @@ class TagPage(ResponseModel):
     has_more: bool
 
 
-@router.get(_TAGS, operation_id="ListRepositoryTags")
+@router.get(_TAGS, operation_id="ListRepositoryTags", response_model=list[TagItem])
 async def list_page(
     namespace: str,
     repository: str,
@@ -118,7 +91,7 @@ async def list_page(
     order_type: str | None = None,
     tag: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> list[TagItem]:
+) -> list[dict[str, Any]]:
     """List the tags of a repository, last updated first. `tag` matches any part of the tag."""
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
@@ -132,12 +105,13 @@ async def list_page(
     )
     shown = await _shown(context, name, found.records)
     context.response.headers.update(page.content_range(count=len(shown), total=found.total))
-    return TagItem.all_of(context, name, shown, deleted=None, scanned=False)
+    return _fields(context, name, shown, deleted=None, scanned=False)
 
 
 @router.get(
     f"/v3/{_REPOSITORY}/tags",
     operation_id="ListRepositoryTag",
+    response_model=TagPage,
     response_model_exclude_none=True,
 )
 async def list_from_marker(
@@ -150,7 +124,7 @@ async def list_from_marker(
     order_column: str | None = None,
     order_type: str | None = None,
     with_manifest: str | None = None,
-) -> TagPage:
+) -> dict[str, Any]:
     """List the tags of a repository after the marker, last updated first. `with_manifest` adds their manifests."""
     parameters = {"limit": limit, "order_type": order_type, "with_manifest": with_manifest}
     size = Page.parse(parameters).limit
@@ -164,11 +138,11 @@ async def list_from_marker(
     found = await context.services.repository_inventory.find_tags(context.region, name, query, limit=size)
     shown = await _shown(context, name, found.records, with_texts=with_manifests)
     last = found.last if found.has_more else None
-    return TagPage(
-        tags=TagShown.all_of(context, name, shown),
-        next_marker=None if last is None else _marker(date(last[0]), last[1]),
-        has_more=found.has_more,
-    )
+    return {
+        "tags": _fields(context, name, shown),
+        "next_marker": None if last is None else _marker(date(last[0]), last[1]),
+        "has_more": found.has_more,
+    }
 
 
 @router.post(_TAGS, operation_id="CreateRepoTag", status_code=201, dependencies=[Depends(require_json)])
@@ -189,14 +163,14 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     return JSONResponse({}, status_code=201)
 
 
-@router.get(f"{_TAGS}/{{tag}}", operation_id="ShowRepoTag")
-async def show(namespace: str, repository: str, tag: str, context: RequestContext) -> TagShown:
+@router.get(f"{_TAGS}/{{tag}}", operation_id="ShowRepoTag", response_model=TagShown)
+async def show(namespace: str, repository: str, tag: str, context: RequestContext) -> dict[str, Any]:
     """Show a tag."""
     wanted = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.READ)
     async with context.services.repository_inventory.as_missing_tag(context.region, name, wanted):
         details = await describe_tag(context.region.store, name, wanted)
-    return TagShown.all_of(context, name, [details])[0]
+    return _fields(context, name, [details])[0]
 
 
 @router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)
@@ -218,6 +192,36 @@ async def _shown(
 ) -> list[TagDetails]:
     store = context.region.store
     return await describe_tags(store, name, records, reader=BoundedReader(store, with_texts=with_texts))
+
+
+def _fields(context: SwrContext, name: RepositoryName, tags: Sequence[TagDetails], **more: Any) -> list[dict[str, Any]]:
+    """Return the fields of the response models of these tags, with `more` fields.
+
+    A response is validated as a whole, which takes less time than to build the model of each tag here.
+    """
+    region, domain_id = context.region.id, context.caller.domain_id
+    repository, host = number(region, name), f"{context.region.registry_host}/{name}"
+    return [
+        {
+            "id": number(region, name, one.tag),
+            "repo_id": repository,
+            "image_id": ((one.image.config if one.image else None) or one.digest).encoded,
+            "manifest": one.text,
+            "digest": one.digest,
+            "schema_": 2,
+            "path": (path := f"{host}:{one.tag}"),
+            "internal_path": path,
+            "size": one.size,
+            "is_trusted": False,
+            "created": date(one.created),
+            "updated": date(one.updated),
+            "domain_id": domain_id,
+            "tag_type": int(one.image is not None and one.image.is_index),
+            "tag": one.tag,
+            **more,
+        }
+        for one in tags
+    ]
 
 
 def _column(name: str | None, known: tuple[str, ...]) -> str:

@@ -1,6 +1,9 @@
 """The header fields of a response."""
 
 from collections.abc import Iterator, Mapping
+from typing import TypeVar, overload
+
+Default = TypeVar("Default")
 
 
 class Headers(Mapping[str, str]):
@@ -23,6 +26,17 @@ class Headers(Mapping[str, str]):
     def every(self, name: str) -> list[str]:
         """Return the values of all lines with this name, in order."""
         return list(self._lines.get(name.lower(), ()))
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str | Default) -> str | Default: ...
+
+    def get(self, name: str, default: str | Default | None = None) -> str | Default | None:
+        """Return the value of the first line, or the default; that of Mapping raises and catches a KeyError for it."""
+        lines = self._lines.get(name.lower())
+        return default if lines is None else lines[0]
 
     def __getitem__(self, name: str) -> str:
         return self._lines[name.lower()][0]

@@ -60,8 +60,8 @@ class Manifests:
         """
         if HEAD_MANIFESTS in (await self._learned.known()).unavailable:
             return await self.find_by_get(repository, reference, known, once=once)
-        call = self._call("HEAD", "find", repository, reference, known)
-        answer = await self._transport.fetch(replace(call, accept=call.accept | NO_HEAD), once=once)
+        call = self._call("HEAD", "find", repository, reference, known, accept=NO_HEAD)
+        answer = await self._transport.fetch(call, once=once)
         if answer.status == 404:
             return None
         if answer.status in NO_HEAD:
@@ -287,7 +287,14 @@ class Manifests:
             )
 
     def _call(
-        self, method: str, verb: str, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
+        self,
+        method: str,
+        verb: str,
+        repository: RepositoryName,
+        reference: Reference,
+        known: Descriptor | None = None,
+        *,
+        accept: frozenset[int] = frozenset(),
     ) -> Call:
         # Registries use a manifest's digest as its ETag (RFC 9110, section 13.1.2). If one does not, the condition
         # never matches, and the response is the same as without it.
@@ -298,7 +305,7 @@ class Manifests:
             url=f"/v2/{repository}/manifests/{quote(reference, safe=':')}",
             scopes=(pull_scope(repository),),
             headers={**_ACCEPT, **condition},
-            accept=frozenset({200, 404} if known is None else {200, 304, 404}),
+            accept=accept | ({200, 404} if known is None else {200, 304, 404}),
             redirects=True,
         )
 

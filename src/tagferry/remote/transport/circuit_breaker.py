@@ -5,7 +5,7 @@ registry would hold all slots of a process, and delay the jobs of other registri
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tagferry.http.faults import CircuitOpen, ConnectionFailed, ConnectionTimedOut
@@ -15,6 +15,7 @@ _THRESHOLD = 2
 """Consecutive requests without a response after which a circuit opens."""
 _MAX_HOSTS = 32
 """Maximum number of remembered hosts."""
+_UNGUARDED: AbstractContextManager[None] = nullcontext()
 
 
 @dataclass(slots=True)
@@ -57,16 +58,14 @@ class CircuitBreakers:
     def __init__(self) -> None:
         self._open: dict[Origin, _Circuit] = {}
 
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Guard a request and everything it needs, such as a token.
+    def guard(self) -> AbstractContextManager[None]:
+        """Return the guard of a request and everything it needs, such as a token.
 
-        Raises:
-            CircuitOpen: a host that every request needs is unresponsive, and another request is probing it.
+        Entering it raises CircuitOpen if a host that every request needs is unresponsive, and another request is
+        probing it.
         """
         needed = next((one for one in self._open.values() if one.is_needed and one.is_open), None)
-        with nullcontext() if needed is None else needed.probe():
-            yield
+        return _UNGUARDED if needed is None else needed.probe()
 
     @contextmanager
     def request(self, origin: Origin, *, is_needed: bool) -> Iterator[None]:
@@ -81,7 +80,7 @@ class CircuitBreakers:
         """
         circuit = None if is_needed else self._open.get(origin)
         try:
-            with circuit.probe() if circuit is not None and circuit.is_open else nullcontext():
+            with circuit.probe() if circuit is not None and circuit.is_open else _UNGUARDED:
                 yield
         except ConnectionTimedOut as fault:
             self._record(origin, str(fault), is_needed=is_needed)

@@ -179,11 +179,12 @@ class Exchange:
         if isinstance(body, Stream):
             body.expects_continue = self._expects_continue and self._may_expect_continue
         idle_timeout = max(self._endpoint.read_timeout, call.bytes_to_verify / MIN_COMMIT_RATE)
-        is_own = self._urls.is_own(url)
-        limiter = None if is_own else self._host_limiters.of(origin_of(url))
+        origin = origin_of(url)
+        is_own = self._urls.owns(origin)
+        limiter = None if is_own else self._host_limiters.of(origin)
         if limiter is not None:
             await limiter.acquire()
-        started, origin = time.monotonic(), origin_of(url)
+        started = time.monotonic()
         try:
             with self.circuits.request(origin, is_needed=limiter is None or call.is_for_token):
                 response = await self._connection_pool().send(
@@ -210,7 +211,7 @@ class Exchange:
         if isinstance(body, Stream) and body.got_continue is False:
             self._may_expect_continue = False
         if is_own and self._zone is not Zone.PUBLIC:
-            self._update_zone(response)
+            self._update_zone(origin, response)
         if limiter is None:
             self._throttle.record_response(response.status, response.headers)
         else:
@@ -221,9 +222,9 @@ class Exchange:
                 self.observed.record(response)
         return response
 
-    def _update_zone(self, response: Response) -> None:
+    def _update_zone(self, origin: Origin, response: Response) -> None:
         """Record the registry's zone; a registry that was at a public address once stays public."""
-        if self._proxies.find(origin_of(response.url)) is not None or response.peer is None:
+        if self._proxies.find(origin) is not None or response.peer is None:
             zone = zone_of_host(self._urls.origin[1]) or Zone.PUBLIC
         else:
             zone = zone_of(response.peer)

@@ -4,7 +4,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tagferry import bounds
 from tagferry.errors import Invalid, Unavailable
-from tagferry.http.urls import LONGEST_HOST, PORTS, encoded, origin_of
+from tagferry.http.urls import LONGEST_HOST, PORTS, Origin, encoded, origin_of
 
 
 class RegistryUrls:
@@ -64,10 +64,16 @@ class RegistryUrls:
 
     def is_own(self, url: str) -> bool:
         """Return whether a URL is the registry's own, so that it may receive the credentials."""
-        return origin_of(url) in self._origins
+        return self.owns(origin_of(url))
+
+    def owns(self, origin: Origin) -> bool:
+        """Return whether an origin is the registry's own."""
+        return origin in self._origins
 
     def is_same(self, first: str, url: str) -> bool:
         """Return whether the authorization of a request to the first URL may be sent to the other one."""
+        if first == url:
+            return True
         return self.is_own(url) if self.is_own(first) else origin_of(url) == origin_of(first)
 
     def _is_at_base(self, base: str) -> bool:

@@ -122,8 +122,8 @@ class Transport:
 
         async def attempt() -> Answer:
             with self._circuit_guard(call):
-                async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
-                    return await self._exchange.read(call, await self._authorized.send(call))
+                async with nullcontext() if holds_slot else self._throttle.requests:
+                    return await self._fetch_in_time(call)
 
         with EXTERNAL_WAIT.get():
             return await attempt() if once else await self.retry.run(attempt)
@@ -210,13 +210,12 @@ class Transport:
         except CircuitOpen as fault:
             raise self._exchange.error_of(call, fault) from None
 
-    @asynccontextmanager
-    async def _deadline(self, call: Call) -> AsyncIterator[None]:
-        """End a request that takes too long as a whole, however slowly its bytes arrive."""
+    async def _fetch_in_time(self, call: Call) -> Answer:
+        """Make one attempt, which ends when it takes too long as a whole, however slowly its bytes arrive."""
         deadline = asyncio.timeout(self.endpoint.request_timeout + call.bytes_to_verify / MIN_COMMIT_RATE)
         try:
             async with deadline:
-                yield
+                return await self._exchange.read(call, await self._authorized.send(call))
         except TimeoutError:
             if not deadline.expired():
                 raise

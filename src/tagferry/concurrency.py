@@ -19,6 +19,8 @@ does not count as work of this process meanwhile."""
 
 @dataclass(slots=True)
 class _Call(Generic[Result]):
+    """The call of a key that is running."""
+
     task: asyncio.Task[Result]
     callers: int = 0
 

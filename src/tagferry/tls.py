@@ -2,8 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tagferry.errors import Invalid
 from tagferry.events import Events
@@ -48,8 +47,7 @@ class ReloadingContext:
         return self._context
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTls:
+class ClientTls(NamedTuple):
     """A client's trusted authorities and its own certificate.
 
     Attributes:

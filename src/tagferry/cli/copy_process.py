@@ -7,7 +7,6 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 
 import uvloop
 
@@ -106,8 +105,7 @@ def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
         )
     platforms = tuple(dict.fromkeys(parse_platform(platform) for platform in options.platform))
     tasks = [
-        replace(
-            task,
+        task._replace(
             selection=selection or task.selection,
             platforms=platforms or task.platforms,
             referrers=options.referrers and task.referrers,

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tagferry import tracing
 from tagferry.copy.bandwidth import BandwidthLimiter
@@ -27,8 +26,7 @@ from tagferry.errors import Expired, TagferryError, Unavailable
 from tagferry.names import Tag
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits on concurrent copies in this process.
 
     Attributes:

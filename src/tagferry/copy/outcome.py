@@ -1,6 +1,6 @@
 """The outcome of a tag's copy, and the cases that write nothing."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.copy.plan import Plan
 from tagferry.copy.preflight import Finding, Verdict, holds_bytes
@@ -11,8 +11,7 @@ from tagferry.errors import NotFound
 from tagferry.names import Digest, Tag
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of a tag's copy.
 
     Attributes:

@@ -7,13 +7,12 @@ name are a client's certificate and its key.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.errors import Invalid
 
 
-@dataclass(frozen=True, slots=True)
-class HostCertificates:
+class HostCertificates(NamedTuple):
     """The certificates for one registry.
 
     Attributes:

@@ -7,7 +7,7 @@ uppercase letter, or `localhost`, is a host; otherwise the registry is Docker Hu
 
 import os
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import full_name
@@ -34,8 +34,7 @@ _OTHER_TRANSPORTS = {
 """Transports of skopeo that have no counterpart here, each with what to do instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryReference:
+class RegistryReference(NamedTuple):
     """A repository in a registry, and the image in it, if one is named.
 
     Attributes:
@@ -51,19 +50,18 @@ class RegistryReference:
     @property
     def without_image(self) -> "RegistryReference":
         """The repository alone."""
-        return replace(self, tag=None, digest=None)
+        return self._replace(tag=None, digest=None)
 
     def tagged(self, tag: Tag | None) -> "RegistryReference":
         """Return the reference to this tag of the repository."""
-        return replace(self, tag=tag, digest=None)
+        return self._replace(tag=tag, digest=None)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.host}/{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
-@dataclass(frozen=True, slots=True)
-class LayoutReference:
+class LayoutReference(NamedTuple):
     """An OCI layout, in a directory or in an archive, and the image in it, if one is named.
 
     Attributes:
@@ -87,11 +85,11 @@ class LayoutReference:
     @property
     def without_image(self) -> "LayoutReference":
         """The layout alone."""
-        return replace(self, name="", digest=None)
+        return self._replace(name="", digest=None)
 
     def tagged(self, tag: Tag | None) -> "LayoutReference":
         """Return the reference to this tag of the layout."""
-        return replace(self, name=tag or "", digest=None)
+        return self._replace(name=tag or "", digest=None)
 
     def __str__(self) -> str:
         name = f":{self.name}" if self.name else ""
@@ -124,7 +122,7 @@ def parse_image(text: str, *, field: str) -> ImageReference:
         return _layout(rest.removeprefix("//") if transport == "ocidir" else rest, field=field, is_archive=False)
     if transport in ("oci-archive", "docker-archive"):
         reference = _layout(rest, field=field, is_archive=True)
-        return replace(reference, is_docker_archive=transport == "docker-archive")
+        return reference._replace(is_docker_archive=transport == "docker-archive")
     if _ARCHIVE.fullmatch(_split_digest(text)[0]):
         if _may_be_host(text.partition("/")):
             rule = f"must say what it is: docker://{text} for a registry, or oci-archive:{text} for a file"

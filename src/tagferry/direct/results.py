@@ -1,7 +1,6 @@
 """The results of copies, as they are printed."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tagferry.errors import TagferryError
 from tagferry.names import Digest
@@ -9,8 +8,7 @@ from tagferry.names import Digest
 Status = Literal["copied", "up_to_date", "existed", "failed", "to_copy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyResult:
+class CopyResult(NamedTuple):
     """The result of one tag's copy.
 
     Attributes:
@@ -34,7 +32,7 @@ class CopyResult:
     seconds: float = 0.0
     reason: str = ""
     error: TagferryError | None = None
-    left_behind: tuple[str, ...] = field(default=())
+    left_behind: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:

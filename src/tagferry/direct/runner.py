@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -42,8 +41,7 @@ _LIST_SECONDS = 0.05
 """Seconds to wait for the target's list of tags after the source's has arrived."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOptions:
+class CopyOptions(NamedTuple):
     """How images are copied.
 
     Attributes:
@@ -246,7 +244,7 @@ class DirectCopier:
             result = self.results[position]
             error = errors.get(layout_key(target))
             if error is not None and result.is_ok:
-                failed = replace(result, status="failed", digest=None, reason=error.message, error=detached(error))
+                failed = result._replace(status="failed", digest=None, reason=error.message, error=detached(error))
                 self.results[position] = failed
             self._on_result(self.results[position])
         self._unwritten.clear()

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
 from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
@@ -26,8 +25,7 @@ _LAYOUT_REPOSITORY = RepositoryName("images")
 _CONNECTIONS = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryAccess:
+class RegistryAccess(NamedTuple):
     """How registries are reached, and as whom.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tagferry.direct.references import ImageReference
 from tagferry.names import Tag
@@ -17,8 +17,7 @@ class TagPattern(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TagSelection:
+class TagSelection(NamedTuple):
     """The tags of a repository to copy; by default, all.
 
     Attributes:
@@ -45,8 +44,7 @@ class TagSelection:
         return [tag for tag in wanted if not any(pattern.matches(tag) for pattern in self.excluded)]
 
 
-@dataclass(frozen=True, slots=True)
-class CopyTask:
+class CopyTask(NamedTuple):
     """A copy of one image, or of several tags of a repository under their own names.
 
     Attributes:

@@ -7,10 +7,10 @@ is made, and is checked then.
 """
 
 import socket
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -27,8 +27,7 @@ class Zone(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class AddressPolicy:
+class AddressPolicy(NamedTuple):
     """The addresses to which connections may be made.
 
     Attributes:

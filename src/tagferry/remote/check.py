@@ -1,7 +1,7 @@
 """Checks that a registry serves the requests of a synchronization as the configured user."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
@@ -18,8 +18,7 @@ Sample = tuple[RepositoryName, Tag | None]
 """A repository that is expected to exist, and one of its tags if known."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(NamedTuple):
     """The result of a check.
 
     Attributes:

@@ -1,8 +1,8 @@
 """Reads and writes manifests at a registry as raw bytes; `deletions` deletes them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
@@ -27,8 +27,7 @@ _OF_MANIFESTS = frozenset({"schemaVersion", "mediaType", "config", "layers", "fs
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """The condition under which a tag may be replaced.
 
     Attributes:
@@ -200,7 +199,7 @@ class Manifests:
         async def send() -> Answer:
             # The guard has been checked, so the request may be sent with another authorization.
             nonlocal call, misses_something
-            sent, call = call, replace(call, is_guarded=False)
+            sent, call = call, call._replace(is_guarded=False)
             try:
                 answer = await self._transport.fetch(sent, once=True)
             except Refused as refusal:

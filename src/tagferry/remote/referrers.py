@@ -9,7 +9,6 @@ temporary fault), the result counts as incomplete.
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -248,7 +247,7 @@ class Referrers:
         accept = _PERMANENT if is_api else frozenset({200})
         try:
             url = self._transport.resolve(location, answer.url)
-            return await self._transport.fetch(replace(call, url=url, redirects=True, accept=accept), once=True)
+            return await self._transport.fetch(call._replace(url=url, redirects=True, accept=accept), once=True)
         except TagferryError as error:
             if is_api:
                 # The API exists, but not here, and every further request would cost another attempt to connect.

@@ -1,7 +1,5 @@
 """References to images, as users of docker, skopeo, crane and regctl type them."""
 
-from dataclasses import replace
-
 import pytest
 
 from tagferry.direct.references import LayoutReference, RegistryReference, parse_image
@@ -54,7 +52,7 @@ def archive(path: str, name: str = "", digest: Digest | None = None) -> LayoutRe
         ("oci-archive:app", archive("app")),
         ("oci-archive:app:v1", archive("app", "v1")),
         ("oci-archive:/a:b/app.tar:v1", archive("/a:b/app.tar", "v1")),
-        ("docker-archive:app.tar", replace(archive("app.tar"), is_docker_archive=True)),
+        ("docker-archive:app.tar", archive("app.tar")._replace(is_docker_archive=True)),
         ("app.tar", archive("app.tar")),
         ("images/app.tar:v1", archive("images/app.tar", "v1")),
         ("../app.tar", archive("../app.tar")),

@@ -1,8 +1,7 @@
 """The requests of an upload session (distribution-spec 1.1, "Pushing blobs")."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from tagferry.digits import whole_number
@@ -16,8 +15,7 @@ ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; the registry cleans up the sessions that remain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """An upload session.
 
     Attributes:

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TypeVar
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
@@ -121,7 +120,7 @@ class Upload:
             received = await self._received()
         except Unavailable:
             return None
-        return replace(self._session, location=self._location, offset=received) if received else None
+        return self._session._replace(location=self._location, offset=received) if received else None
 
     async def _resumed(self, send: Callable[[], Awaitable[T]]) -> T:
         """Send the missing bytes; after a failure, continue at the session's new offset."""

@@ -7,7 +7,7 @@ Some registries open a session for every mount. So large blobs are looked up by 
 a mount of it shows how this registry behaves. Registries that do not mount are always asked by HEAD.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, TagferryError, TooLarge, Unavailable
@@ -145,7 +145,7 @@ class _BlobUpload:
         location = await self._checkpoint.load()
         if location is None:
             return fresh
-        resumable = await self._upload_to(replace(fresh, location=location)).resumable()
+        resumable = await self._upload_to(fresh._replace(location=location)).resumable()
         if resumable is None:
             await self._checkpoint.clear()
             return fresh

@@ -1,9 +1,9 @@
 """Sends requests with authorization: to the registry, its token server, and hosts that it redirects to."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 from tagferry import bounds
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
@@ -32,8 +32,7 @@ _MAX_ROUNDS = 4
 scope."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(NamedTuple):
     """The functions that send requests.
 
     Attributes:

@@ -1,7 +1,8 @@
 """A request to a registry, before its authorization and final URL are known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from tagferry import bounds
 from tagferry.errors import Unavailable
@@ -12,8 +13,7 @@ class Reauthorized(Unavailable):
     """A guarded request was refused for its authorization and can now be sent with a new one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(NamedTuple):
     """A request.
 
     Attributes:
@@ -36,7 +36,7 @@ class Call:
     task: str
     url: str
     scopes: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes | Stream = b""
     accept: frozenset[int] = frozenset({200})
     redirects: bool = False

@@ -1,7 +1,7 @@
 """A registry's address, credentials and connection settings."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
@@ -49,8 +49,7 @@ class CredentialSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FixedCredentials:
+class FixedCredentials(NamedTuple):
     """Fixed credentials for all repositories of a registry."""
 
     credentials: Credentials | None

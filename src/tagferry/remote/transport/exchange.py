@@ -148,7 +148,7 @@ class Exchange:
     def _redirected_call(self, call: Call, status: int, url: str) -> Call:
         """Return the request to send to the target of a redirect."""
         if status == 303 and call.writes:
-            return replace(call, method="GET", headers={}, body=b"", redirects=True)
+            return call._replace(method="GET", headers={}, body=b"", redirects=True)
         self._expects_continue = self._expects_continue or call.writes
         if isinstance(call.body, Stream) and call.body.has_begun:
             message = f"registry {self._name} redirected to {host_of(url)} in the middle of the request to {call.task}"

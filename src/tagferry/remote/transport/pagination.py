@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from tagferry import bounds
@@ -76,7 +75,7 @@ async def pages(
         if url in seen:
             raise EndlessList(f"registry {transport.name} returned an invalid next-page link when asked to {call.task}")
         seen.add(url)
-        call = replace(call, url=url)
+        call = call._replace(url=url)
     raise EndlessList(f"registry {transport.name} returned more than {max_pages} pages when asked to {call.task}")
 
 

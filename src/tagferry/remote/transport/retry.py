@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tagferry import bounds
 from tagferry.errors import Unavailable
@@ -21,8 +20,7 @@ T = TypeVar("T")
 OnRetry = Callable[[Unavailable], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(NamedTuple):
     """A retry policy.
 
     Attributes:

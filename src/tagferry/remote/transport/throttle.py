@@ -8,8 +8,8 @@ import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from tagferry.http.retry_after import retry_after
 from tagferry.metrics.instruments import CounterSeries
@@ -23,8 +23,7 @@ _REMAINING = re.compile(r"(?:^|[;,\s])r=(\d+)")
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """The current load of one registry by this process.
 
     Attributes:

@@ -58,6 +58,7 @@ def _for_everyone(filled: Filled, scale: Scale) -> dict[str, str]:
         "organizations": _IMAGES,
         "search": f"{_IMAGES}?q=r00",
         "search without result": f"{_IMAGES}?q=nothing",
+        "search for an unknown digest": f"{_IMAGES}?q=sha256:{'0' * 64}",
         "organizations of a region": f"{_IMAGES}/{SOURCE_REGION}",
         "repositories": organization,
         "repositories, from the middle": f"{organization}?after={ORGANIZATION}/r{scale.repositories // 2:05}",

@@ -47,6 +47,8 @@ async def fill_images(ferry: Deployment) -> list[Shown]:
         Shown("images", "/console/images"),
         Shown("images-found", "/console/images?q=pla"),
         Shown("images-not-found", "/console/images?q=nothing"),
+        Shown("images-located", f"/console/images?q={image(seed='crm').manifest.digest}"),
+        Shown("images-digest-incomplete", "/console/images?q=sha256:0123"),
         Shown("images-region", f"/console/images/{NORTH}"),
         Shown("organization-new", "/console/organizations/new"),
         Shown("organization", _EXAMPLES),

@@ -72,6 +72,46 @@ async def test_repositories_are_found_by_the_beginning_of_a_part_of_their_name(
     assert "Nothing found" in nothing.text
 
 
+async def test_the_reference_of_an_image_finds_its_tag(ferry: Deployment, administrator: Browser):
+    for region, name in ((NORTH, APP), (SOUTH, APP), (NORTH, RepositoryName("team/app2"))):
+        await images.push(ferry.store(region), name, OLD, Tag("v1"))
+    north, south = (ferry.urls[region].removeprefix("http://") for region in (NORTH, SOUTH))
+
+    async def search(text: str) -> Page:
+        return await administrator.get(f"/console/images?{urlencode({'q': text})}")
+
+    assert (await search(f"{south}/team/app:v1")).location == f"/console/images/{SOUTH}/team/app/tags/v1"
+    assert (await search(f"docker://{north}/team/app:v1")).location == f"/console/images/{NORTH}/team/app/tags/v1"
+    assert (await search(f"{north}/team/app")).location == PATH
+    assert (await search("team/app2:v1")).location == f"/console/images/{NORTH}/team/app2/tags/v1"
+    several = await search("registry.example.com/team/app:v1")
+    assert several.rows() == [["team/app"], ["team/app2"], ["team/app"]]
+    assert f"{PATH}?q=v1" in links(several)
+
+
+async def test_a_digest_finds_the_repositories_that_hold_the_image(ferry: Deployment, administrator: Browser):
+    for region, name in ((NORTH, APP), (SOUTH, name_in(RELEASE))):
+        await images.push(ferry.store(region), name, OLD, Tag("v1"))
+    await images.push(ferry.store(NORTH), DEEP, NEW, Tag("v1"))
+    digest = OLD.manifest.digest
+    reader = await signed_in(ferry, "reader", team=Permission.READ)
+
+    async def search(browser: Browser, text: str) -> Page:
+        return await browser.get(f"/console/images?{urlencode({'q': text})}")
+
+    for text in (digest, digest.encoded, f"registry.example.com/team/app:v1@{digest}"):
+        page = await search(administrator, text)
+        assert page.heading == "Where this image is"
+        assert page.rows() == [[NORTH, "team/app"], [SOUTH, "release/app"]]
+        assert {PATH, f"/console/images/{SOUTH}/release/app"} <= links(page)
+    assert (await search(reader, digest)).rows() == [[NORTH, "team/app"]]
+    nowhere = await search(administrator, f"sha256:{'0' * 64}")
+    assert "Nothing found" in nowhere.text
+    short = await search(administrator, digest[:20])
+    assert (short.status, short.rows()) == (200, [])
+    assert "64 lowercase hexadecimal digits" in short.text
+
+
 async def test_an_organization_shows_its_repositories_page_by_page(
     ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tagferry.comparison.locations import ImageLocations, LocationService
 from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
@@ -115,3 +116,22 @@ async def test_the_targets_of_a_synchronization_are_offered_without_the_registri
     page = await administrator.get("/console/synchronize?repository=team/app")
 
     assert f"{SOUTH}/team" in {one.get("value") for one in page.all("option")}
+
+
+async def test_a_search_by_digest_continues(ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch):
+    image, may_find, find = images.image(), asyncio.Event(), LocationService.find
+    await images.push(ferry.store(SOUTH), APP, image, Tag("v1"))
+
+    async def slow(*arguments: Any, **options: Any) -> ImageLocations:
+        await may_find.wait()
+        return await find(*arguments, **options)
+
+    monkeypatch.setattr(LocationService, "find", slow)
+    ferry.app.services.console.eventual.patience = 0.0
+    path = f"/console/images?q={image.manifest.digest}"
+
+    first = await administrator.get(path)
+    assert "The regions are being asked for this image." in first.text
+    may_find.set()
+
+    assert (await complete(administrator, path)).rows() == [[SOUTH, APP]]

@@ -9,16 +9,18 @@ from starlette.responses import Response
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog.listings import listings_of
+from tagferry.comparison.locations import ImageLocations
 from tagferry.concurrency import bounded_gather
-from tagferry.errors import NotFound, TagferryError, Throttled, Unavailable
+from tagferry.errors import InvalidName, NotFound, TagferryError, Throttled, Unavailable
 from tagferry.eventual import Progress
 from tagferry.inventory.organizations import ListedOrganization
-from tagferry.names import Namespace, RegionId, RepositoryName
+from tagferry.names import Digest, Namespace, RegionId, RepositoryName
 from tagferry.regions import Region
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.image_queries import ImageQuery
 from tagferry.web.console.organizations import regions_for_creation
-from tagferry.web.console.paths import IMAGES, repository_path
+from tagferry.web.console.paths import IMAGES, repository_path, tag_path
 
 _ORGANIZATIONS = 50
 """Organizations of a region on the page of all regions."""
@@ -68,11 +70,15 @@ class ImagesPage:
 
     Attributes:
         query: what is searched for; "" for all organizations.
+        tag: the tag that is searched for; "" for all.
+        reason: why the search is impossible; "" if it is possible.
         can_create: whether the caller may create an organization in any region.
         is_empty: whether no region has anything to show.
     """
 
     query: str
+    tag: str
+    reason: str
     can_create: bool
     regions: Sequence[RegionImages]
     is_empty: bool
@@ -97,13 +103,34 @@ class RegionPage:
     is_pending: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LocationsPage:
+    """The view of a search by digest.
+
+    Attributes:
+        locations: what was found; None while the regions are being asked.
+    """
+
+    query: str
+    digest: Digest
+    locations: ImageLocations | None
+    commands: tuple[Command, ...]
+
+
 async def show(context: PageContext) -> Response:
-    """Show the organizations of all regions, or the repositories that a search finds."""
-    query = context.query("q").strip("/")
+    """Show the organizations of all regions, or what a search finds: repositories, or an image by its digest."""
+    text = context.query("q")
+    try:
+        query = ImageQuery.of(text)
+    except InvalidName as error:
+        commands = (Command.api("GET", f"{context.base_url}/v2/manage/repos"),)
+        return context.render("images.html", ImagesPage(text, "", error.message, False, (), False, commands))
+    if query.digest is not None:
+        return await _located(context, query, query.digest)
 
     async def one(region: Region) -> RegionImages:
         try:
-            return await (_search(context, region, query) if query else _organizations(context, region))
+            return await (_search(context, region, query) if query.names else _organizations(context, region))
         except Throttled:
             return RegionImages(region.id, is_pending=True)
         except TimeoutError:
@@ -114,17 +141,47 @@ async def show(context: PageContext) -> Response:
     regions = await bounded_gather(context.services.regions, one, limit=8)
     found = [one for one in regions if one.organizations or one.repositories]
     is_pending = any(one.is_pending for one in regions)
-    if query and not is_pending and len(found) == 1 and [query] == list(found[0].repositories):
-        return context.redirect(repository_path(found[0].region, query))
-    shown = [one for one in regions if one in found or one.reason or one.is_pending] if query else regions
+    only = None if is_pending else _only(context, query, found)
+    if only is not None:
+        region, name = only
+        return context.redirect(tag_path(region, name, query.tag) if query.tag else repository_path(region, name))
+    shown = [one for one in regions if one in found or one.reason or one.is_pending] if query.names else regions
     commands = (
-        Command.api("GET", f"{context.base_url}/v2/manage/repos?name={query}")
-        if query
+        Command.api("GET", f"{context.base_url}/v2/manage/repos?{urlencode({'name': query.names[-1]})}")
+        if query.names
         else Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),
     )
     can_create = bool(regions_for_creation(context))
-    view = ImagesPage(query, can_create, shown, not found and not is_pending, commands)
+    is_empty = not found and not is_pending
+    view = ImagesPage(query.text if query.names else "", query.tag, "", can_create, shown, is_empty, commands)
     return context.render("images.html", view)
+
+
+def _only(
+    context: PageContext, query: ImageQuery, found: Sequence[RegionImages]
+) -> tuple[RegionId, RepositoryName] | None:
+    """Return the only repository that was searched for, if its whole name was given."""
+    named = [(one.region, name) for one in found for name in one.repositories if name in query.names]
+    here = [one for one in named if context.services.regions[one[0]].registry_host == query.host]
+    if len(here) == 1:
+        return here[0]
+    is_only = len(named) == 1 and sum(len(one.repositories) for one in found) == 1
+    return named[0] if is_only else None
+
+
+async def _located(context: PageContext, query: ImageQuery, digest: Digest) -> Response:
+    """Show the repositories of all regions that hold an image."""
+
+    async def find(_: Progress) -> ImageLocations:
+        return await context.services.locations.find(context.caller, digest, like=query.repository)
+
+    found = await context.eventually(("locations", digest, query.repository), find)
+    locations = None if isinstance(found, Progress) else found
+    commands = (
+        Command.api("GET", f"{context.base_url}/v2/manage/locations?digest={digest}"),
+        Command.of("CLI", "tagferry", "locate", digest),
+    )
+    return context.render("locations.html", LocationsPage(query.text, digest, locations, commands))
 
 
 async def _organizations(context: PageContext, region: Region) -> RegionImages:
@@ -147,16 +204,16 @@ async def _listed(context: PageContext, region: Region) -> tuple[list[Organizati
     return [OrganizationRow(one.name, one.permission, one.users, one.repositories) for one in found], False
 
 
-async def _search(context: PageContext, region: Region, query: str) -> RegionImages:
+async def _search(context: PageContext, region: Region, query: ImageQuery) -> RegionImages:
     services, caller = context.services, context.caller
 
     async def search(_: Progress) -> list[RepositoryName]:
         async with _in_time(region):
             readable = await services.access.readable(caller, region.id)
             names = await services.repository_inventory.names(region, readable)
-        return [name for name in names if name.startswith(query) or f"/{query}" in name][: _FOUND + 1]
+        return [name for name in names if query.matches(name)][: _FOUND + 1]
 
-    found = await context.eventually(("search", region.id, query), search)
+    found = await context.eventually(("search", region.id, query.names), search)
     if isinstance(found, Progress):
         return RegionImages(region.id, is_pending=True)
     return RegionImages(region.id, repositories=found[:_FOUND], has_more=len(found) > _FOUND)

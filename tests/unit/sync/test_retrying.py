@@ -1,5 +1,6 @@
 """A job whose registry is unavailable waits for its next attempt, and blocks no others meanwhile."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -170,7 +171,7 @@ async def test_a_tag_whose_registry_stays_unavailable_fails_with_the_last_error_
 
     (job,) = await world.recorded()
     assert job.status is JobStatus.FAILED
-    assert job.reason == f"{AWAY}; tried {job.failures} times in 0 s"
+    assert re.fullmatch(rf"{AWAY}; tried {job.failures} times in \d s", job.reason)
     assert job.failures == job.attempts >= 2
 
 

@@ -1,5 +1,6 @@
 """Listening sockets, and why an address cannot be listened on."""
 
+import contextlib
 import errno
 import socket
 import sys
@@ -13,6 +14,10 @@ from tagferry.errors import Unavailable
 _BACKLOG = 2048
 _LISTENING = "0A"
 """The state of a listening socket in the kernel's tables."""
+_PACING = b"bbr"
+"""How the names of congestion controls begin that delay segments on purpose."""
+_NOT_PACING = b"reno"
+"""The congestion control that every Linux has, and lets every user choose."""
 _ANY = "use an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
 
 
@@ -46,11 +51,27 @@ def bind(address: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, int(port)))
+        _avoid_pacing(bound)
     except (OSError, UnicodeError) as error:
         # A host that is no name at all is a UnicodeError.
         bound.close()
         raise _unusable(address, host, int(port), error) from None
     return bound
+
+
+def _avoid_pacing(bound: socket.socket) -> None:
+    """Let the kernel send to clients on this machine without pacing, on a loopback address.
+
+    BBR sets a timer for each 64 KiB, which spares a network. Within a machine, it only costs CPU, on both sides.
+    """
+    address = parse_address(bound.getsockname()[0])
+    if address is None or not address.is_loopback or not hasattr(socket, "TCP_CONGESTION"):
+        return
+    # The system decides if a sandbox refuses.
+    with contextlib.suppress(OSError):
+        if bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).startswith(_PACING):
+            # Connections inherit it.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NOT_PACING)
 
 
 def listen(bound: socket.socket, address: str) -> None:

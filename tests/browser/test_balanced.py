@@ -30,15 +30,16 @@ async def test_a_page_shows_a_sync_of_a_third_process_and_goes_on_when_its_serve
                 page = visit.page
                 answers: list[tuple[str, str]] = []
 
-                def answered(response: Response) -> None:
+                def note(response: Response) -> None:
                     # After servers that did not answer comes the one that did.
                     server = response.headers[SERVER_HEADER.lower()].rpartition(" ")[2]
                     answers.append((response.url.partition("/console/")[2].partition("?")[0], server))
 
-                def streams() -> list[str]:
-                    return [server for path, server in answers if path == "events"]
+                def servers_of(path: str) -> list[str]:
+                    """Return the servers that answered, in order; the browser keeps files with their first answer."""
+                    return [server for answered, server in answers if answered == path]
 
-                page.on("response", answered)
+                page.on("response", note)
                 await visit.sign_in("admin", servers.password)
                 await page.get_by_role("link", name="Synchronize").first.click()
                 await page.get_by_label("Repository", exact=True).fill(NAME)
@@ -53,12 +54,12 @@ async def test_a_page_shows_a_sync_of_a_third_process_and_goes_on_when_its_serve
                 await expect(moved).to_have_attribute("value", MOVED, timeout=SECONDS)
                 assert {server for _, server in answers} == set(servers.programs)
                 await page.evaluate("window.isSamePage = true")
-                streaming = streams()[-1]
+                streaming = servers_of("events")[-1]
 
                 await asyncio.to_thread(stop, servers.programs[streaming].process)
 
                 async def streams_again() -> bool:
-                    return streams()[-1] != streaming
+                    return servers_of("events")[-1] != streaming
 
                 await eventually(streams_again, seconds=60)
                 servers.source.released.set()
@@ -68,5 +69,6 @@ async def test_a_page_shows_a_sync_of_a_third_process_and_goes_on_when_its_serve
 
                 # The session and the other pages do not need the server that has stopped either.
                 await page.get_by_role("link", name="Jobs").first.click()
+                await page.wait_for_url("**/console/jobs")
                 await expect(page.locator("#job-1-state")).to_contain_text("success")
-                assert answers[-1][1] != streaming
+                assert servers_of("jobs")[-1] != streaming

@@ -118,7 +118,10 @@ async def test_the_targets_of_a_synchronization_are_offered_without_the_registri
     assert f"{SOUTH}/team" in {one.get("value") for one in page.all("option")}
 
 
-async def test_a_search_by_digest_continues(ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("path", ["/console/images?q={digest}", f"/console/images/{SOUTH}/team/app/tags/v1?locate=1"])
+async def test_a_search_by_digest_continues(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch, path: str
+):
     image, may_find, find = images.image(), asyncio.Event(), LocationService.find
     await images.push(ferry.store(SOUTH), APP, image, Tag("v1"))
 
@@ -128,10 +131,10 @@ async def test_a_search_by_digest_continues(ferry: Deployment, administrator: Br
 
     monkeypatch.setattr(LocationService, "find", slow)
     ferry.app.services.console.eventual.patience = 0.0
-    path = f"/console/images?q={image.manifest.digest}"
+    path = path.format(digest=image.manifest.digest)
 
     first = await administrator.get(path)
     assert "The regions are being asked for this image." in first.text
     may_find.set()
 
-    assert (await complete(administrator, path)).rows() == [[SOUTH, APP]]
+    assert [SOUTH, APP] in (await complete(administrator, path)).rows()

@@ -19,6 +19,7 @@ from tagferry.regions import Region
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.image_queries import ImageQuery
+from tagferry.web.console.locations import locate
 from tagferry.web.console.organizations import regions_for_creation
 from tagferry.web.console.paths import IMAGES, repository_path, tag_path
 
@@ -171,12 +172,7 @@ def _only(
 
 async def _located(context: PageContext, query: ImageQuery, digest: Digest) -> Response:
     """Show the repositories of all regions that hold an image."""
-
-    async def find(_: Progress) -> ImageLocations:
-        return await context.services.locations.find(context.caller, digest, like=query.repository)
-
-    found = await context.eventually(("locations", digest, query.repository), find)
-    locations = None if isinstance(found, Progress) else found
+    locations = await locate(context, digest, like=query.repository)
     commands = (
         Command.api("GET", f"{context.base_url}/v2/manage/locations?digest={digest}"),
         Command.of("CLI", "tagferry", "locate", digest),

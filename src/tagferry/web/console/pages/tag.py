@@ -12,6 +12,7 @@ from tagferry.names import Tag
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
 from tagferry.web.console.copies import TagCopy, copies_of
+from tagferry.web.console.locations import locate
 from tagferry.web.console.repositories import BELOW, OpenedRepository, open_repository
 from tagferry.web.console.translation import translatable
 
@@ -26,7 +27,8 @@ class TagPage:
     Attributes:
         copies: its copies at the targets of its newest jobs.
         text: the manifest as indented JSON; "" if it is too large.
-        locations: where else the image is, if that was asked for.
+        is_located: whether it is asked where else the image is.
+        locations: where else it is; None while the regions are being asked.
         pulling: the commands that pull the image.
     """
 
@@ -35,6 +37,7 @@ class TagPage:
     content: ImageContent
     copies: Sequence[TagCopy]
     text: str
+    is_located: bool
     locations: ImageLocations | None
     pulling: Sequence[Command]
     commands: tuple[Command, ...]
@@ -48,9 +51,8 @@ async def show(context: PageContext) -> Response:
         manifest = await store.get_manifest(at.name, tag)
     content = await describe_content(store, at.name, manifest)
     copies = (await copies_of(context, at, {tag: manifest.digest})).by_tag.get(tag, ())
-    locations = None
-    if context.query("locate"):
-        locations = await context.services.locations.find(context.caller, manifest.digest, like=at.name)
+    is_located = bool(context.query("locate"))
+    locations = await locate(context, manifest.digest, like=at.name) if is_located else None
     text = json.dumps(manifest.document, indent=2, ensure_ascii=False) if manifest.size <= _TEXT_BYTES else ""
     return context.render(
         "tag.html",
@@ -60,6 +62,7 @@ async def show(context: PageContext) -> Response:
             content=content,
             copies=copies,
             text=text,
+            is_located=is_located,
             locations=locations,
             pulling=_pulling(at, tag, manifest.digest),
             commands=(

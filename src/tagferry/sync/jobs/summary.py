@@ -20,7 +20,7 @@ from tagferry.sync.jobs.visibility import readable_job
 HOURS = 24
 COUNTED = 20_000
 """Jobs of a state, or of an hour, up to which they are counted: from an index, without reading the jobs."""
-READ = 4_000
+READ = 2_000
 """For callers who may not see all jobs: the jobs of an open state, and the newest of the last day, that are read."""
 _HOUR = timedelta(hours=1)
 _FAILED = (JobStatus.FAILED, JobStatus.TIMEOUT)

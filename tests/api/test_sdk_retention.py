@@ -109,7 +109,7 @@ async def standing(ferry: Deployment, repository: str, *tags: str) -> None:
 
 
 async def recorded(ferry: Deployment, repository: str, number: int) -> ListRetentionHistoriesResponse:
-    """Wait until this many deletions are on record, as each is after the tag is gone, and return all of them."""
+    """Wait until this many deletions are recorded, which is after the tags were deleted, and return all of them."""
 
     async def history() -> ListRetentionHistoriesResponse | None:
         found = await ask(ferry, *histories(repository))

@@ -22,7 +22,7 @@ _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def free_port() -> int:
-    """A free port of 127.0.0.1, which nobody else is given while it is one of this process's last 256.
+    """A free port of 127.0.0.1, which no other test gets while it is one of this process's last 256.
 
     A socket stays bound to it, so that the socket of another call cannot be. The socket of a server can be bound and
     listen, since both have the option SO_REUSEADDR.

@@ -21,7 +21,7 @@ from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.syncing import Drafts, Placed, Syncing, UndurableNames
 
 _WaitsFor = Drafts | Placed | list[Placed]
-"""What a write waits for without the lock: its files, its own name, or the names of other writes."""
+"""The things for which a write waits without the lock: its files, its own name, or the names of other writes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ _ENCODED = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ImageQuery:
-    """What a text of the search field names.
+    """The parsed text of the search field.
 
     Attributes:
         text: the text.

@@ -34,7 +34,7 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, default: str | Default) -> str | Default: ...
 
     def get(self, name: str, default: str | Default | None = None) -> str | Default | None:
-        """Return the value of the first line, or the default; that of Mapping raises and catches a KeyError for it."""
+        """Return the value of the first line, or the default. Unlike that of Mapping, it needs no KeyError for that."""
         lines = self._lines.get(name.lower())
         return default if lines is None else lines[0]
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from tagferry.registry.storage.threads import DiskThreads, translated
+from tagferry.registry.storage.threads import DiskThreads, end_future, translated
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -88,9 +88,4 @@ class GatheredWork(Generic[Key, Item]):
 
 def _end(waiting: _Waiting[Item], errors: Sequence[BaseException | None]) -> None:
     for (_, future), error in zip(waiting, errors, strict=True):
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        end_future(future, None, error)

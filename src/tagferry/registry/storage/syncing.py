@@ -97,7 +97,7 @@ class Drafts:
         self._paths.append(draft.path)
 
     def syncs(self) -> list[Callable[[], None]]:
-        """Return what makes each file durable, and then closes it."""
+        """Return the calls that make each file durable and close it."""
         opened, self._open = self._open, []
         return [partial(_sync_and_close, descriptor) for descriptor in opened]
 

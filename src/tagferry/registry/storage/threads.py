@@ -91,7 +91,7 @@ class DiskThreads:
 
         # Fewer steps in the event loop than `run_in_executor`, which chains two futures.
         def run() -> None:
-            loop.call_soon_threadsafe(_end, future, *self._outcome(reported))
+            loop.call_soon_threadsafe(end_future, future, *self._outcome(reported))
 
         self._executor.submit(run)
         return future
@@ -159,7 +159,7 @@ class DiskThreads:
         def end(ran: asyncio.Future[list[tuple[Any, BaseException | None]]]) -> None:
             outcomes = repeat((None, ran.exception())) if ran.exception() is not None else ran.result()
             for (_, future), outcome in zip(gathered, outcomes, strict=False):
-                _end(future, *outcome)
+                end_future(future, *outcome)
 
         asyncio.get_running_loop().run_in_executor(self._executor, run).add_done_callback(end)
 
@@ -244,7 +244,7 @@ def ignoring_read_only() -> Iterator[None]:
             raise
 
 
-def _end(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def end_future(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     """Give a future its result or error, unless it was cancelled."""
     if future.done():
         return

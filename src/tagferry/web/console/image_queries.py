@@ -36,7 +36,7 @@ class ImageQuery:
         """Parse a text, such as `app`, `docker://registry.example.com/team/app:v1` or a digest.
 
         Raises:
-            InvalidName: it has a digest that is incomplete or of another algorithm, or with it an impossible name.
+            InvalidName: its digest is incomplete or of another algorithm, or no repository can have its name.
         """
         rest = _SCHEME.sub("", text, count=1).strip("/@")
         name, _, encoded = rest.rpartition("@")

@@ -73,6 +73,7 @@ class GatheredWork(Generic[Key, Item]):
             run = self._threads.submit(self._run, key, [item for item, _ in waiting])
         except RuntimeError as error:
             # The threads have ended.
+            waiting += self._waiting.pop(key, [])
             _end(waiting, [error] * len(waiting))
             return
         self._running[key] += 1

@@ -161,7 +161,14 @@ class DiskThreads:
             for (_, future), outcome in zip(gathered, outcomes, strict=False):
                 end_future(future, *outcome)
 
-        asyncio.get_running_loop().run_in_executor(self._executor, run).add_done_callback(end)
+        try:
+            ran = asyncio.get_running_loop().run_in_executor(self._executor, run)
+        except RuntimeError as error:
+            # The threads have ended.
+            for _, future in gathered:
+                end_future(future, None, error)
+            return
+        ran.add_done_callback(end)
 
     def _outcome(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         try:

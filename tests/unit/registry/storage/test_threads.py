@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tagferry.registry.storage.gathering import GatheredWork
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads
 
 faults: list[OSError] = []
@@ -72,3 +73,25 @@ async def test_work_of_a_later_time_does_not_wait_for_earlier_work(threads: Disk
     assert await threads.run_short(lambda: "later") == "later"
     going_on.set()
     assert await earlier
+
+
+async def test_short_work_is_refused_when_the_threads_have_ended(threads: DiskThreads):
+    threads.close()
+
+    outcomes = await asyncio.wait_for(
+        asyncio.gather(*(threads.run_short(int) for _ in range(3)), return_exceptions=True), 10
+    )
+
+    assert [type(one) for one in outcomes] == [RuntimeError] * 3
+
+
+async def test_gathered_work_is_refused_when_the_threads_have_ended(threads: DiskThreads):
+    work: GatheredWork[str, int] = GatheredWork(threads, lambda _, items: [None] * len(items))
+    threads.close()
+
+    # More than one run takes.
+    outcomes = await asyncio.wait_for(
+        asyncio.gather(*(work.run("key", number) for number in range(50)), return_exceptions=True), 10
+    )
+
+    assert [type(one) for one in outcomes] == [RuntimeError] * 50

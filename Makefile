@@ -38,9 +38,10 @@ INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 IN_PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 LONG_ONES := $(BIN)/pytest tests -m long --numprocesses 3 --dist loadscope
 
-# The installation generates the console's icons and translations; it is repeated when their sources change.
+# The installation generates files of the console; it is repeated when their sources change.
 CONSOLE := src/tagferry/web/console
-BUILT_FROM := pyproject.toml hatch_build.py $(CONSOLE)/icons.txt $(wildcard $(CONSOLE)/locale/*.po)
+BUILT_FROM := pyproject.toml hatch_build.py $(CONSOLE)/icons.txt $(wildcard $(CONSOLE)/locale/*.po \
+	$(CONSOLE)/compiled_templates.py $(CONSOLE)/templates/*.html $(CONSOLE)/templates/*/*.html)
 
 LOCK_VENV := build/lock-venv
 COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \

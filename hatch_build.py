@@ -1,9 +1,11 @@
-"""Generate the files of the console that are not in git: its icons and its translations.
+"""Generate the files of the console that are not in git: its icons, translations and compiled templates.
 
 The build runs this for wheels and for editable installs; in a checkout, `python hatch_build.py` runs it alone. Icons
-come from the package `lucide`, translations are compiled by Babel. Servers need neither of the two.
+come from the package `lucide`, translations are compiled by Babel: servers need neither of the two. Templates are
+compiled by Jinja, which servers do again if theirs has another version.
 """
 
+import runpy
 import zipfile
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +32,7 @@ class ConsoleBuildHook(BuildHookInterface[Any]):
 
 
 def generate(root: Path) -> None:
-    """Generate the sprite of all icons and the compiled translations in a checkout."""
+    """Generate the sprite of all icons, the compiled translations and the compiled templates in a checkout."""
     console = root / _CONSOLE
     generated = console / "generated"
     generated.mkdir(exist_ok=True)
@@ -39,6 +41,9 @@ def generate(root: Path) -> None:
     for source in console.glob("locale/*.po"):
         with source.open("rb") as po, (generated / f"{source.stem}.mo").open("wb") as mo:
             write_mo(mo, read_po(po, locale=source.stem))
+    # Not imported, because the package's own requirements need not be installed.
+    compiled_templates = runpy.run_path(str(console / "compiled_templates.py"))
+    compiled_templates["compile_templates"](console / "templates", generated)
 
 
 def _sprite(names: list[str]) -> bytes:

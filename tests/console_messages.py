@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
 CONSOLE = Path(__file__).parents[1] / "src" / "tagferry" / "web" / "console"
+GENERATED = CONSOLE / "generated"
 CATALOGS = sorted(CONSOLE.glob("locale/*.po"))
 _KEYWORDS: dict[str, Any] = {"translatable": None, "gettext": None, "ngettext": (1, 2), "_": None}
 _OPTIONS = {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}
@@ -27,7 +28,7 @@ def texts() -> dict[str | tuple[str, str], str]:
 
 
 def _of_views() -> Iterator[tuple[Path, str | tuple[str, str]]]:
-    for file in sorted(CONSOLE.rglob("*.py")):
+    for file in sorted(file for file in CONSOLE.rglob("*.py") if GENERATED not in file.parents):
         with file.open("rb") as opened:
             for _, text, _, _ in extract("python", opened, keywords=_KEYWORDS):
                 yield file, _key(text)

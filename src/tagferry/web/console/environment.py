@@ -5,10 +5,10 @@ from gettext import NullTranslations
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined
 
-from tagferry.web.console import formats
-from tagferry.web.console.assets import assets
+from tagferry.web.console import compiled_templates, formats
+from tagferry.web.console.assets import GENERATED, assets
 from tagferry.web.console.paths import STATIC, organization_path, repository_path, tag_path
 from tagferry.web.console.states import (
     DELIVERY_STATES,
@@ -31,13 +31,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 def environment(language: str) -> Environment:
     """Return the environment for a language; raises NotGenerated."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=compiled_templates.loader(TEMPLATES, GENERATED),
         autoescape=True,
         undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
         auto_reload=False,
-        extensions=["jinja2.ext.i18n"],
+        **compiled_templates.SYNTAX,
     )
     texts = translations(language)
     # The old style, in which results are escaped: messages of errors, which quote input, are translated, too.

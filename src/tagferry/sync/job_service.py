@@ -129,6 +129,10 @@ class JobService:
             raise TooLarge("jobs", f"must name at most {bounds.JOBS_SELECTED} jobs", len(job_ids))
         return [self._sync.with_live_state(job) for job in await self._listing.some(caller, job_ids)]
 
+    async def count_readable(self, caller: Caller, job_ids: Collection[int]) -> int:
+        """Return how many of these jobs exist and the caller may see, in a small part of the time of `some`."""
+        return await self._listing.count_readable(caller, job_ids)
+
     async def actions(self, caller: Caller, jobs: Collection[SyncJob]) -> dict[int, JobActions]:
         """Return, by id, what the caller is permitted to do with jobs that it may see (see `cancel` and `retry`)."""
         writable = await self._access.writable(caller)

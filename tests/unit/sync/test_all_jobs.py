@@ -260,6 +260,8 @@ async def test_the_list_shows_the_same_jobs_as_the_list_of_each_repository(
         assert (former in jobs) == caller.is_admin
         some = await AllJobs(world.database).some(caller, [*recorded[name], former])
         assert {job.id for job in some} == {*recorded[name], former} & jobs
+        missing = former + 1_000_000
+        assert await AllJobs(world.database).count_readable(caller, [*recorded[name], former, missing]) == len(some)
         try:
             listed, _ = await service.jobs_of(caller, NORTH, TEAM, WEB, limit=1000, offset=0, descending=True)
         except Denied:

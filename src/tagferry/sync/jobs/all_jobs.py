@@ -249,6 +249,14 @@ class AllJobs:
         async with self._database.read() as session:
             return parse_rows(await session.scalars(found))[0]
 
+    async def count_readable(self, caller: Caller, ids: Collection[int]) -> int:
+        """Return how many of these jobs exist and the caller may read."""
+        found = select(func.count()).select_from(SyncJobRow).where(SyncJobRow.id.in_(ids))
+        if not caller.is_admin:
+            found = found.where(readable_job(caller))
+        (counted,) = await self._database.rows(found, {})
+        return int(counted[0])
+
     async def attempts(self, job_id: int) -> list[AttemptRecord]:
         """Return the recorded attempts of a job, oldest first."""
         return await attempts_of(self._database, job_id)

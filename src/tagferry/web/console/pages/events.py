@@ -170,7 +170,9 @@ class _Stream:
                 closing.cancel()
 
     async def _until_over(self, watch: Watch, closing: asyncio.Task[Any]) -> AsyncIterator[str]:
-        begin = checked = time.monotonic()
+        begin = time.monotonic()
+        # After a restart, all browsers open their streams at once; spread what each of them does later.
+        checked = begin - _HEARTBEAT_SECONDS * random.uniform(0.0, 1.0)  # noqa: S311
         end = begin + _STREAM_SECONDS * random.uniform(1.0, 1.2)  # noqa: S311
         changed = list(self._jobs)
         while not closing.done() and time.monotonic() < end:
@@ -243,8 +245,9 @@ class _Stream:
             return "ended"
         # The caller may be no administrator any more.
         state["caller"] = session.owner
-        seen = await self._context.services.jobs.some(self._context.caller, [job.id for job in self._jobs])
-        return None if len(seen) == len(self._jobs) else "reload"
+        jobs = self._context.services.jobs
+        seen = await jobs.count_readable(self._context.caller, [job.id for job in self._jobs])
+        return None if seen == len(self._jobs) else "reload"
 
 
 def _render(parts: LiveParts, language: str) -> str:

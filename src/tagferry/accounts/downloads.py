@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping
-from itertools import groupby
 
 from sqlalchemy import delete, select, text
 
+from tagferry.accounts.repository_rows import rows_of
 from tagferry.db.batches import error_summary, write_bisecting
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryDownloadsRow
@@ -52,11 +52,10 @@ class Downloads:
         found: Counter[RepositoryName] = Counter()
         # The lock keeps counts that are being written from being missed or counted twice.
         async with self._writing, self._database.read() as session:
-            for namespace, group in groupby(sorted(names), key=lambda name: name.unchecked_namespace):
-                mine = (row.region == region) & (row.namespace == namespace)
-                wanted = mine & row.name.in_([name.unchecked_repository for name in group])
-                for name, number in await session.execute(select(row.name, row.downloads).where(wanted)):
-                    found[RepositoryName(f"{namespace}/{name}")] = number
+            for part, condition in rows_of(row, region, names):
+                rows = await session.execute(select(row.namespace, row.name, row.downloads).where(condition))
+                counts = {RepositoryName(f"{namespace}/{name}"): number for namespace, name, number in rows}
+                found.update({name: number for name, number in counts.items() if name in part})
             for name in names:
                 if number := self._counted.get((region, name), 0):
                     found[name] += number

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, select
@@ -11,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.model import Caller, RepositoryRecord
+from tagferry.accounts.repository_rows import rows_of
 from tagferry.db.engine import Database
 from tagferry.db.tables import OrganizationRow, RepositoryRow
 from tagferry.errors import Conflict, Invalid, NotFound
@@ -95,11 +95,9 @@ class Repositories:
     async def some(self, region: RegionId, names: Collection[RepositoryName]) -> list[RepositoryRecord]:
         """Return the records of those of these repositories that have one."""
         found = []
-        for namespace, group in groupby(sorted(names), key=lambda name: name.unchecked_namespace):
-            here = (RepositoryRow.region == region) & (RepositoryRow.namespace == namespace)
-            mine = here & RepositoryRow.name.in_([name.unchecked_repository for name in group])
-            rows = await self._database.rows(select(*RepositoryRow.__table__.columns).where(mine), {})
-            found += [_record(row) for row in rows]
+        for part, condition in rows_of(RepositoryRow, region, names):
+            rows = await self._database.rows(select(*RepositoryRow.__table__.columns).where(condition), {})
+            found += [record for record in map(_record, rows) if record.name in part]
         return found
 
     async def create(

@@ -121,6 +121,19 @@ class Entries(Sequence[Entry]):
         return [self._make(name) for name in names]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of repositories.
+
+    Attributes:
+        names: all of them, in lexical order.
+        views: returns the views of some of them, in the given order.
+    """
+
+    names: Sequence[RepositoryName]
+    views: Callable[[Sequence[RepositoryName]], Awaitable[list[View]]]
+
+
 class RepositoryInventory:
     """The repositories of the regions, for callers of every API.
 
@@ -193,6 +206,22 @@ class RepositoryInventory:
         """Return the names of the repositories of `list_readable`, in a part of its time; raises Unsupported."""
         recorded = await self._repositories.names_in(region.id, listed_namespaces(readable, namespace))
         return await listed_names(region, frozenset(recorded), readable, namespace, part)
+
+    async def listing(
+        self,
+        region: Region,
+        readable: ReadableRepositories,
+        *,
+        namespace: str | None = None,
+        part: str | None = None,
+    ) -> Listing:
+        """Return the list of `names`, for callers that look at a page of it; raises Unsupported."""
+        names = await self.names(region, readable, namespace=namespace, part=part)
+        return Listing(names, lambda chosen: self.some(region, chosen, readable))
+
+    def listing_of(self, region: Region, entries: Entries) -> Listing:
+        """Return a list of known entries."""
+        return Listing(entries.names, lambda chosen: self.views(region, entries.select(chosen)))
 
     async def some(
         self,

@@ -55,6 +55,7 @@ async def test_regions_and_organizations_are_told_apart(database: Database):
         assert await downloads.of(SOUTH, APP) == 1
         assert await downloads.of(SOUTH, BASE) == 0
         assert await downloads.of_some(NORTH, [elsewhere, APP, BASE]) == {APP: 2, elsewhere: 1}
+        assert await downloads.of_some(NORTH, [BASE, elsewhere]) == {elsewhere: 1}
         await downloads.close()
 
 

@@ -141,3 +141,14 @@ async def test_names_and_some_records_are_read_without_the_others(repositories: 
     missing = RepositoryName("team/missing")
     assert [one.description for one in await repositories.some(NORTH, [WEB, missing])] == ["the team/web"]
     assert await repositories.some(NORTH, []) == []
+
+
+async def test_some_records_are_those_of_these_organizations(repositories: Repositories, alice: Caller):
+    organizations = [f"org{number}" for number in range(15)]
+    everything = [RepositoryName(f"{one}/{name}") for one in organizations for name in organizations]
+    for name in everything:
+        await repositories.create(alice, OPEN, name, RepositoryMetadata(description=name))
+    # More than one statement selects, of which each also finds others.
+    wanted = [RepositoryName(f"{one}/{two}") for one in organizations for two in organizations if one < two]
+
+    assert sorted(one.description for one in await repositories.some(OPEN, wanted)) == sorted(wanted)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
 from tagferry.errors import Invalid
-from tagferry.inventory.repositories import Entries, View
+from tagferry.inventory.repositories import Entries, Listing, View
 from tagferry.names import RepositoryName
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
@@ -140,7 +140,7 @@ async def list_from_marker(
 async def page_of(
     context: SwrContext,
     parameters: Mapping[str, str | None],
-    find: Callable[[], Awaitable[Entries]],
+    find: Callable[[], Awaitable[Listing]],
     *,
     orders: Mapping[str, Order] = ORDERS,
 ) -> list[RepositoryItem]:
@@ -157,58 +157,57 @@ async def page_of(
     if column not in orders:
         raise Invalid("order_column", f"must be one of {', '.join(orders)}", column)
     descending = is_descending(parameters, "order_type", default=False)
-    entries = await find()
-    shown = await _page(context, entries, page, order=orders[column], descending=descending)
-    context.response.headers.update(page.content_range(count=len(shown), total=len(entries)))
-    return [_listed(context, one, total=len(entries)) for one in shown]
+    listing = await find()
+    shown = await _page(listing, page, order=orders[column], descending=descending)
+    context.response.headers.update(page.content_range(count=len(shown), total=len(listing.names)))
+    return [_listed(context, one, total=len(listing.names)) for one in shown]
 
 
 async def page_behind_marker(
-    context: SwrContext, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[Entries]]
+    context: SwrContext, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[Listing]]
 ) -> RepositoryPage:
     """Return the page of a list selected by `limit` and `marker`, in the order of ids; like `page_of`."""
     size = Page.parse({"limit": parameters.get("limit")}).limit
     after = parse_number(parameters, "marker", default=-1)
-    entries = await find()
-    following = sorted((found, name) for name in entries.names if (found := _id(context, name)) > after)
+    listing = await find()
+    following = sorted((found, name) for name in listing.names if (found := _id(context, name)) > after)
     # Two names may have the same id. A page never ends between them, since the marker could not distinguish them.
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
-    shown = await context.services.repository_inventory.views(
-        context.region, entries.select(name for _, name in following[:end])
-    )
+    shown = await listing.views([name for _, name in following[:end]])
     return RepositoryPage(
         repos=[_marked(context, one) for one in shown],
         next_marker=following[end - 1][0] if end < len(following) else None,
     )
 
 
-async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -> Entries:
+async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -> Listing:
     namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
     if category:
         check_category(category)
     is_public = parse_flag(parameters, "is_public")
     readable = await context.services.access.readable(context.caller, context.region.id)
-    entries = await context.services.repository_inventory.list_readable(
-        context.region, readable, namespace=namespace, part=part
-    )
-    if not category and is_public is None:
-        return entries
-    return Entries.of(
-        entry
-        for entry in entries
-        if (not category or category == entry.category) and is_public in (None, entry.is_public)
-    )
+    inventory, wanted = context.services.repository_inventory, {"namespace": namespace, "part": part}
+    is_by_name = parameters.get("order_column") in (None, "", "name")
+    if is_by_name and not category and is_public is None:
+        return await inventory.listing(context.region, readable, **wanted)
+    entries = await inventory.list_readable(context.region, readable, **wanted)
+    if category or is_public is not None:
+        entries = Entries.of(
+            entry
+            for entry in entries
+            if (not category or category == entry.category) and is_public in (None, entry.is_public)
+        )
+    return inventory.listing_of(context.region, entries)
 
 
-async def _page(context: SwrContext, entries: Entries, page: Page, *, order: Order, descending: bool) -> list[View]:
+async def _page(listing: Listing, page: Page, *, order: Order, descending: bool) -> list[View]:
     """Return the views of a page. Ordered by name, only the page's repositories are read, otherwise all."""
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:
-        names = entries.names[::-1] if descending else entries.names
-        return await context.services.repository_inventory.views(context.region, entries.select(names[chosen]))
-    every = await context.services.repository_inventory.views(context.region, entries)
+        return await listing.views((listing.names[::-1] if descending else listing.names)[chosen])
+    every = await listing.views(listing.names)
     return sorted(every, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 

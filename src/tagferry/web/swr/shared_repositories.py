@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tagferry.errors import Invalid, MissingField
-from tagferry.inventory.repositories import Entries, Entry
+from tagferry.inventory.repositories import Entries, Entry, Listing
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import parse_filter, parse_flag
 from tagferry.web.swr.repository_lists import (
@@ -132,7 +132,7 @@ class _Wanted:
         )
 
 
-async def _matching(context: SwrContext, wanted: _Wanted) -> Entries:
+async def _matching(context: SwrContext, wanted: _Wanted) -> Listing:
     shares, region = context.services.shares, context.region.id
     found = await (shares.received if wanted.are_theirs else shares.given)(context.caller, region)
     namespaces = {one.name.namespace for one in found}
@@ -149,4 +149,5 @@ async def _matching(context: SwrContext, wanted: _Wanted) -> Entries:
         )
         for one in found
     )
-    return Entries.of(entry for entry in entries if entry in wanted)
+    found_entries = Entries.of(entry for entry in entries if entry in wanted)
+    return context.services.repository_inventory.listing_of(context.region, found_entries)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -93,6 +93,29 @@ class LatestResult(Generic[Result]):
             # Callers from here on need a later run: this one may miss what they have seen.
             self._next = None
             return await self._work()
+
+
+class BackgroundWork:
+    """Work that nobody waits for, until it is closed. It must not raise errors."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Start work, outside of the context of the caller."""
+        task = asyncio.create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self, *, seconds: float) -> None:
+        """Wait that long for the work that was started, and cancel what has not ended by then."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
 
 async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] = ()) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.concurrency import LatestResult, SingleFlight, bounded_gather, gather
+from tagferry.concurrency import BackgroundWork, LatestResult, SingleFlight, bounded_gather, gather
 
 
 class Work:
@@ -299,3 +299,24 @@ async def test_a_failed_run_fails_only_its_own_callers():
         await latest.result()
     failing = False
     assert await latest.result() == 1
+
+
+async def test_background_work_ends_before_it_is_closed():
+    work, background = Work(), BackgroundWork()
+    background.start(work())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.01, work.may_end.set)
+
+    await background.close(seconds=30)
+
+    assert (work.begun, work.cancelled) == (1, 0)
+    await background.close(seconds=30)
+
+
+async def test_late_background_work_is_cancelled_and_has_ended_after_that():
+    work, background = Work(), BackgroundWork()
+    background.start(work())
+
+    await background.close(seconds=0.01)
+
+    assert (work.begun, work.cancelled) == (1, 1)

@@ -314,6 +314,7 @@ class RemoteStore:
             raise NotFound("blob", f"{repository}@{digest}")
 
     async def close(self) -> None:
+        await self._uploader.close()
         # The limit is saved only at the end, because it changes with every response while requests are limited.
         if self._learned.is_loaded:
             limit = self._transport.limiter.limit

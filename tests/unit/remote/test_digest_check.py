@@ -1,10 +1,11 @@
 """Which blobs the target alone verifies, and what happens if they turn out to be wrong."""
 
+import asyncio
 import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import pytest
@@ -15,9 +16,12 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
+from tagferry.remote.blobs import uploader
 from tagferry.remote.blobs.stagger import LARGE
 from tagferry.remote.transport import requests as transport
+from tagferry.remote.transport.requests import Transport
 from tagferry.streams import Flow, Spliceable
+from tests.support.deployment import eventually
 from tests.support.images import blob
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
@@ -125,6 +129,59 @@ async def test_a_target_that_refused_wrong_content_verifies_large_blobs(
     tried = ["POST", "PUT", "DELETE"]
     assert [asked.method for asked in script.asked] == ["POST", *tried, "PUT", "POST", "PUT"]
     assert capabilities.stored.refuses_wrong_bytes is True
+
+
+async def test_no_blob_waits_for_the_test_of_a_far_target(
+    script: ScriptedRegistry,
+    opened: Opening,
+    target: Target,
+    crossing: Crossing,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    capabilities = MemoryCapabilities(KNOWN)
+    store = opened(capabilities=capabilities)
+    monkeypatch.setattr(Transport, "high_latency", property(lambda one: one.name == "script"))
+
+    async def learned() -> bool:
+        return capabilities.stored.refuses_wrong_bytes is True
+
+    await store.write_blob(APP, blob(CONTENT), crossing)
+    assert (target.stored, crossing.flowed) == ([CONTENT], 0)
+    await eventually(learned)
+    await store.write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT, CONTENT]
+    assert crossing.flowed > 0
+    assert sorted(asked.method for asked in script.asked) == ["DELETE", *["POST"] * 3, *["PUT"] * 3]
+
+
+async def test_the_test_of_a_far_target_ends_with_its_store(
+    script: ScriptedRegistry,
+    opened: Opening,
+    target: Target,
+    crossing: Crossing,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(uploader, "_CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(Transport, "high_latency", property(lambda one: one.name == "script"))
+
+    def put(asked: Asked) -> Reply:
+        return target.honest(asked) if len(asked.body) > 16 else replace(REFUSED, delay=60.0)
+
+    async def is_tested() -> bool:
+        return any(len(asked.body) == 16 for asked in script.asked)
+
+    script.always("PUT", f"{UPLOADS}s", put)
+    store = opened(capabilities=MemoryCapabilities(KNOWN))
+    await store.write_blob(APP, blob(CONTENT), crossing)
+    await eventually(is_tested)
+
+    async with asyncio.timeout(30):
+        await store.close()
+
+    assert target.stored == [CONTENT]
+    assert script.asked[-1].method == "DELETE", "the session that it has opened is cancelled"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from contextlib import suppress
 
+from tagferry.concurrency import BackgroundWork
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.blobs.session import Session, cancel, commit_url, open_call
@@ -17,21 +19,35 @@ _REFUSED = frozenset(range(400, 500)) - {401, 403, 408, 429}
 class DigestCheck:
     """Tests a registry by sending a few bytes under a wrong digest, which it has to refuse."""
 
-    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities, background: BackgroundWork) -> None:
         self._transport = transport
         self._learned = learned
+        self._background = background
         self._probing = asyncio.Lock()
 
     async def passes(self, repository: RepositoryName) -> bool:
-        """Return whether the registry refuses wrong content; False also if that cannot be determined now.
+        """Return whether the registry refuses wrong content; False also if that is not known yet.
 
-        The caller holds an upload slot, under which the registry is tested if the answer is unknown.
+        The caller holds an upload slot, under which the registry is tested if the answer is unknown. If the registry is
+        far away, it is tested in the background: three round trips take longer than to verify the blob here.
         """
+        if not self._transport.high_latency:
+            return await self._tested(repository, holds_slot=True)
+        refuses = (await self._learned.known()).refuses_wrong_bytes
+        if refuses is None and not self._probing.locked():
+            self._background.start(self._test(repository))
+        return bool(refuses)
+
+    async def _test(self, repository: RepositoryName) -> None:
+        with suppress(TagferryError):
+            await self._tested(repository, holds_slot=False)
+
+    async def _tested(self, repository: RepositoryName, *, holds_slot: bool) -> bool:
         async with self._probing:
             refuses = (await self._learned.known()).refuses_wrong_bytes
             if refuses is None:
                 try:
-                    refuses = await self._probe(repository)
+                    refuses = await self._probe(repository, holds_slot=holds_slot)
                 except TagferryError:
                     return False
                 await self._learned.learn(refuses_wrong_bytes=refuses)
@@ -41,9 +57,9 @@ class DigestCheck:
         """Record that the registry accepted wrong content."""
         await self._learned.learn(refuses_wrong_bytes=False)
 
-    async def _probe(self, repository: RepositoryName) -> bool:
+    async def _probe(self, repository: RepositoryName, *, holds_slot: bool) -> bool:
         call = open_call(repository)
-        answer = await self._transport.fetch(call, once=True, holds_slot=True)
+        answer = await self._transport.fetch(call, once=True, holds_slot=holds_slot)
         session = Session.opened(self._transport, call, answer)
         content = os.urandom(16)
         digest = Digest.of(content * 2)
@@ -57,7 +73,7 @@ class DigestCheck:
             accept=_STORED | _REFUSED,
         )
         try:
-            return (await self._transport.fetch(wrong, once=True, holds_slot=True)).code == "DIGEST_INVALID"
+            return (await self._transport.fetch(wrong, once=True, holds_slot=holds_slot)).code == "DIGEST_INVALID"
         finally:
             task = f"cancel the upload of blob {digest} in {repository}"
-            await cancel(self._transport, repository, session.location, task=task, holds_slot=True)
+            await cancel(self._transport, repository, session.location, task=task, holds_slot=holds_slot)

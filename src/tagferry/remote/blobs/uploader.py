@@ -10,6 +10,7 @@ a mount of it shows how this registry behaves. Registries that do not mount are 
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from tagferry.concurrency import BackgroundWork
 from tagferry.errors import Corrupt, Invalid, TagferryError, TooLarge, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
@@ -29,6 +30,8 @@ from tagferry.remote.transport.scopes import push_scope
 _HEAD_FIRST_SIZE = 4 * 1024 * 1024
 """Size of the smallest blob that is looked up while it is unknown whether a mount would find it: a smaller one is sent
 in about the time of the lookup."""
+_CLOSE_SECONDS = 1.0
+"""How long to wait for requests that are in progress when the registry is closed."""
 _MIN_PART = 64 * 1024
 """Size in bytes below which a part that is too large is not halved again, unless the registry's minimum is lower."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -39,6 +42,7 @@ class _Registry:
     """The state that all uploads to one registry share.
 
     Attributes:
+        background: requests that find out how the registry behaves, for which no blob waits.
         is_probing_self_mount: whether an upload is finding out if mounts of a repository from itself are conclusive.
     """
 
@@ -46,6 +50,7 @@ class _Registry:
     learned: LearnedCapabilities
     sizes: BlobSizes
     checkpoints: UploadCheckpointStore | None
+    background: BackgroundWork
     digest_check: DigestCheck
     stagger: UploadStagger = field(default_factory=UploadStagger)
     mounts: MountHistory = field(default_factory=MountHistory)
@@ -62,12 +67,14 @@ class Uploader:
         sizes: BlobSizes,
         checkpoints: UploadCheckpointStore | None = None,
     ) -> None:
+        background = BackgroundWork()
         self._registry = _Registry(
             transport=transport,
             learned=learned,
             sizes=sizes,
             checkpoints=checkpoints,
-            digest_check=DigestCheck(transport, learned),
+            background=background,
+            digest_check=DigestCheck(transport, learned, background),
         )
 
     async def write(
@@ -82,6 +89,10 @@ class Uploader:
         """See `ImageStore.write_blob`; a temporary fault restarts the upload, including its source."""
         upload = _BlobUpload(self._registry, repository, descriptor, source, force=force)
         return await upload.run(mount_from if mount_from != repository else None)
+
+    async def close(self) -> None:
+        """End the requests for which no blob waits."""
+        await self._registry.background.close(seconds=_CLOSE_SECONDS)
 
 
 class _BlobUpload:
@@ -137,7 +148,10 @@ class _BlobUpload:
                         raise
                     # The content from an earlier process may be wrong; a session of our own shows whether it is.
                     may_resume = False
-        await self._probe_self_mount()
+        if self._transport.high_latency:
+            self._registry.background.start(self._probe_self_mount())
+        else:
+            await self._probe_self_mount()
         return BlobOutcome.UPLOADED
 
     async def _resumable_session(self, fresh: Session) -> Session:

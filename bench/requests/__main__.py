@@ -105,8 +105,7 @@ def _measure(work: Work, subjects: dict[str, _Subject], runs: int) -> dict[str, 
     samples: dict[str, list[_Sample]] = {name: [] for name in subjects}
     names = list(subjects)
     for run in range(runs):
-        # A virtual machine may have returned free memory to its host since the last large blob: the first to write one
-        # gets it back, and takes up to half longer. Each is the first in turn.
+        # What only the first one pays, such as memory that the host of a virtual machine gives back, is paid by each.
         first = run % len(names)
         for name in names[first:] + names[:first]:
             subject = subjects[name]

@@ -268,7 +268,7 @@ async def test_what_does_not_exist_is_told(ferry: Deployment) -> None:
         (create("App", keeping("tag_rule", num="3")), "4001029", "repository may contain only lowercase"),
         (show("app", 0), "4000014", "retention_id"),
         (delete("app", 10**20), "4000014", "retention_id"),
-        (histories("app", limit="0"), "4000014", "limit must be 1 to 1000"),
+        (histories("app", limit="0"), "4000014", "limit must be a whole number from 1 to 1000"),
         (histories("app", filter="limit"), "4001035", "filter must have the form"),
     ],
 )

@@ -160,7 +160,7 @@ async def test_a_list_goes_on_behind_its_marker(ferry: Ferry) -> None:
         ({"center": "others"}, "4000014", "center must be self or thirdparty"),
         ({"center": "self", "order_column": "size"}, "4000014", "order_column must be one of name, updated_time"),
         ({"center": "self", "order_type": "up"}, "4000014", "order_type must be asc or desc"),
-        ({"center": "self", "limit": "0"}, "4000014", "limit must be 1 to 1000"),
+        ({"center": "self", "limit": "0"}, "4000014", "limit must be a whole number from 1 to 1000"),
         ({"filter": "center::self|status::perhaps"}, "4000014", "status must be true or false"),
         ({"filter": "center"}, "4001035", "filter must have the form"),
     ],
@@ -181,7 +181,7 @@ async def test_a_page_is_refused_by_the_name_of_what_is_wrong(
         ({"shared_by": "others"}, "4000014", "shared_by must be self or thirdparty"),
         ({"shared_by": "self", "status": "perhaps"}, "4000014", "status must be true or false"),
         ({"shared_by": "self", "marker": -1}, "4000014", "marker must be a whole number"),
-        ({"shared_by": "self", "limit": 1001}, "4000014", "limit must be 1 to 1000"),
+        ({"shared_by": "self", "limit": 1001}, "4000014", "limit must be a whole number from 1 to 1000"),
     ],
 )
 async def test_a_list_from_a_marker_is_refused_by_the_name_of_what_is_wrong(

@@ -200,7 +200,7 @@ async def test_an_image_that_is_no_signature_leads_nowhere(ferry: Deployment) ->
         ("list_repository_tag", ListRepositoryTagRequest("team", "app", marker="v1"), "4000014", "marker must be the"),
         ("list_repository_tag", ListRepositoryTagRequest("team", "app", order_column="name"), "4000014", "order_col"),
         ("list_repository_tag", ListRepositoryTagRequest("team", "app", with_manifest="x"), "4000014", "with_manifest"),
-        ("list_references", ListReferencesRequest("team", "app", "v1", limit=11), "4000014", "limit must be 1 to 10:"),
+        ("list_references", ListReferencesRequest("team", "app", "v1", limit=11), "4000014", "from 1 to 10:"),
         ("list_references", ListReferencesRequest("team", "app", "v1", marker="-"), "4000014", "marker must start"),
         ("list_repo_accessories", ListRepoAccessoriesRequest("team", "app", "v1", limit=101), "4000014", "1 to 100:"),
     ],

@@ -1,18 +1,28 @@
 """Follow sync jobs through the API and show their progress: bars on a terminal (`bars`), lines elsewhere."""
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self, TextIO
+from functools import partial
+from typing import Any, Protocol, Self, TextIO, TypeVar
 
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.lines import PROGRESS_SECONDS, write_line
+from tagferry.cli.server_error import ServerError, ServerUnreachable
 from tagferry.direct.sizes import format_size
 from tagferry.names import Namespace, Repository
 
+_Result = TypeVar("_Result")
+
 _POLL_SECONDS = 0.25
+_PATIENCE_SECONDS = 120.0
+"""How long a server may be unreachable: when it is restarted, its jobs continue."""
+_AGAIN_SECONDS = 1.0
+_RESTARTING = frozenset({502, 503, 504})
+"""The statuses with which a server that starts or stops answers, or the proxy in front of it."""
 ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
 """The statuses of jobs that have ended."""
 COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
@@ -67,13 +77,36 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
     ended: dict[int, dict[str, Any]] = {}
     while True:
         waiting = [job_id for job_id in followed.tags if job_id not in ended]
-        for job_id, job in (await client.sync_jobs(followed.namespace, followed.repository, waiting)).items():
+        found = await patiently(partial(client.sync_jobs, followed.namespace, followed.repository, waiting))
+        for job_id, job in found.items():
             show(followed.label(job["tag"]), job)
             if job["status"] in ENDED:
                 ended[job_id] = job
         if len(ended) == len(followed.tags):
             return [ended[job_id] for job_id in followed.tags]
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def patiently(ask: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Ask a server for the state of jobs, and again while it cannot be reached.
+
+    Raises:
+        ServerUnreachable: it could not be reached for two minutes.
+        ServerError: it refused the request, or could not answer for two minutes.
+    """
+    deadline: float | None = None
+    while True:
+        try:
+            return await ask()
+        except (ServerUnreachable, ServerError) as error:
+            if isinstance(error, ServerError) and error.status not in _RESTARTING:
+                raise
+            if deadline is None:
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+                write_line(sys.stderr, f"{error}; asking again for up to {_PATIENCE_SECONDS:.0f} seconds")
+            elif time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from tagferry.cli import exit_codes
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
-from tagferry.cli.follow import ENDED, Display, display_on
+from tagferry.cli.follow import ENDED, Display, display_on, patiently
 from tagferry.cli.job_selection import Selection
 from tagferry.cli.lines import write_json, write_line
 from tagferry.errors import NotFound
@@ -61,7 +62,7 @@ async def follow_jobs(client: ManagementClient, jobs: dict[int, Job], *, on: Dis
         _show(display, jobs.values())
         while waiting := [job_id for job_id, job in jobs.items() if job["status"] not in ENDED]:
             await asyncio.sleep(POLL_SECONDS)
-            found = await client.jobs_by_id(waiting)
+            found = await patiently(partial(client.jobs_by_id, waiting))
             if missing := set(waiting) - set(found):
                 raise NotFound("sync job", str(min(missing)))
             jobs.update(found)

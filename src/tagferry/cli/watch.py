@@ -8,14 +8,24 @@ from tagferry.cli.event_loop import run
 from tagferry.cli.exit_codes import INTERRUPTED, combined, of_job
 from tagferry.cli.follow import Followed
 from tagferry.cli.lines import write_json, write_line, write_rewritten
+from tagferry.cli.server_error import ServerError, ServerUnreachable
 
 Jobs = list[dict[str, Any]]
 
 
 def run_interruptible(work: Coroutine[Any, Any, Jobs], followed: list[Followed]) -> Jobs:
-    """Run work that follows jobs. On Ctrl-C, report that the jobs continue, and how to cancel them."""
+    """Run work that follows jobs. If it ends early, report that the jobs continue, and what to do."""
     try:
         return run(work)
+    except (ServerUnreachable, ServerError):
+        for one in followed:
+            repository = f"{one.namespace}/{one.repository}"
+            write_line(
+                sys.stderr,
+                f"the jobs of {repository} continue on the server; wait for them with: "
+                f"tagferry job wait {repository} --request {one.request_id}",
+            )
+        raise
     except KeyboardInterrupt:
         for one in followed:
             repository = f"{one.namespace}/{one.repository}"

@@ -183,6 +183,9 @@ async def test_a_conflict_is_explained_and_resolved_with_override(ferry: Deploym
 
     page = await administrator.get(f"{JOBS}/{job}")
     assert "retry with override" in page.text
+    # Otherwise the retry would find the other image again.
+    assert f"tagferry job retry {job} --override" in page.text
+    assert '"override": true' in page.text
     shown = await administrator.post(JOBS, {**page.form("/console/jobs"), "action": "retry"}, follow=True)
 
     assert shown.heading == "team/web:v1"

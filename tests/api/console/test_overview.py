@@ -178,6 +178,22 @@ async def test_users_see_only_what_they_may_read(ferry: Deployment, administrato
     assert "2 failed in 24 hours" in (await administrator.get("/console/")).text
 
 
+async def test_a_reader_has_not_done_the_first_steps_of_others(ferry: Deployment, administrator: Browser):
+    await push(ferry.store(NORTH), RepositoryName("team/web"), image(), Tag("v1"))
+    await ferry.app.services.iam.users.create("wang.fang", PASSWORD, domain=DEFAULT_DOMAIN)
+    await ferry.app.services.swr.organizations.grant(NORTH, TEAM, "wang.fang", Permission.READ)
+    user = Browser(administrator.url)
+    await user.sign_in("wang.fang", PASSWORD)
+
+    page = await user.get("/console/")
+
+    assert "Create the organization" in page.text
+    assert "The organization team holds" not in page.text
+    assert "team/web" not in page.text
+    await ferry.app.services.swr.organizations.grant(NORTH, TEAM, "wang.fang", Permission.EDIT)
+    assert "team/web:v1" in (await user.get("/console/")).text
+
+
 async def test_the_regions_show_their_state(ferry: Deployment, administrator: Browser):
     admin = await ferry.app.services.iam.users.find(ferry.admin.name)
     await ferry.app.services.swr.health.check_now(admin, NORTH)

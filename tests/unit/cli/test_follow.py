@@ -14,6 +14,8 @@ from tagferry.cli import follow as follow_module
 from tagferry.cli.bars import BarDisplay
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import Followed, LineDisplay, display_on, follow, waiting_for
+from tagferry.cli.server_error import ServerError, ServerUnreachable
+from tagferry.cli.watch import run_interruptible
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository
 
@@ -55,6 +57,67 @@ async def shown(*states: dict[str, Any], terminal: bool = True) -> str:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow_module, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(follow_module, "_AGAIN_SECONDS", 0)
+
+
+class RestartedServer(Server):
+    """Fail to answer between the states, in these ways."""
+
+    def __init__(self, *faults: Exception) -> None:
+        super().__init__(RUNNING, ENDED)
+        self.faults = list(faults)
+
+    async def sync_jobs(self, _n: Namespace, _r: Repository, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        if len(self._states) == 1 and self.faults:
+            raise self.faults.pop(0)
+        return await super().sync_jobs(_n, _r, job_ids)
+
+    async def followed(self) -> list[dict[str, Any]]:
+        return await follow(cast("ManagementClient", self), [FOLLOWED], on=LineDisplay(io.StringIO()))
+
+
+def refused(status: int) -> ServerError:
+    return ServerError(status, "no", code="X", request_id="r")
+
+
+async def test_a_restart_of_the_server_is_waited_for(capsys: pytest.CaptureFixture[str]):
+    server = RestartedServer(ServerUnreachable("cannot reach it"), refused(503), refused(502), refused(504))
+
+    (job,) = await server.followed()
+
+    assert (job["status"], server.faults) == ("success", [])
+    assert capsys.readouterr().err == "cannot reach it; asking again for up to 120 seconds\n"
+
+
+async def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(follow_module, "_PATIENCE_SECONDS", 0.05)
+    server = RestartedServer(*[ServerUnreachable("cannot reach it")] * 1_000_000)
+
+    with pytest.raises(ServerUnreachable):
+        await server.followed()
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+async def test_other_errors_end_the_display_at_once(status: int):
+    server = RestartedServer(refused(status), refused(503))
+
+    with pytest.raises(ServerError):
+        await server.followed()
+
+    assert len(server.faults) == 1
+
+
+def test_when_a_server_is_given_up_the_way_to_its_jobs_is_shown(capsys: pytest.CaptureFixture[str]):
+    async def work() -> list[dict[str, Any]]:
+        raise ServerUnreachable("cannot reach it")
+
+    with pytest.raises(ServerUnreachable):
+        run_interruptible(work(), [replace(FOLLOWED, request_id="r1")])
+
+    expected = (
+        "the jobs of team/app continue on the server; wait for them with: tagferry job wait team/app --request r1\n"
+    )
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize(

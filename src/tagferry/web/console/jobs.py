@@ -185,8 +185,10 @@ def _commands(context: PageContext, job: SyncJob, actions: JobActions) -> tuple[
     commands = [Command.of("CLI", "tagferry", "job", "show", str(job.id)), Command.api("GET", f"{api}/{job.id}")]
     if actions.can_retry if job.status.has_ended else actions.can_cancel:
         action = "retry" if job.status.has_ended else "cancel"
+        # Otherwise it would find the other image again.
+        is_override = job.status is JobStatus.EXISTED
         commands += [
-            Command.of("CLI", "tagferry", "job", action, str(job.id)),
-            Command.api("POST", f"{api}/{action}", {"jobs": [job.id]}),
+            Command.of("CLI", "tagferry", "job", action, str(job.id), *(["--override"] if is_override else [])),
+            Command.api("POST", f"{api}/{action}", {"jobs": [job.id], **({"override": True} if is_override else {})}),
         ]
     return tuple(commands)

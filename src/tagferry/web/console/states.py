@@ -96,7 +96,7 @@ AUDIT_REFUSED = State(translatable("refused"), "warning", "ban")
 AUDIT_FAILED = State(translatable("failed"), "bad", "circle-x")
 
 PROCESS_STATES: Mapping[str, State] = {
-    "running": State(translatable("running"), "good", "circle-check"),
+    "running": State(translatable("active"), "good", "circle-check"),
     "lost": State(translatable("lost"), "bad", "circle-x"),
     "leader": State(translatable("leader"), "info", "zap"),
 }

@@ -205,9 +205,7 @@ async def list_jobs(
     """
     if jobs:
         return await _selected(jobs, context)
-    size = parse_number({"limit": limit}, "limit", default=DEFAULT_LIMIT)
-    if not 1 <= size <= MAXIMUM_LIMIT:
-        raise Invalid("limit", f"must be 1 to {MAXIMUM_LIMIT}", size)
+    size = parse_number({"limit": limit}, "limit", default=DEFAULT_LIMIT, least=1, most=MAXIMUM_LIMIT)
     wanted = JobFilter(
         statuses=parse_statuses(status),
         region=RegionId(region, field="region") if region else None,

@@ -8,6 +8,7 @@ from tagferry.errors import Invalid, InvalidFilter
 
 DEFAULT_LIMIT = 100
 MAXIMUM_LIMIT = 1000
+_LARGEST = 9_999_999_999
 
 
 def parse_filter(text: str | None) -> dict[str, str]:
@@ -46,9 +47,7 @@ class Page:
         cls, parameters: Mapping[str, str | None], *, default: int = DEFAULT_LIMIT, maximum: int = MAXIMUM_LIMIT
     ) -> "Page":
         """Parse `limit` and `offset`; raises Invalid."""
-        limit = parse_number(parameters, "limit", default=default)
-        if not 1 <= limit <= maximum:
-            raise Invalid("limit", f"must be 1 to {maximum}", limit)
+        limit = parse_number(parameters, "limit", default=default, least=1, most=maximum)
         return cls(limit=limit, offset=parse_number(parameters, "offset", default=0))
 
     def content_range(self, *, count: int, total: int) -> dict[str, str]:
@@ -76,11 +75,14 @@ def parse_flag(parameters: Mapping[str, str | None], name: str) -> bool | None:
     return value.lower() == "true"
 
 
-def parse_number(parameters: Mapping[str, str | None], name: str, *, default: int) -> int:
-    """Parse a whole number; raises Invalid."""
+def parse_number(
+    parameters: Mapping[str, str | None], name: str, *, default: int, least: int = 0, most: int = _LARGEST
+) -> int:
+    """Parse a whole number from `least` to `most`; raises Invalid."""
     value = parameters.get(name)
     if value is None or value == "":
         return default
-    if not re.fullmatch(r"[0-9]{1,10}", value):
-        raise Invalid(name, "must be a whole number, 0 or more", value)
-    return int(value)
+    number = int(value) if re.fullmatch(r"[0-9]{1,10}", value) else -1
+    if not least <= number <= most:
+        raise Invalid(name, f"must be a whole number from {least} to {most}", value)
+    return number

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from tagferry.accounts.model import Organization
+from tagferry.accounts.model import Organization, Permission
 from tagferry.automation.rules.state import RuleState, RuleStatus
 from tagferry.automation.rules.store import Rule
 from tagferry.catalog import list_repositories
@@ -214,7 +214,9 @@ async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ..
 
 async def _first_run(context: PageContext, failure: Failure | None, entered: str) -> FirstRun:
     services, region = context.services, context.region
-    organizations = await services.organizations.list_for(context.caller, region.id)
+    listed = await services.organizations.list_for(context.caller, region.id)
+    # Others' organizations, which the caller may only read, say nothing of what the caller has done.
+    organizations = [one for one in listed if one.permission >= Permission.EDIT]
     organization = organizations[0] if organizations else None
     image = await _first_image(region, [one.name for one in organizations])
     if image is not None:

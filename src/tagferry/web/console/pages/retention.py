@@ -164,7 +164,7 @@ async def _page(
         next=f"{path}?offset={offset + _ROWS}" if offset + _ROWS < total else "",
         first=path if offset else "",
         failure=failure,
-        commands=(Command.api("POST", f"{address}/plan", body), Command.api(*change, body)),
+        commands=(Command.api("POST", f"{address}/plan", body), Command.api(*change, body)) if body["rules"] else (),
     )
     return context.render("retention.html", view, status=failure.status if failure is not None else 200)
 

@@ -34,6 +34,7 @@ TIMES = [
     "tagferry.copy.held_content._FRESH_SECONDS",
     "tagferry.copy.tag_copy._STALE_SECONDS",
     "tagferry.copy.tag_lists._FRESH_SECONDS",
+    "tagferry.remote.transport.requests.HIGH_LATENCY_SECONDS",
 ]
 APP = RepositoryName("team/app")
 SHARED = [layer(f"shared {number}", 1000) for number in range(6)]

@@ -92,7 +92,7 @@ async def test_workers_are_listed_for_administrators_only(ferry: Deployment, adm
     (row,) = page.rows()
 
     assert page.heading == "Workers"
-    assert row[1] == "running leader"
+    assert row[1] == "active leader"
     assert row[2] == "0 of 32 slots"
     assert row[3] == f"{NORTH}, {SOUTH}"
     assert (await carol.get("/console/workers")).status == 403

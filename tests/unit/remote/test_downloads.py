@@ -20,6 +20,11 @@ APP = RepositoryName("team/app")
 CONTENT = random.Random(1).randbytes(1_000_000)
 
 
+@pytest.fixture(autouse=True)
+def near_registries() -> None:
+    """Let registries have the latency that they have."""
+
+
 def path(content: bytes) -> str:
     return f"/v2/team/app/blobs/{Digest.of(content)}"
 

@@ -1,5 +1,7 @@
 """Only the registry itself determines the latency, not the hosts that it redirects to."""
 
+import pytest
+
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials
 from tests.support.images import blob, read
@@ -10,6 +12,11 @@ APP = RepositoryName("team/app")
 CONTENT = b"layer"
 LATENCY = 0.05
 TAGS = "/v2/team/app/tags/list"
+
+
+@pytest.fixture(autouse=True)
+def near_registries() -> None:
+    """Let registries have the latency that they have."""
 
 
 async def test_a_fast_storage_host_does_not_lower_the_registry_s_latency(script: ScriptedRegistry, opened: Opening):

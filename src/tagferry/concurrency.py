@@ -96,7 +96,7 @@ class LatestResult(Generic[Result]):
 
 
 class BackgroundWork:
-    """Work that nobody waits for, until it is closed. It must not raise errors."""
+    """Work that runs in the background until it is closed. It must not raise errors."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()

@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 120.0
-"""How long a server may be unreachable: when it is restarted, its jobs continue."""
+"""The maximum time for which a server may be unreachable: when it is restarted, its jobs continue."""
 _AGAIN_SECONDS = 1.0
 _RESTARTING = frozenset({502, 503, 504})
 """The statuses with which a server that starts or stops answers, or the proxy in front of it."""

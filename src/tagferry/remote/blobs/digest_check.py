@@ -28,8 +28,8 @@ class DigestCheck:
     async def passes(self, repository: RepositoryName) -> bool:
         """Return whether the registry refuses wrong content; False also if that is not known yet.
 
-        The caller holds an upload slot, under which the registry is tested if the answer is unknown. If the registry is
-        far away, it is tested in the background: three round trips take longer than to verify the blob here.
+        The caller holds an upload slot, under which the registry is tested if the answer is unknown. If the registry
+        has a high latency, it is tested in the background: three round trips take longer than to verify the blob here.
         """
         if not self._transport.high_latency:
             return await self._tested(repository, holds_slot=True)

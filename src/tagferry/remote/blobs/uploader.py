@@ -31,7 +31,7 @@ _HEAD_FIRST_SIZE = 4 * 1024 * 1024
 """Size of the smallest blob that is looked up while it is unknown whether a mount would find it: a smaller one is sent
 in about the time of the lookup."""
 _CLOSE_SECONDS = 1.0
-"""How long to wait for requests that are in progress when the registry is closed."""
+"""The maximum time to wait for requests in the background when the registry is closed."""
 _MIN_PART = 64 * 1024
 """Size in bytes below which a part that is too large is not halved again, unless the registry's minimum is lower."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -42,7 +42,7 @@ class _Registry:
     """The state that all uploads to one registry share.
 
     Attributes:
-        background: requests that find out how the registry behaves, for which no blob waits.
+        background: requests that test how the registry behaves while blobs are sent.
         is_probing_self_mount: whether an upload is finding out if mounts of a repository from itself are conclusive.
     """
 
@@ -91,7 +91,7 @@ class Uploader:
         return await upload.run(mount_from if mount_from != repository else None)
 
     async def close(self) -> None:
-        """End the requests for which no blob waits."""
+        """End the requests in the background."""
         await self._registry.background.close(seconds=_CLOSE_SECONDS)
 
 

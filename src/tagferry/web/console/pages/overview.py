@@ -215,7 +215,7 @@ async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ..
 async def _first_run(context: PageContext, failure: Failure | None, entered: str) -> FirstRun:
     services, region = context.services, context.region
     listed = await services.organizations.list_for(context.caller, region.id)
-    # Others' organizations, which the caller may only read, say nothing of what the caller has done.
+    # The caller did not create the organizations that it may only read.
     organizations = [one for one in listed if one.permission >= Permission.EDIT]
     organization = organizations[0] if organizations else None
     image = await _first_image(region, [one.name for one in organizations])

@@ -1,17 +1,15 @@
 """The repositories of a region: their records combined with the content of their registry."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Self, overload
+from dataclasses import replace
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.model import Caller, Permission, RepositoryRecord
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.readable import ReadableRepositories
-from tagferry.accounts.repositories import OTHER, Repositories, RepositoryMetadata, repository_conflict
+from tagferry.accounts.repositories import Repositories, RepositoryMetadata, repository_conflict
 from tagferry.catalog import (
     RepositoryDetails,
     delete_tag,
@@ -23,6 +21,7 @@ from tagferry.catalog.pages import FoundTags, TagQuery, find_tags
 from tagferry.errors import NotFound
 from tagferry.events import SparseEvents
 from tagferry.inventory.listed_names import listed_names, listed_namespaces
+from tagferry.inventory.listed_repositories import Entries, Entry, Listing, View
 from tagferry.names import Reference, RegionId, RepositoryName, Tag
 from tagferry.quotas import count_exceeded
 from tagferry.regions import Region
@@ -32,106 +31,6 @@ Forget = Callable[[RegionId, RepositoryName, *tuple[Reference, ...]], Awaitable[
 """Called with a region, a repository and the tags that were deleted from it."""
 
 log = SparseEvents(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A repository that has a record, or is in its region's registry, or both.
-
-    Attributes:
-        domain_name: the domain that owns the repository, in lists.
-        is_shared: whether the repository is still shared, in lists of repositories shared with the caller's domain.
-        downloads: the recorded number of downloads.
-    """
-
-    name: RepositoryName
-    record: RepositoryRecord | None
-    domain_name: str = ""
-    is_shared: bool | None = None
-    downloads: int = 0
-
-    @property
-    def category(self) -> str:
-        """One of SWR's categories, or empty."""
-        return self.record.category if self.record else OTHER
-
-    @property
-    def is_public(self) -> bool:
-        """True if everyone can read the repository."""
-        return self.record is not None and self.record.is_public
-
-    @property
-    def description(self) -> str:
-        """The description, possibly empty."""
-        return self.record.description if self.record else ""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A repository with the details of its images, if any."""
-
-    entry: Entry
-    details: RepositoryDetails
-
-    @property
-    def created(self) -> datetime | None:
-        """The creation time of the record, or else of the oldest image."""
-        return self.entry.record.created_at if self.entry.record else self.details.created
-
-    @property
-    def updated(self) -> datetime | None:
-        """The time of the last push or update of the record."""
-        said = self.entry.record.updated_at if self.entry.record else None
-        return max(filter(None, (said, self.details.updated)), default=None)
-
-
-class Entries(Sequence[Entry]):
-    """The repositories of a list, by name. An entry is made only for a repository that is looked at.
-
-    Attributes:
-        names: the repositories in lexical order.
-    """
-
-    def __init__(self, names: Sequence[RepositoryName], make: Callable[[RepositoryName], Entry]) -> None:
-        self.names = names
-        self._make = make
-
-    @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Self:
-        """Return a list of these."""
-        by_name = {entry.name: entry for entry in entries}
-        return cls(sorted(by_name), by_name.__getitem__)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
-
-    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
-        if isinstance(index, slice):
-            return self.select(self.names[index])
-        return self._make(self.names[index])
-
-    def select(self, names: Iterable[RepositoryName]) -> list[Entry]:
-        """Return the entries of some of these repositories."""
-        return [self._make(name) for name in names]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list of repositories.
-
-    Attributes:
-        names: all of them, in lexical order.
-        views: returns the views of some of them, in the given order.
-    """
-
-    names: Sequence[RepositoryName]
-    views: Callable[[Sequence[RepositoryName]], Awaitable[list[View]]]
 
 
 class RepositoryInventory:
@@ -207,16 +106,8 @@ class RepositoryInventory:
         recorded = await self._repositories.names_in(region.id, listed_namespaces(readable, namespace))
         return await listed_names(region, frozenset(recorded), readable, namespace, part)
 
-    async def listing(
-        self,
-        region: Region,
-        readable: ReadableRepositories,
-        *,
-        namespace: str | None = None,
-        part: str | None = None,
-    ) -> Listing:
-        """Return the list of `names`, for callers that look at a page of it; raises Unsupported."""
-        names = await self.names(region, readable, namespace=namespace, part=part)
+    def listing(self, region: Region, names: Sequence[RepositoryName], readable: ReadableRepositories) -> Listing:
+        """Return the list of these repositories, for callers that look at a page of it."""
         return Listing(names, lambda chosen: self.some(region, chosen, readable))
 
     def listing_of(self, region: Region, entries: Entries) -> Listing:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tagferry.accounts.repositories import check_category
 from tagferry.errors import Invalid
-from tagferry.inventory.repositories import Entries, Listing, View
+from tagferry.inventory.listed_repositories import Entries, Listing, View
 from tagferry.names import RepositoryName
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.response_models import ResponseModel
@@ -191,7 +191,8 @@ async def _matching(context: SwrContext, parameters: Mapping[str, str | None]) -
     inventory, wanted = context.services.repository_inventory, {"namespace": namespace, "part": part}
     is_by_name = parameters.get("order_column") in (None, "", "name")
     if is_by_name and not category and is_public is None:
-        return await inventory.listing(context.region, readable, **wanted)
+        names = await inventory.names(context.region, readable, **wanted)
+        return inventory.listing(context.region, names, readable)
     entries = await inventory.list_readable(context.region, readable, **wanted)
     if category or is_public is not None:
         entries = Entries.of(

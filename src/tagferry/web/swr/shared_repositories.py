@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tagferry.errors import Invalid, MissingField
-from tagferry.inventory.repositories import Entries, Entry, Listing
+from tagferry.inventory.listed_repositories import Entries, Entry, Listing
 from tagferry.web.swr.context import RequestContext, SwrContext
 from tagferry.web.swr.queries import parse_filter, parse_flag
 from tagferry.web.swr.repository_lists import (
@@ -149,5 +149,5 @@ async def _matching(context: SwrContext, wanted: _Wanted) -> Listing:
         )
         for one in found
     )
-    found_entries = Entries.of(entry for entry in entries if entry in wanted)
-    return context.services.repository_inventory.listing_of(context.region, found_entries)
+    listed_entries = Entries.of(entry for entry in entries if entry in wanted)
+    return context.services.repository_inventory.listing_of(context.region, listed_entries)

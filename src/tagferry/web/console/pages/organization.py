@@ -10,7 +10,7 @@ from tagferry.accounts.model import Permission
 from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.errors import TagferryError
 from tagferry.eventual import Progress
-from tagferry.inventory.repositories import View
+from tagferry.inventory.listed_repositories import View
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.regions import Region
 from tagferry.web import audit

@@ -15,7 +15,7 @@ from tagferry.catalog.pages import Place, TagQuery, known_date
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.eventual import Progress
-from tagferry.inventory.repositories import Entry, View
+from tagferry.inventory.listed_repositories import Entry, View
 from tagferry.names import Tag
 from tagferry.web.console.commands import Command, pushing
 from tagferry.web.console.context import PageContext, page

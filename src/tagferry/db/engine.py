@@ -27,7 +27,10 @@ Result = TypeVar("Result")
 
 _MIGRATING = 0x7A68
 """The advisory lock for migrations."""
-
+_CONNECTIONS = 15
+"""Connections to the database, at most."""
+_KEPT_CONNECTIONS = 5
+"""Connections to PostgreSQL that stay open while they are not used. Each takes up a process of that server."""
 _REVISION = text("SELECT version_num FROM alembic_version")
 
 _log = SparseEvents(__name__)
@@ -105,7 +108,15 @@ class Database:
             elif self._url.get_driver_name() == "psycopg":
                 arguments = postgres.connect_arguments(self._url)
             # Prefer the connection that was used last, so that the others stay idle.
-            self._engine = create_async_engine(sqlite.engine_url(self._url), pool_use_lifo=True, connect_args=arguments)
+            # Opening an SQLite file costs many times as much as a query, and an open one costs others nothing.
+            kept = _CONNECTIONS if self._is_sqlite else _KEPT_CONNECTIONS
+            self._engine = create_async_engine(
+                sqlite.engine_url(self._url),
+                pool_use_lifo=True,
+                pool_size=kept,
+                max_overflow=_CONNECTIONS - kept,
+                connect_args=arguments,
+            )
         except ImportError:
             rule = 'needs the driver of PostgreSQL; install it with: pip install "tagferry[postgres]"'
             raise Invalid("database_url", rule) from None

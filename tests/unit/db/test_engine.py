@@ -379,3 +379,23 @@ async def test_a_reader_that_is_cancelled_at_any_moment_returns_its_connection(p
             assert isinstance(pool, AsyncAdaptedQueuePool)
             assert pool.checkedout() == 0
     await database.close()
+
+
+async def test_connections_to_sqlite_stay_open_for_the_next_burst(database: Database, monkeypatch: pytest.MonkeyPatch):
+    opened = 0
+    connect = sqlite3.connect
+
+    def counted(*arguments: object, **options: object) -> sqlite3.Connection:
+        nonlocal opened
+        opened += 1
+        return connect(*arguments, **options)  # type: ignore[call-overload,no-any-return]
+
+    async def read() -> None:
+        async with database.read() as session:
+            await session.execute(text("SELECT 1"))
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    for _ in range(3):
+        await asyncio.gather(*(read() for _ in range(12)))
+    assert 0 < opened <= 12

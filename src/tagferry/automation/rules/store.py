@@ -173,14 +173,9 @@ class Rules:
     async def handled_digests(self, rule_ids: Collection[int]) -> dict[int, dict[str, str]]:
         """Return the digests last handled, by rule and tag."""
         found: dict[int, dict[str, str]] = {rule_id: {} for rule_id in rule_ids}
-        async with self._database.read() as session:
-            rows = await session.execute(
-                select(SyncRuleTagRow.rule_id, SyncRuleTagRow.tag, SyncRuleTagRow.digest).where(
-                    SyncRuleTagRow.rule_id.in_(rule_ids), SyncRuleTagRow.digest.is_not(None)
-                )
-            )
-            for rule_id, tag, digest in rows:
-                found[rule_id][tag] = digest or ""
+        if found:
+            for rule_id, tag, digest in await self._database.rows(_HANDLED_DIGESTS, {"rules": list(found)}):
+                found[rule_id][tag] = digest
         return found
 
     async def record(self, rule_id: int, tag: Tag, handled: Handled) -> None:
@@ -262,8 +257,7 @@ def _new_row(spec: RuleSpec, now: datetime) -> SyncRuleRow:
     )
 
 
-# Built once: every push runs them.
-# Every push reads them.
+# Built once: every push or every scan runs them.
 _FROM_REPOSITORY = (
     select(*SyncRuleRow.__table__.columns)
     .where(
@@ -274,7 +268,9 @@ _FROM_REPOSITORY = (
     .order_by(SyncRuleRow.id)
 )
 
-
+_HANDLED_DIGESTS = select(SyncRuleTagRow.rule_id, SyncRuleTagRow.tag, SyncRuleTagRow.digest).where(
+    SyncRuleTagRow.rule_id.in_(bindparam("rules", expanding=True)), SyncRuleTagRow.digest.is_not(None)
+)
 _PAGE = (
     select(*SyncRuleRow.__table__.columns)
     .where(SyncRuleRow.id > bindparam("after"))

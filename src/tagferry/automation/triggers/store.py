@@ -218,11 +218,8 @@ class Triggers:
     async def all_seen_digests(self, trigger_ids: Collection[int]) -> dict[int, dict[str, str]]:
         """Return the digests last seen, by trigger and tag."""
         found: dict[int, dict[str, str]] = {trigger_id: {} for trigger_id in trigger_ids}
-        async with self._database.read() as session:
-            columns = (TriggerTagRow.trigger_id, TriggerTagRow.tag, TriggerTagRow.digest)
-            for trigger_id, tag, digest in await session.execute(
-                select(*columns).where(TriggerTagRow.trigger_id.in_(trigger_ids))
-            ):
+        if found:
+            for trigger_id, tag, digest in await self._database.rows(_SEEN_DIGESTS, {"triggers": list(found)}):
                 found[trigger_id][tag] = digest
         return found
 
@@ -249,7 +246,7 @@ def triggers_with_sources() -> Select[TriggerRow, str, str, str]:
     )
 
 
-# Every push reads them.
+# Built once: every push or every scan runs them.
 _OF_REPOSITORY = (
     triggers_with_sources()
     .with_only_columns(
@@ -264,6 +261,9 @@ _OF_REPOSITORY = (
         RepositoryRow.name == bindparam("repository"),
     )
     .order_by(TriggerRow.id)
+)
+_SEEN_DIGESTS = select(TriggerTagRow.trigger_id, TriggerTagRow.tag, TriggerTagRow.digest).where(
+    TriggerTagRow.trigger_id.in_(bindparam("triggers", expanding=True))
 )
 
 

@@ -21,12 +21,18 @@ SEARCH_LIMIT = 10
 
 _SUCCESS = SyncJobRow.status == JobStatus.SUCCESS.value
 _SEARCH_FAILED = SyncJobRow.search_error.is_not(None)
-_ROUTE = ("source_region", "namespace", "repository", "target_region", "target_namespace")
-# Every request executes it, so it is built once. The index of this condition holds hardly any rows.
+_SOURCE = ("source_region", "namespace", "repository")
+_ROUTE = (*_SOURCE, "target_region", "target_namespace")
+# Every request or every scan executes them, so they are built once. The index of this condition holds hardly any rows.
 _EVER_UNFINISHED = (
     select(SyncJobRow.tag)
     .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _ROUTE))
     .where(SyncJobRow.tag.in_(bindparam("tags", expanding=True)), _SEARCH_FAILED)
+    .distinct()
+)
+_ALL_EVER_UNFINISHED = (
+    select(SyncJobRow.target_region, SyncJobRow.target_namespace, SyncJobRow.tag)
+    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _SOURCE), _SEARCH_FAILED)
     .distinct()
 )
 
@@ -68,16 +74,11 @@ class ReferrerSearches:
 
     async def pending(self, source: RepositoryRef) -> dict[Target, set[Tag]]:
         """Return the tags of a repository that ever had an incomplete search, by target."""
-        async with self._database.read() as session:
-            rows = await session.execute(
-                select(SyncJobRow.target_region, SyncJobRow.target_namespace, SyncJobRow.tag)
-                .where(*_from(source), _SEARCH_FAILED)
-                .distinct()
-            )
-            found: dict[Target, set[Tag]] = {}
-            for region, namespace, tag in rows:
-                found.setdefault(Target(RegionId(region), Namespace(namespace)), set()).add(Tag(tag))
-            return found
+        where = {"source_region": source.region, "namespace": source.namespace, "repository": source.repository}
+        found: dict[Target, set[Tag]] = {}
+        for region, namespace, tag in await self._database.rows(_ALL_EVER_UNFINISHED, where):
+            found.setdefault(Target(RegionId(region), Namespace(namespace)), set()).add(Tag(tag))
+        return found
 
     async def due(self, source: RepositoryRef, tag: Tag, targets: Collection[Target]) -> Mapping[Target, datetime]:
         """Return when to repeat the search for a tag, for those of these targets that need it."""

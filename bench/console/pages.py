@@ -17,11 +17,13 @@ class Page:
         name: what it is, for the table.
         path: its path and query.
         session: the session that opens it; empty without a session.
+        is_at_once: whether its first request does not wait until the work after the start is done.
     """
 
     name: str
     path: str
     session: str
+    is_at_once: bool = False
 
 
 def pages(filled: Filled, scale: Scale) -> list[Page]:
@@ -29,10 +31,12 @@ def pages(filled: Filled, scale: Scale) -> list[Page]:
     everyone = _for_everyone(filled, scale)
     found = [Page("sign in", "/console/sign-in", "")]
     found += [Page(name, path, filled.administrator) for name, path in {**everyone, **_for_administrators()}.items()]
+    found += [Page(f"{name}, at once", everyone[name], filled.administrator, is_at_once=True) for name in _AT_ONCE]
     found += [Page(f"{name}, as a member", everyone[name], filled.members[0]) for name in _BY_USER]
     return found
 
 
+_AT_ONCE = ("overview", "rules", "jobs")
 _BY_USER = (
     "overview",
     "organizations",

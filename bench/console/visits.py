@@ -15,6 +15,10 @@ from bench.served import SOURCE_REGION, Tagferry
 _PENDING = b"data-pending"
 """The mark of a page's part that is still being computed."""
 _PAUSE_SECONDS = 0.1
+_IDLE_SECONDS = 0.5
+_IDLE_TRIES = 120
+_IDLE_SHARE = 0.15
+"""The part of a core below which a server counts as idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,8 @@ class Visit:
     """The figures of a page.
 
     Attributes:
-        first: seconds of the first request after the start of the server.
+        first: seconds of the first request after the start of the server, once its work after the start is done: it
+            compares all followed repositories with their rules.
         whole: seconds from there until the page has nothing more to come, with requests for what is pending.
         warm: seconds of the following ones, the median.
         worst: the slowest of these.
@@ -63,6 +68,8 @@ def visit_all(
             if with_starts or not found:
                 stack.close()
                 server = stack.enter_context(installed.serving()).regions[SOURCE_REGION]
+                if not page.is_at_once:
+                    _wait_until_idle(installed, server)
             found[page.name] = _visit(installed, server, page, samples)
             print(f"{page.name:50}{found[page.name].first:9.3f} s{found[page.name].warm:9.3f} s", file=sys.stderr)
     return found
@@ -70,7 +77,7 @@ def visit_all(
 
 def _visit(installed: Installation, server: Tagferry, page: Page, samples: int) -> Visit:
     def cpu() -> float:
-        return cpu_of(server.process_id) + cpu_of_all(installed.database_process)
+        return _cpu_of(installed, server)
 
     with Visitor(server.address, page.session) as visitor:
         begun = time.perf_counter()
@@ -96,3 +103,16 @@ def _visit(installed: Installation, server: Tagferry, page: Page, samples: int) 
         warm_bytes=again.received,
         decoded_bytes=len(warm[-1].body),
     )
+
+
+def _wait_until_idle(installed: Installation, server: Tagferry) -> None:
+    for _ in range(_IDLE_TRIES):
+        used = _cpu_of(installed, server)
+        time.sleep(_IDLE_SECONDS)
+        if _cpu_of(installed, server) - used < _IDLE_SHARE * _IDLE_SECONDS:
+            return
+    raise RuntimeError(f"the server is still busy {_IDLE_TRIES * _IDLE_SECONDS:g} s after its start")
+
+
+def _cpu_of(installed: Installation, server: Tagferry) -> float:
+    return cpu_of(server.process_id) + cpu_of_all(installed.database_process)

@@ -176,7 +176,8 @@ LOGIN_RESULTS_UNSENT = 1000
 REMEMBERED_RESULTS = 10_000
 """Results that are remembered of each query that authenticates or authorizes requests."""
 REMEMBERED_NAMES = 100_000
-"""Names of organizations, and of repositories, that are remembered as readable by users, in the lists of all users."""
+"""Names of organizations, and of repositories, that are remembered as readable by users, in the lists of all users; and
+those of recorded repositories that are remembered for lists."""
 REMEMBERED_SEALS = 1000
 """Registry tokens, login secrets and security tokens that are remembered as authentic."""
 AUDITED_PATH_CHARACTERS = 1000

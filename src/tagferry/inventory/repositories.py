@@ -104,7 +104,7 @@ class RepositoryInventory:
     ) -> Sequence[RepositoryName]:
         """Return the names of the repositories of `list_readable`, in a part of its time; raises Unsupported."""
         recorded = await self._repositories.names_in(region.id, listed_namespaces(readable, namespace))
-        return await listed_names(region, frozenset(recorded), readable, namespace, part)
+        return await listed_names(region, recorded, readable, namespace, part)
 
     def listing(self, region: Region, names: Sequence[RepositoryName], readable: ReadableRepositories) -> Listing:
         """Return the list of these repositories, for callers that look at a page of it."""

@@ -254,20 +254,23 @@ class SyncService:
 
     def with_live_state(self, job: SyncJob) -> SyncJob:
         """Add the progress, and the reason to wait that only this process knows, to an open job."""
-        pauses = self._worker.paused_regions
-        paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
-        missing = next(
-            (region for region in (job.target_region, job.source_region) if region not in self._regions), None
-        )
-        if job.status is JobStatus.WAITING and missing is not None:
-            return replace(job, reason=f"waiting: {unconfigured_reason(missing)}")
-        if job.status is JobStatus.WAITING and paused is not None:
-            return replace(job, reason=waiting_reason(paused, pauses[paused].since))
+        job = self.with_waiting_reason(job)
         if job.status is JobStatus.RUNNING and (progress := self._live.progress(job.id)) is not None:
             job = progress.applied_to(job)
         if (snapshot := self._worker.snapshot(job.id)) is not None:
             job = replace(job, snapshot=snapshot)
         return job
+
+    def with_waiting_reason(self, job: SyncJob) -> SyncJob:
+        """Add the reason to wait that only this process knows, to a waiting job."""
+        if job.status is not JobStatus.WAITING:
+            return job
+        pauses, regions = self._worker.paused_regions, (job.target_region, job.source_region)
+        missing = next((region for region in regions if region not in self._regions), None)
+        if missing is not None:
+            return replace(job, reason=f"waiting: {unconfigured_reason(missing)}")
+        paused = next((region for region in regions if region in pauses), None)
+        return job if paused is None else replace(job, reason=waiting_reason(paused, pauses[paused].since))
 
     async def authorize(self, request: SyncRequest) -> SyncRequest:
         """Authorize a request; returns it with the ids of its current organizations."""

@@ -1,6 +1,8 @@
 """The pages of jobs: list, actions on several at once, one job, its changes while it is open, and synchronize."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -531,6 +533,32 @@ async def test_a_sync_needs_the_permissions_of_the_api(ferry: Deployment):
     refused = await stranger.post(SYNCHRONIZE, chosen)
     assert refused.status == 403
     assert "v1" not in [text_of(one) for one in refused.all("fieldset/label")]
+
+
+async def test_a_change_is_rendered_once_for_all_streams(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    await pushed(ferry, "v1")
+    held = ferry.hold(SOUTH)
+    (job,) = await started(ferry, "v1")
+    render, rendered = events._render, count()
+
+    def noted(parts: events.LiveParts, language: str) -> str:
+        next(rendered)
+        return render(parts, language)
+
+    async with AsyncExitStack() as streams:
+        address = f"/console/events?jobs={job}"
+        answers = [await streams.enter_async_context(streaming(administrator, address)) for _ in range(8)]
+        for answer in answers:
+            await until(answer, "<progress")
+        monkeypatch.setattr(events, "_render", noted)
+        for answer in answers * 3:
+            await until(answer, "<progress")
+    held.released.set()
+
+    # There may be a fourth change before the last stream has sent the third one.
+    assert next(rendered) <= 4
 
 
 async def test_streams_look_for_new_jobs_together():

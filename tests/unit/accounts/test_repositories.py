@@ -135,12 +135,17 @@ async def test_names_and_some_records_are_read_without_the_others(repositories: 
         await repositories.create(alice, NORTH, name, RepositoryMetadata(description=f"the {name}"))
     await repositories.create(alice, OPEN, RepositoryName("other/app"), RepositoryMetadata())
 
-    assert sorted(await repositories.names_in(NORTH, None)) == [SHOP, WEB]
-    assert await repositories.names_in(NORTH, [Namespace("other")]) == []
-    assert await repositories.names_in(OPEN, None) == ["other/app"]
+    assert await repositories.names_in(NORTH, None) == {SHOP, WEB}
+    assert await repositories.names_in(NORTH, [Namespace("other")]) == frozenset()
+    assert await repositories.names_in(NORTH, [TEAM, Namespace("other")]) == {SHOP, WEB}
+    assert await repositories.names_in(OPEN, None) == {"other/app"}
     missing = RepositoryName("team/missing")
     assert [one.description for one in await repositories.some(NORTH, [WEB, missing])] == ["the team/web"]
     assert await repositories.some(NORTH, []) == []
+
+    # What is remembered is as new as the request.
+    await repositories.delete(NORTH, SHOP)
+    assert await repositories.names_in(NORTH, None) == await repositories.names_in(NORTH, [TEAM]) == {WEB}
 
 
 async def test_some_records_are_those_of_these_organizations(repositories: Repositories, alice: Caller):

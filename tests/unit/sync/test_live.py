@@ -169,10 +169,11 @@ async def test_a_job_is_compared_once_for_all_that_watch_it(world: World, monkey
         for _ in range(20):
             stack.enter_context(live.watch([job]))
         # From then on, all of them have the same object.
-        live._tell({job.id: replace(job)})
-        live._tell({job.id: replace(job)})
+        live._show(replace(job))
+        live._show(replace(job))
         monkeypatch.setattr(live_jobs, "_is_same", noted)
-        live._tell({job.id: replace(job)})
+        live._show(replace(job))
+        live._on_progress([JobProgress(job.id, 5, 9, 1, 2, None)])
 
-    assert compared == [job.id]
+    assert compared == [job.id] * 2
     world.source.reading.set()

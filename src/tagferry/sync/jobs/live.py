@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -58,13 +58,19 @@ class Watch:
         self._event.clear()
         return [self.jobs[job_id] for job_id in sorted(changed)], has_news
 
-    def _update(self, job: SyncJob) -> None:
+    def _update(self, job: SyncJob, former: SyncJob | None) -> None:
+        """Note what a job is now.
+
+        Args:
+            job: the job.
+            former: what those who watch it were told last, if that was anything else.
+        """
         before = self.jobs.get(job.id)
         if before is job:
             return
         # Also if it is equal, so that the next comparison costs nothing.
         self.jobs[job.id] = job
-        if before is None or not _is_same(before, job):
+        if before is None or before is former or not _is_same(before, job):
             self._changed.add(job.id)
             self._event.set()
 
@@ -98,8 +104,9 @@ class LiveJobs:
         self._look_seconds = look_seconds
         self._clock = clock
         self._latest: OrderedDict[int, tuple[float, JobProgress]] = OrderedDict()
-        self._told: OrderedDict[int, SyncJob] = OrderedDict()
         self._watches: set[Watch] = set()
+        self._watches_of: defaultdict[int, set[Watch]] = defaultdict(set)
+        self._shown: dict[int, SyncJob] = {}
         self._due: set[int] = set()
         self._newest = 0
         self._wake = asyncio.Event()
@@ -122,6 +129,9 @@ class LiveJobs:
         watch.jobs = {job.id: job for job in jobs}
         self._newest = max(self._newest, 0, *watch.ids)
         self._watches.add(watch)
+        for job in jobs:
+            self._watches_of[job.id].add(watch)
+            self._shown.setdefault(job.id, job)
         self._due |= watch.ids
         self._wake.set()
         if self._looking is None or self._looking.done():
@@ -130,6 +140,11 @@ class LiveJobs:
             yield watch
         finally:
             self._watches.discard(watch)
+            for job_id in watch.ids:
+                self._watches_of[job_id].discard(watch)
+                if not self._watches_of[job_id]:
+                    del self._watches_of[job_id]
+                    self._shown.pop(job_id, None)
             self._wake.set()
 
     async def close(self) -> None:
@@ -144,11 +159,10 @@ class LiveJobs:
         for one in messages:
             self._latest[one.job_id] = now, one
             self._latest.move_to_end(one.job_id)
-            for watch in self._watches:
-                job = watch.jobs.get(one.job_id)
-                # Messages of processes are not in order with those of ends.
-                if job is not None and not job.status.has_ended:
-                    watch._update(one.applied_to(job))
+            job = self._shown.get(one.job_id)
+            # Messages of processes are not in order with those of ends.
+            if job is not None and not job.status.has_ended:
+                self._show(one.applied_to(job))
         while len(self._latest) > _REMEMBERED:
             self._latest.popitem(last=False)
         self._note([one.job_id for one in messages])
@@ -176,19 +190,13 @@ class LiveJobs:
 
     def _look_again(self, ids: Collection[int] | None) -> None:
         """Read these of the watched jobs soon; None for all."""
-        if self._watches:
-            self._due |= self._watched() if ids is None else self._watched().intersection(ids)
-            if self._due:
-                self._wake.set()
+        self._due |= self._open() if ids is None else self._watches_of.keys() & set(ids)
+        if self._due:
+            self._wake.set()
 
-    def _watched(self) -> set[int]:
-        """Return the watched jobs that have not ended."""
-        return {
-            job_id
-            for watch in self._watches
-            for job_id in watch.ids
-            if job_id in watch.jobs and not watch.jobs[job_id].status.has_ended
-        }
+    def _open(self) -> set[int]:
+        """Return the watched jobs that have not ended, as far as is known."""
+        return {job_id for job_id, job in self._shown.items() if not job.status.has_ended}
 
     async def _look(self) -> None:
         while self._watches:
@@ -197,9 +205,9 @@ class LiveJobs:
                     await self._wake.wait()
                 is_regular = False
             except TimeoutError:
-                self._due, is_regular = self._watched(), True
+                self._due, is_regular = self._open(), True
             self._wake.clear()
-            due, self._due = self._due & self._watched(), set()
+            due, self._due = self._due & self._watches_of.keys(), set()
             if not due and not is_regular:
                 continue
             try:
@@ -218,25 +226,25 @@ class LiveJobs:
             async with self._database.read() as session:
                 rows = await session.scalars(select(SyncJobRow).where(SyncJobRow.id.in_(ids)))
                 jobs, _ = parse_rows(rows)
-            self._tell({job.id: job for job in jobs})
+            for job in jobs:
+                progress = self.progress(job.id) if job.status is JobStatus.RUNNING else None
+                self._show(progress.applied_to(job) if progress is not None else job)
 
     async def _read_newest(self) -> None:
         async with self._database.read() as session:
             newest = await session.scalar(select(func.max(SyncJobRow.id)))
         self._note([newest] if newest is not None else [])
 
-    def _tell(self, jobs: Mapping[int, SyncJob]) -> None:
-        for job_id, job in jobs.items():
-            progress = self.progress(job_id) if job.status is JobStatus.RUNNING else None
-            shown = progress.applied_to(job) if progress is not None else job
-            # Compared once, and not by each of the watches.
-            told = self._told.get(job_id)
-            shown = self._told[job_id] = told if told is not None and _is_same(told, shown) else shown
-            for watch in self._watches:
-                if job_id in watch.ids:
-                    watch._update(shown)
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+    def _show(self, job: SyncJob) -> None:
+        """Tell all who watch a job what it is now."""
+        if job.id not in self._watches_of:
+            return
+        # Compared once, and not by each of the watches: all get the same object.
+        before = self._shown.get(job.id)
+        now = self._shown[job.id] = before if before is not None and _is_same(before, job) else job
+        former = before if now is not before else None
+        for watch in self._watches_of[job.id]:
+            watch._update(now, former)
 
 
 def _is_same(before: SyncJob, job: SyncJob) -> bool:

@@ -203,10 +203,11 @@ class _Stream:
         return max(0.0, until - time.monotonic())
 
     async def _changed_parts(self, changed: Sequence[SyncJob]) -> str:
-        live = [self._context.services.sync.with_live_state(job) for job in changed]
-        parts = [] if self._has_details else [_streams.row(job, self._language) for job in live]
+        # Without what a worker of this process knows at this moment: all streams show the same, so it is rendered once.
+        jobs = [self._context.services.sync.with_waiting_reason(job) for job in changed]
+        parts = [] if self._has_details else [_streams.row(job, self._language) for job in jobs]
         if self._has_details:
-            parts += await self._details(live)
+            parts += await self._details(jobs)
         if self._after is not None and self._news_due and time.monotonic() >= self._news_at:
             self._news_due, self._news_at = False, time.monotonic() + _NEWS_SECONDS
             parts.append(await self._new_jobs(self._after))

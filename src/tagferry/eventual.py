@@ -11,7 +11,7 @@ from tagferry.errors import Overloaded, Throttled
 
 Result = TypeVar("Result")
 
-_PATIENCE_SECONDS = 0.15
+_PATIENCE_SECONDS = 0.1
 _UNCLAIMED_SECONDS = 30.0
 """Seconds after the last call for which work continues, and its result is kept."""
 _AT_ONCE = 16

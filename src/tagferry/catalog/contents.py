@@ -173,6 +173,22 @@ class BoundedReader:
             except (TagferryError, OSError):
                 return ""
             text = manifest.raw.decode("utf-8", "replace")
+        return self._within_limit(text)
+
+    def read_before(self, name: RepositoryName, digest: Digest) -> tuple[Image, str] | None:
+        """Return an image and its text, as `image` and `text` do, if both were read ahead; otherwise None."""
+        ahead = self._ahead.get(name)
+        image = ahead.images.get(digest) if ahead is not None else None
+        if ahead is None or image is None:
+            return None
+        text = ahead.texts.get(digest) if self._budget.text_bytes > 0 else ""
+        if text is None:
+            return None
+        self._has_succeeded = True
+        return image, self._within_limit(text) if text else ""
+
+    def _within_limit(self, text: str) -> str:
+        """Count a text of the answer; return it, or an empty one if the limit is exceeded."""
         self._budget.text_bytes -= len(text)
         if self._budget.text_bytes < 0:
             self._reached("LISTED_TEXT_BYTES")

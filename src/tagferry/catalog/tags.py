@@ -129,18 +129,28 @@ async def describe_tags(
         return TagDetails(record.tag, record.digest, image, record.updated, text)
 
     async with reads.reading_ahead(name, [record.digest for record in records]) as has_all:
-        found = await _in_order(records, one) if has_all else await bounded_gather(records, one, limit=_AT_ONCE)
+        found = (
+            await _in_order(reads, name, records, one)
+            if has_all
+            else await bounded_gather(records, one, limit=_AT_ONCE)
+        )
     reads.raise_if_all_failed()
     return [details for details in found if details is not None]
 
 
 async def _in_order(
-    records: Sequence[TagRecord], describe: Callable[[TagRecord], Awaitable[TagDetails | None]]
+    reads: BoundedReader,
+    name: RepositoryName,
+    records: Sequence[TagRecord],
+    describe: Callable[[TagRecord], Awaitable[TagDetails | None]],
 ) -> list[TagDetails | None]:
-    """Describe tags that need no further reads, one after the other: a task for each would cost more."""
-    found = []
+    """Describe tags that hardly need further reads, one after the other: a task for each would cost more."""
+    found: list[TagDetails | None] = []
     for number, record in enumerate(records, start=1):
-        found.append(await describe(record))
+        if (known := reads.read_before(name, record.digest)) is not None:
+            found.append(TagDetails(record.tag, record.digest, known[0], record.updated, known[1]))
+        else:
+            found.append(await describe(record))
         if number % _WITHOUT_PAUSE == 0:
             await asyncio.sleep(0)
     return found

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, or_, select, true, tuple_, union_all
+from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, func, literal, or_, select, true, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
@@ -16,7 +15,7 @@ from tagferry.db.tables import SyncJobRow, UserRow
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs.attempts import attempts_of
 from tagferry.sync.jobs.model import AttemptRecord, JobStatus, SyncJob
-from tagferry.sync.jobs.rows import parse_rows
+from tagferry.sync.jobs.rows import JOB_COLUMNS, parse_rows
 from tagferry.sync.jobs.visibility import readable_job, readable_namespaces
 
 SEARCH_SECONDS = 0.15
@@ -133,15 +132,15 @@ class _Range:
         inside = (column >= value, tuple_(column, SyncJobRow.id) <= tuple_(value, self.highest))
         return select(SyncJobRow.id).where(*equal, *inside).order_by(column.desc(), SyncJobRow.id.desc()).limit(limit)
 
-    def matching(self, seen: Subquery, conditions: Sequence[ColumnElement[bool]]) -> Select[SyncJobRow]:
+    def matching(self, seen: Subquery, conditions: Sequence[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
         """Select those of the seen jobs that match, newest first."""
         if not self.is_postgres:
-            found = select(SyncJobRow).where(SyncJobRow.id.in_(select(seen.c.id)), *conditions)
+            found = select(*JOB_COLUMNS).where(SyncJobRow.id.in_(select(seen.c.id)), *conditions)
             return found.order_by(SyncJobRow.id.desc())
         # Without the limit, PostgreSQL could read all newer jobs and leave out those that are not among the seen ones.
         # It does so when it plans a prepared statement for any values.
-        each = select(SyncJobRow).where(SyncJobRow.id == seen.c.id, *conditions).limit(1).lateral()
-        return select(aliased(SyncJobRow, each)).select_from(seen.join(each, true())).order_by(seen.c.id.desc())
+        each = select(*JOB_COLUMNS).where(SyncJobRow.id == seen.c.id, *conditions).limit(1).lateral()
+        return select(*each.c).select_from(seen.join(each, true())).order_by(seen.c.id.desc())
 
 
 class AllJobs:
@@ -224,13 +223,13 @@ class AllJobs:
 
         A step begins only if there is time for another one like the last.
         """
-        rows: list[SyncJobRow] = []
+        rows: list[Row[*tuple[Any, ...]]] = []
         highest, begun = whole.highest, self._clock()
         conditions = (*conditions, SyncJobRow.id > whole.lowest)
         size, further = (max(step, limit + 1) for step in self._steps)
         while highest > whole.lowest:
             seen = _seen(replace(whole, highest=highest), term, size)
-            rows += await session.scalars(whole.matching(seen, conditions).limit(limit + 1 - len(rows)))
+            rows += await session.execute(whole.matching(seen, conditions).limit(limit + 1 - len(rows)))
             if len(rows) > limit:
                 return JobPage(parse_rows(rows[:limit])[0], marker=rows[limit - 1].id)
             lowest, count = (await session.execute(select(func.min(seen.c.id), func.count()))).one()
@@ -243,11 +242,10 @@ class AllJobs:
 
     async def some(self, caller: Caller, ids: Collection[int]) -> list[SyncJob]:
         """Return those of these jobs that exist and that the caller may read, oldest first."""
-        found = select(SyncJobRow).where(SyncJobRow.id.in_(ids)).order_by(SyncJobRow.id)
+        found = select(*JOB_COLUMNS).where(SyncJobRow.id.in_(ids)).order_by(SyncJobRow.id)
         if not caller.is_admin:
             found = found.where(readable_job(caller))
-        async with self._database.read() as session:
-            return parse_rows(await session.scalars(found))[0]
+        return parse_rows(await self._database.rows(found, {}))[0]
 
     async def count_readable(self, caller: Caller, ids: Collection[int]) -> int:
         """Return how many of these jobs exist and the caller may read."""

@@ -16,7 +16,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.events import SparseEvents
 from tagferry.sync.jobs.messages import JOBS_CANCELLED, JOBS_ENDED, JOBS_PROGRESSED, JOBS_READY, JobProgress
 from tagferry.sync.jobs.model import JobStatus, SyncJob
-from tagferry.sync.jobs.rows import parse_rows
+from tagferry.sync.jobs.rows import JOB_COLUMNS, parse_rows
 
 LOOK_SECONDS = 5.0
 """Seconds between looks at all watched jobs, in case a message was lost."""
@@ -223,10 +223,8 @@ class LiveJobs:
         wanted = sorted(due)
         for start in range(0, len(wanted), _IDS_PER_QUERY):
             ids = wanted[start : start + _IDS_PER_QUERY]
-            async with self._database.read() as session:
-                rows = await session.scalars(select(SyncJobRow).where(SyncJobRow.id.in_(ids)))
-                jobs, _ = parse_rows(rows)
-            for job in jobs:
+            found = await self._database.rows(select(*JOB_COLUMNS).where(SyncJobRow.id.in_(ids)), {})
+            for job in parse_rows(found)[0]:
                 progress = self.progress(job.id) if job.status is JobStatus.RUNNING else None
                 self._show(progress.applied_to(job) if progress is not None else job)
 

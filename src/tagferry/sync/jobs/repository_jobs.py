@@ -1,6 +1,7 @@
 """Lists of the sync jobs of one repository, page by page."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, union_all
 
@@ -8,7 +9,9 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs.model import JobStatus, SyncJob
-from tagferry.sync.jobs.rows import parse_rows
+from tagferry.sync.jobs.rows import JOB_COLUMNS, parse_rows
+
+_TOTAL = "total"
 
 
 class RepositoryJobs:
@@ -64,14 +67,13 @@ class RepositoryJobs:
         if statuses:
             conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
         count = select(func.count()).select_from(SyncJobRow).where(*conditions)
-        async with self._database.read() as session:
-            # In one statement: a second one would cost more than to count hundreds of jobs.
-            found = (await session.execute(page.add_columns(count.correlate(None).scalar_subquery()))).all()
-            total = found[0][1] if found else 0
-            if not found and offset:
-                # A page after the end of the list has no row with the count.
-                total = await session.scalar(count) or 0
-        return parse_rows(row for row, _ in found)[0], total
+        # In one statement: a second one would cost more than to count hundreds of jobs.
+        found = await self._database.rows(page.add_columns(count.correlate(None).scalar_subquery().label(_TOTAL)), {})
+        if found or not offset:
+            return parse_rows(found)[0], found[0]._mapping[_TOTAL] if found else 0
+        # A page after the end of the list has no row with the count.
+        ((total,),) = await self._database.rows(count, {})
+        return [], total
 
 
 def _page(
@@ -81,14 +83,14 @@ def _page(
     descending: bool,
     limit: int | None,
     offset: int,
-) -> Select[SyncJobRow]:
+) -> Select[*tuple[Any, ...]]:
     """Select a page of jobs by id.
 
     The jobs of each status are read in this order from an index, and only as many as the page can have: several
     statuses at once would be sorted first, all of them.
     """
     order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
-    mine = select(SyncJobRow).where(*conditions)
+    mine = select(*JOB_COLUMNS).where(*conditions)
     if len(statuses) > 1 and limit is not None:
         each = [
             select(SyncJobRow.id)
@@ -98,7 +100,7 @@ def _page(
             .subquery()
             for status in dict.fromkeys(statuses)
         ]
-        mine = select(SyncJobRow).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
+        mine = select(*JOB_COLUMNS).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
     elif statuses:
         mine = mine.where(SyncJobRow.status.in_([status.value for status in statuses]))
     return mine.order_by(order).limit(limit).offset(offset)

@@ -14,11 +14,12 @@ from tagferry.web.console.environment import environment
 from tagferry.web.console.navigation import Entry, navigation, visible_to
 from tagferry.web.console.paths import HOME, ROOT, own_path
 from tagferry.web.console.preferences import CHOICES, Preferences
-from tagferry.web.console.translation import translations
+from tagferry.web.console.translation import LANGUAGES, translations
 
 _NOTICE = "tagferry-notice"
 _NOTICE_SECONDS = 60
 _SEARCH = "/console/images"
+_LAYOUT = "layout.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class Renderer:
         self._paths = paths
         self._entries = navigation(paths)
         self._search = _SEARCH if _SEARCH in paths else ""
+        for language in LANGUAGES:
+            # Loaded at the start, so that the first page does not wait for it.
+            environment(language).get_template(_LAYOUT)
 
     def page(self, request: Request, template: str, view: object, *, status: int = 200) -> HTMLResponse:
         """Return a page.

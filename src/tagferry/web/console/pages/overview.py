@@ -15,7 +15,7 @@ from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, Tagfer
 from tagferry.health.model import RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.regions import Region
-from tagferry.sync.jobs.all_jobs import JobFilter
+from tagferry.sync.jobs.all_jobs import JobFilter, JobPage
 from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.summary import JobSummary
 from tagferry.web.console.charts import HourChart
@@ -176,17 +176,18 @@ async def _answer(
     """Show the page, with the reason for which one of the first steps was refused."""
     failure = Failure.of(refused, namespace="organization") if refused is not None else None
     caller, jobs, services = context.caller, context.services.jobs, context.services
-    succeeded = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.SUCCESS})), limit=1)
+    # At once, because the database counts and reads meanwhile in other threads or processes.
+    succeeded, summary, (newest, running, problems), (rules, has_more_rules) = await asyncio.gather(
+        jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.SUCCESS})), limit=1),
+        jobs.summary(caller),
+        _jobs(context),
+        _rules(context),
+    )
     first_run = None if succeeded.jobs else await _first_run(context, failure, entered)
     if refused is not None and (first_run is None or first_run.step != step):
         # Its form is not shown any more, for example because another tab was faster: there is no place for the reason.
         raise refused
-    summary = await jobs.summary(caller)
-    newest = (await jobs.page(caller, JobFilter(), limit=1)).jobs
-    running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
-    problems = await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
     health, paused = await services.health.health(), services.sync.paused_regions
-    rules, has_more_rules = await _rules(context)
     view = OverviewPage(
         regions=tuple(RegionLine(one.id, health.get(one.id), one.id in paused) for one in services.regions),
         commands=(Command.of("CLI", "tagferry", "job", "list"), Command.of("CLI", "tagferry", "region", "list")),
@@ -201,6 +202,14 @@ async def _answer(
         live=live_parameters(running.jobs, after=str(newest[0].id if newest else 0)),
     )
     return context.render("overview.html", view, status=failure.status if failure is not None else 200)
+
+
+async def _jobs(context: PageContext) -> tuple[list[SyncJob], JobPage, JobPage]:
+    """Return the newest job, those that run, and the newest ones that did not succeed."""
+    caller, jobs = context.caller, context.services.jobs
+    newest = await jobs.page(caller, JobFilter(), limit=1)
+    running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
+    return newest.jobs, running, await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
 
 
 async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ...], bool]:

@@ -26,8 +26,8 @@ class Visit:
     """The figures of a page.
 
     Attributes:
-        first: seconds of the first request after the start of the server, once its work after the start is done: it
-            compares all followed repositories with their rules.
+        first: seconds of the first request after the start of the server. Except for pages that are opened at once, the
+            server has compared all followed repositories with their rules before.
         whole: seconds from there until the page has nothing more to come, with requests for what is pending.
         warm: seconds of the following ones, the median.
         worst: the slowest of these.

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 Item = TypeVar("Item")
 
 _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
@@ -143,6 +144,17 @@ async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] =
         raise asyncio.CancelledError
     if deferred:
         raise deferred[0]
+
+
+async def both(first: Awaitable[Result], second: Awaitable[Other]) -> tuple[Result, Other]:
+    """Run two awaitables concurrently; return their results, and raise as `gather` does."""
+    results: list[Any] = [None, None]
+
+    async def run(place: int, one: Awaitable[Any]) -> None:
+        results[place] = await one
+
+    await gather(run(0, first), run(1, second))
+    return results[0], results[1]
 
 
 async def bounded_gather(

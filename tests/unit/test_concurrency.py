@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.concurrency import BackgroundWork, LatestResult, SingleFlight, bounded_gather, gather
+from tagferry.concurrency import BackgroundWork, LatestResult, SingleFlight, both, bounded_gather, gather
 
 
 class Work:
@@ -196,6 +196,26 @@ async def test_gather_does_not_treat_work_that_cancels_itself_as_done():
 
     with pytest.raises(asyncio.CancelledError):
         await gather(give_up())
+
+
+async def test_both_return_their_results_and_the_first_error_cancels_the_other():
+    turn = asyncio.Event()
+
+    async def waits() -> str:
+        await turn.wait()
+        return "waited"
+
+    async def lets_it() -> int:
+        turn.set()
+        return 7
+
+    assert await both(waits(), lets_it()) == ("waited", 7)
+
+    async def fail() -> None:
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"):
+        await both(asyncio.sleep(60), fail())
 
 
 async def test_bounded_gather_runs_at_most_its_limit_and_keeps_the_order_of_results():

@@ -63,21 +63,58 @@ class Display(Protocol):
         ...
 
 
+class Patience:
+    """Asks a server for the state of jobs, and again while it cannot be reached; tells the user once for all."""
+
+    def __init__(self) -> None:
+        self._unreachable_for = 0
+
+    async def ask(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Return the server's answer.
+
+        Raises:
+            ServerUnreachable: it could not be reached for two minutes.
+            ServerError: it refused the request, or could not answer for two minutes.
+        """
+        deadline: float | None = None
+        try:
+            while True:
+                try:
+                    return await ask()
+                except (ServerUnreachable, ServerError) as error:
+                    if isinstance(error, ServerError) and error.status not in _RESTARTING:
+                        raise
+                    if deadline is None:
+                        deadline = time.monotonic() + _PATIENCE_SECONDS
+                        if not self._unreachable_for:
+                            write_line(sys.stderr, f"{error}; asking again for up to {_PATIENCE_SECONDS:.0f} seconds")
+                        self._unreachable_for += 1
+                    elif time.monotonic() >= deadline:
+                        raise
+                await asyncio.sleep(_AGAIN_SECONDS)
+        finally:
+            if deadline is not None:
+                self._unreachable_for -= 1
+
+
 async def follow(client: ManagementClient, followed: list[Followed], *, on: Display) -> list[dict[str, Any]]:
     """Show the progress until every job has ended. Return the final records."""
+    patience = Patience()
     with on as display:
-        ends = await asyncio.gather(*(_follow_one(client, one, display.show) for one in followed))
+        ends = await asyncio.gather(*(_follow_one(client, one, display.show, patience) for one in followed))
     return [job for end in ends for job in end]
 
 
 Show = Callable[[str, Mapping[str, Any]], None]
 
 
-async def _follow_one(client: ManagementClient, followed: Followed, show: Show) -> list[dict[str, Any]]:
+async def _follow_one(
+    client: ManagementClient, followed: Followed, show: Show, patience: Patience
+) -> list[dict[str, Any]]:
     ended: dict[int, dict[str, Any]] = {}
     while True:
         waiting = [job_id for job_id in followed.tags if job_id not in ended]
-        found = await patiently(partial(client.sync_jobs, followed.namespace, followed.repository, waiting))
+        found = await patience.ask(partial(client.sync_jobs, followed.namespace, followed.repository, waiting))
         for job_id, job in found.items():
             show(followed.label(job["tag"]), job)
             if job["status"] in ENDED:
@@ -85,28 +122,6 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
         if len(ended) == len(followed.tags):
             return [ended[job_id] for job_id in followed.tags]
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def patiently(ask: Callable[[], Awaitable[_Result]]) -> _Result:
-    """Ask a server for the state of jobs, and again while it cannot be reached.
-
-    Raises:
-        ServerUnreachable: it could not be reached for two minutes.
-        ServerError: it refused the request, or could not answer for two minutes.
-    """
-    deadline: float | None = None
-    while True:
-        try:
-            return await ask()
-        except (ServerUnreachable, ServerError) as error:
-            if isinstance(error, ServerError) and error.status not in _RESTARTING:
-                raise
-            if deadline is None:
-                deadline = time.monotonic() + _PATIENCE_SECONDS
-                write_line(sys.stderr, f"{error}; asking again for up to {_PATIENCE_SECONDS:.0f} seconds")
-            elif time.monotonic() >= deadline:
-                raise
-        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:

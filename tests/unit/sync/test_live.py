@@ -1,14 +1,17 @@
 """Progress and ends of jobs reach the processes that watch them, also from other processes and if messages are lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import Executable
 
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
+from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName
 from tagferry.supervision import Supervisor
 from tagferry.sync.jobs import live as live_jobs
@@ -122,6 +125,42 @@ async def test_late_progress_does_not_reopen_a_job_that_has_ended(world: World):
 
         assert watch.jobs[job.id].status is JobStatus.SUCCESS
         assert await watch.changes(seconds=0) == ([], False)
+    await live.close()
+
+
+async def test_a_page_that_knows_of_an_end_tells_those_that_do_not(world: World):
+    job = await started(world)
+    world.source.reading.set()
+    live = LiveJobs(world.database, message_bus_of(world.database, Supervisor()))
+    with live.watch([job]) as before, live.watch([replace(job, status=JobStatus.SUCCESS)]) as watch:
+        live._on_progress([JobProgress(job.id, 5, 10, 0, 1, None)])
+
+        assert before.jobs[job.id].status is watch.jobs[job.id].status is JobStatus.SUCCESS
+        assert [one.id for one in (await before.changes(seconds=0))[0]] == [job.id]
+    await live.close()
+
+
+async def test_an_end_is_read_again_after_the_database_was_lost(world: World, monkeypatch: pytest.MonkeyPatch):
+    job = await started(world)
+    live = LiveJobs(world.database, message_bus_of(world.database, Supervisor()), look_seconds=0.01)
+    monkeypatch.setattr(live_jobs, "_PAUSE_SECONDS", 0.01)
+    rows, refusals = world.database.rows, [1] * 5
+
+    async def lost(statement: Executable, parameters: Mapping[str, Any]) -> Any:
+        if refusals:
+            refusals.pop()
+            raise Unavailable("the database does not answer")
+        return await rows(statement, parameters)
+
+    with live.watch([replace(job, status=JobStatus.SUCCESS)]):
+        monkeypatch.setattr(world.database, "rows", lost)
+        # This one is behind, and the others know of the end already.
+        with live.watch([job]) as watch:
+            world.source.reading.set()
+            async with asyncio.timeout(SECONDS):
+                while not watch.jobs[job.id].status.has_ended:
+                    await watch.changes(seconds=SECONDS)
+    assert not refusals
     await live.close()
 
 

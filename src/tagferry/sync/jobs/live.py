@@ -131,7 +131,10 @@ class LiveJobs:
         self._watches.add(watch)
         for job in jobs:
             self._watches_of[job.id].add(watch)
-            self._shown.setdefault(job.id, job)
+            if job.status.has_ended:
+                self._show(job)
+            else:
+                self._shown.setdefault(job.id, job)
         self._due |= watch.ids
         self._wake.set()
         if self._looking is None or self._looking.done():
@@ -189,7 +192,7 @@ class LiveJobs:
                 watch._announce()
 
     def _look_again(self, ids: Collection[int] | None) -> None:
-        """Read these of the watched jobs soon; None for all."""
+        """Read these of the watched jobs soon; None for all that have not ended."""
         self._due |= self._open() if ids is None else self._watches_of.keys() & set(ids)
         if self._due:
             self._wake.set()
@@ -205,7 +208,8 @@ class LiveJobs:
                     await self._wake.wait()
                 is_regular = False
             except TimeoutError:
-                self._due, is_regular = self._open(), True
+                self._due |= self._open()
+                is_regular = True
             self._wake.clear()
             due, self._due = self._due & self._watches_of.keys(), set()
             if not due and not is_regular:

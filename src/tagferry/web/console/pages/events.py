@@ -203,7 +203,7 @@ class _Stream:
         return max(0.0, until - time.monotonic())
 
     async def _changed_parts(self, changed: Sequence[SyncJob]) -> str:
-        # Without what a worker of this process knows at this moment: all streams show the same, so it is rendered once.
+        # Without the progress that a worker of this process knows at this moment, so that a change is rendered once.
         jobs = [self._context.services.sync.with_waiting_reason(job) for job in changed]
         parts = [] if self._has_details else [_streams.row(job, self._language) for job in jobs]
         if self._has_details:

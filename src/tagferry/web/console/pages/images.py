@@ -148,7 +148,7 @@ async def show(context: PageContext) -> Response:
         return context.redirect(tag_path(region, name, query.tag) if query.tag else repository_path(region, name))
     shown = [one for one in regions if one in found or one.reason or one.is_pending] if query.names else regions
     commands = (
-        Command.api("GET", f"{context.base_url}/v2/manage/repos?{urlencode({'name': query.names[-1]})}")
+        Command.api("GET", f"{context.base_url}/v2/manage/repos?{urlencode(_parameters(query.names[-1], found))}")
         if query.names
         else Command.api("GET", f"{context.base_url}/v2/manage/namespaces"),
     )
@@ -156,6 +156,14 @@ async def show(context: PageContext) -> Response:
     is_empty = not found and not is_pending
     view = ImagesPage(query.text if query.names else "", query.tag, "", can_create, shown, is_empty, commands)
     return context.render("images.html", view)
+
+
+def _parameters(searched: str, found: Sequence[RegionImages]) -> dict[str, str]:
+    """Return the parameters with which the API lists about the same: it has one for each part of a name."""
+    namespace, _, rest = searched.partition("/")
+    if all(name.unchecked_namespace != namespace for one in found for name in one.repositories):
+        return {"name": searched}
+    return {"namespace": namespace, **({"name": rest} if rest else {})}
 
 
 def _only(

@@ -11,6 +11,7 @@ from tagferry.accounts.model import Organization, Permission
 from tagferry.automation.rules.state import RuleState, RuleStatus
 from tagferry.automation.rules.store import Rule
 from tagferry.catalog import list_repositories
+from tagferry.concurrency import both
 from tagferry.errors import Conflict, Denied, Expired, Invalid, NotFound, TagferryError
 from tagferry.health.model import RegionHealth
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
@@ -175,15 +176,14 @@ async def _answer(
 ) -> Response:
     """Show the page, with the reason for which one of the first steps was refused."""
     failure = Failure.of(refused, namespace="organization") if refused is not None else None
-    caller, jobs, services = context.caller, context.services.jobs, context.services
-    # At once, because the database counts and reads meanwhile in other threads or processes.
-    succeeded, summary, (newest, running, problems), (rules, has_more_rules) = await asyncio.gather(
-        jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.SUCCESS})), limit=1),
-        jobs.summary(caller),
-        _jobs(context),
-        _rules(context),
+    services = context.services
+    # Both at once, because the database reads meanwhile in other threads or processes.
+    (summary, succeeded, newest, running, problems), (rules, has_more_rules) = await both(
+        _jobs(context), _rules(context)
     )
-    first_run = None if succeeded.jobs else await _first_run(context, failure, entered)
+    # A marker says that the search had no time for all jobs.
+    has_succeeded = bool(succeeded.jobs) or succeeded.marker is not None
+    first_run = None if has_succeeded else await _first_run(context, failure, entered)
     if refused is not None and (first_run is None or first_run.step != step):
         # Its form is not shown any more, for example because another tab was faster: there is no place for the reason.
         raise refused
@@ -199,17 +199,24 @@ async def _answer(
         running=tuple(running.jobs),
         problems=tuple(problems.jobs),
         has_all_problems=problems.marker is None,
-        live=live_parameters(running.jobs, after=str(newest[0].id if newest else 0)),
+        live=live_parameters(running.jobs, after=str(newest.jobs[0].id if newest.jobs else 0)),
     )
     return context.render("overview.html", view, status=failure.status if failure is not None else 200)
 
 
-async def _jobs(context: PageContext) -> tuple[list[SyncJob], JobPage, JobPage]:
-    """Return the newest job, those that run, and the newest ones that did not succeed."""
-    caller, jobs = context.caller, context.services.jobs
-    newest = await jobs.page(caller, JobFilter(), limit=1)
-    running = await jobs.page(caller, JobFilter(statuses=frozenset({JobStatus.RUNNING})), limit=_SHOWN)
-    return newest.jobs, running, await jobs.page(caller, JobFilter(statuses=_NOT_DONE), limit=_SHOWN)
+async def _jobs(context: PageContext) -> tuple[JobSummary, JobPage, JobPage, JobPage, JobPage]:
+    """Return the summary of the jobs, a succeeded one, the newest, those that run, and those that did not succeed."""
+
+    async def listed(*statuses: JobStatus, limit: int = _SHOWN) -> JobPage:
+        return await context.services.jobs.page(context.caller, JobFilter(statuses=frozenset(statuses)), limit=limit)
+
+    return (
+        await context.services.jobs.summary(context.caller),
+        await listed(JobStatus.SUCCESS, limit=1),
+        await listed(limit=1),
+        await listed(JobStatus.RUNNING),
+        await listed(*_NOT_DONE),
+    )
 
 
 async def _rules(context: PageContext) -> tuple[tuple[tuple[Rule, RuleState], ...], bool]:

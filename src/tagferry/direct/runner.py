@@ -37,8 +37,10 @@ _OPTIONS = {
     "; set client_certificate and client_key": "; put client.cert and client.key into HOST of --certs-dir DIR",
 }
 """The options of a copy in place of the server's settings, which errors name."""
-_LIST_SECONDS = 0.05
-"""Seconds to wait for the target's list of tags after the source's has arrived."""
+_LIST_SECONDS = 0.0005
+_LONGEST_LIST_SECONDS = 0.05
+"""Seconds to wait for the target's list of tags after the source's has arrived, for each request that it saves; and for
+all of them."""
 
 
 class CopyOptions(NamedTuple):
@@ -116,7 +118,7 @@ class DirectCopier:
             try:
                 images = await self._images(task, route)
                 # With high latency, asking for each tag takes less time than waiting for the answer for all tags.
-                await asyncio.wait([checking], timeout=_LIST_SECONDS)
+                await asyncio.wait([checking], timeout=min(_LONGEST_LIST_SECONDS, _LIST_SECONDS * len(images)))
                 is_empty = checking.done() and checking.result()
             finally:
                 checking.cancel()

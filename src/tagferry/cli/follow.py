@@ -64,7 +64,7 @@ class Display(Protocol):
 
 
 class Patience:
-    """Asks a server for the state of jobs, and again while it cannot be reached; tells the user once for all."""
+    """Asks a server for the state of jobs, and again while it cannot be reached; says so once for all that ask."""
 
     def __init__(self) -> None:
         self._unreachable_for = 0

@@ -63,7 +63,7 @@ class Watch:
 
         Args:
             job: the job.
-            former: what those who watch it were told last, if that was anything else.
+            former: the state that its watches got last, if that was another one.
         """
         before = self.jobs.get(job.id)
         if before is job:
@@ -238,7 +238,7 @@ class LiveJobs:
         self._note([newest] if newest is not None else [])
 
     def _show(self, job: SyncJob) -> None:
-        """Tell all who watch a job what it is now."""
+        """Pass the state of a job on to its watches."""
         if job.id not in self._watches_of:
             return
         # Compared once, and not by each of the watches: all get the same object.

@@ -18,6 +18,7 @@ import uvloop
 from bench.served import ORGANIZATION, SOURCE_REGION, TARGET_REGION
 from tagferry import logs
 from tagferry.app import App, FirstAdmin, ensure_admin, open_app
+from tagferry.memory import collect_rarely
 from tagferry.names import Namespace, RegionId
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
@@ -58,6 +59,7 @@ async def _make_organization(app: App, admin: FirstAdmin) -> None:
 if __name__ == "__main__":
     # As `tagferry serve` does.
     gc.freeze()
+    collect_rarely()
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("listen")

@@ -1,12 +1,13 @@
-"""Freed memory goes back to the system."""
+"""Freed memory goes back to the system, and looking for garbage stops a process rarely."""
 
+import gc
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from tagferry.memory import return_freed_memory
+from tagferry.memory import collect_rarely, return_freed_memory
 
 _MIB = 1024 * 1024
 
@@ -33,3 +34,16 @@ def test_memory_that_threads_freed_is_returned() -> None:
     before = resident()
     assert return_freed_memory()
     assert before - resident() > 20 * _MIB
+
+
+def test_many_objects_that_are_kept_cause_no_full_collection() -> None:
+    gc.collect()
+    thresholds, before = gc.get_threshold(), gc.get_stats()[2]["collections"]
+    collect_rarely()
+    try:
+        kept = [[number] for number in range(500_000)]
+    finally:
+        gc.set_threshold(*thresholds)
+
+    assert len(kept) == 500_000
+    assert gc.get_stats()[2]["collections"] == before

@@ -23,7 +23,7 @@ from tagferry.cli.init import DEFAULT_REGIONS, configuration_text, write_configu
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, is_default
 from tagferry.cli.systemd import notify
 from tagferry.errors import Invalid
-from tagferry.memory import limit_arenas
+from tagferry.memory import collect_rarely, limit_arenas
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server.serve import listening, until_signalled
@@ -60,6 +60,7 @@ def serve(
     if not os.path.lexists(config) and is_default(context, "config"):
         _write_first(config)
     limit_arenas()
+    collect_rarely()
     run(_serve(config, slots if max_concurrent_tags is None else max_concurrent_tags))
 
 

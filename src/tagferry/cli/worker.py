@@ -22,7 +22,7 @@ from tagferry.cli.lines import write_json
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out
 from tagferry.cli.systemd import notify
 from tagferry.cli.times import show_time
-from tagferry.memory import limit_arenas
+from tagferry.memory import collect_rarely, limit_arenas
 from tagferry.printable import printable
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
@@ -54,6 +54,7 @@ def worker(
         check_start(config, serves=False)
         return
     limit_arenas()
+    collect_rarely()
     run(_work(config, max_concurrent_tags or slots))
 
 

@@ -31,9 +31,9 @@ def limit_arenas() -> bool:
 def collect_rarely() -> None:
     """Let the collector of cyclic garbage run less often.
 
-    A full collection looks at all objects of the process and stops the event loop meanwhile: for a tenth of a second, if
-    it remembers 10,000 repositories. By default there is one after 70,000 new objects, so that one list of repositories
-    led to several.
+    A full collection looks at all objects of the process and stops the event loop meanwhile: for a tenth of a second if
+    10,000 repositories are remembered. By default there is one after 70,000 new objects, so that one list of all
+    repositories leads to several.
     """
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
 

@@ -25,6 +25,8 @@ from tagferry.direct.tasks import CopyList, CopyTask, TagPattern, TagSelection
 from tagferry.errors import Invalid, TagferryError
 
 _SHOW_SECONDS = 0.2
+_ALLOCATIONS = 50_000
+"""Objects that are allocated, and not freed, until the collector looks for garbage. A copy makes hardly any."""
 
 
 def copy(options: Namespace) -> int:
@@ -160,6 +162,7 @@ def _run_until_interrupted(
 ) -> list[CopyResult]:
     # Imported modules live until exit, so the garbage collector need not scan them.
     gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(tasks, access, options, display))

@@ -19,8 +19,9 @@ ROUTES = [*(route for module in _PAGES for route in module.routes), *images.late
 NOT_LISTED = {"/console", "/console/events", "/console/sign-in", *(route.path for route in images.late_routes)}
 """Redirects, the stream of changes, and the page that needs no session."""
 
-WITHOUT_COMMANDS = {"rules", "synchronize"}
-"""No operation of the API lists the rules of all repositories; and before anything is chosen, there is no command."""
+WITHOUT_COMMANDS = {"rules", "synchronize", "images-digest-incomplete"}
+"""No operation of the API lists the rules of all repositories; before anything is chosen, or if it cannot be searched for,
+there is no command."""
 
 
 def route_of(path: str) -> str:

@@ -319,6 +319,50 @@ async def test_a_job_that_runs_is_never_shown_as_done(ferry: Deployment, adminis
     assert f"Done{shown}" in figures
 
 
+async def test_a_page_of_an_ended_job_does_not_show_when_jobs_of_others_begin(
+    ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "_HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(events, "_DETAILS_SECONDS", 0.0)
+    monkeypatch.setattr(events, "_NEWS_SECONDS", 0.0)
+    await pushed(ferry, "v1")
+    await pushed(ferry, "v2", repository=APP)
+    (job,) = await started(ferry, "v1")
+    await ended(ferry, [job])
+    browser = await signed_in(ferry, "carol", team=Permission.READ)
+    async with (
+        streaming(browser, f"/console/events?jobs={job}&details=1") as one,
+        streaming(browser, f"/console/events?after={job - 1}&repository=team/web") as many,
+    ):
+        await until(one, "success")
+        await until(many, "1 new job")
+        for _ in range(3):
+            await ended(ferry, await started(ferry, "v2", repository=APP))
+        for answer in (one, many):
+            heartbeats = 0
+            async for line in answer.content:
+                assert line != b"event: parts\n"
+                heartbeats += line == b": alive\n"
+                # Those of the time in which the jobs ran, and some more.
+                if heartbeats > 20:
+                    break
+
+
+async def test_the_commands_of_a_list_have_its_filter(ferry: Deployment, administrator: Browser):
+    await pushed(ferry, "v1")
+    (job,) = await started(ferry, "v1")
+    await ended(ferry, [job])
+
+    page = await administrator.get(f"{JOBS}?repository=team/web&state=problems&since=1h")
+    shown = [text_of(code) for code in page.all("pre")]
+    assert any(line.startswith("tagferry job list team/web ") and "--since 1h" in line for line in shown)
+    assert any("repository=web" in line and "since=2" in line for line in shown)
+
+    # It has succeeded, so it cannot be retried.
+    page = await administrator.get(f"{JOBS}/{job}")
+    assert not any("retry" in text_of(code) for code in page.all("pre"))
+
+
 async def test_a_stream_ends_with_its_session(
     ferry: Deployment, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ):

@@ -27,7 +27,7 @@ STATES: tuple[tuple[str, str, frozenset[JobStatus]], ...] = (
     *((status.value, "", frozenset({status})) for status in JobStatus),
 )
 """The states to choose from: the value in the address, the word ("" for the state's own), the states of the jobs."""
-_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+TIMES = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 SPANS = (
     ("", translatable("any time")),
     ("1h", translatable("the last hour")),
@@ -40,7 +40,7 @@ NEXT_STEPS = {
         "Compare both images. If the target's may be replaced, retry with override; otherwise push under another tag."
     ),
     JobStatus.TIMEOUT: translatable("Retry it, and give it more time, or check why its regions are slow."),
-    JobStatus.FAILED: translatable("Correct the cause, then retry it. Each part that was copied is not copied again."),
+    JobStatus.FAILED: translatable("Correct the cause, then retry it. What was already copied is not copied again."),
     JobStatus.CANCEL: translatable("Retry it if the tag is needed at the target after all."),
 }
 """The advice about a job that did not succeed, by status."""
@@ -118,7 +118,7 @@ class JobQuery:
             target_region=RegionId(self.to, field="to") if self.to else None,
             operator=self.by,
             request=self.request,
-            since=datetime.now(UTC) - _SPANS[self.since] if self.since else None,
+            since=datetime.now(UTC) - TIMES[self.since] if self.since else None,
         )
 
 
@@ -183,7 +183,8 @@ async def job_page(context: PageContext, details: JobDetails) -> JobPage:
 def _commands(context: PageContext, job: SyncJob, actions: JobActions) -> tuple[Command, ...]:
     api = f"{context.base_url}/v2/manage/sync_jobs"
     commands = [Command.of("CLI", "tagferry", "job", "show", str(job.id)), Command.api("GET", f"{api}/{job.id}")]
-    if actions.can_retry if job.status.has_ended else actions.can_cancel:
+    is_repeatable = job.status.can_be_retried or job.status is JobStatus.EXISTED
+    if actions.can_retry and is_repeatable if job.status.has_ended else actions.can_cancel:
         action = "retry" if job.status.has_ended else "cancel"
         # Otherwise it would find the other image again.
         is_override = job.status is JobStatus.EXISTED

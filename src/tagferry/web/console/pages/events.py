@@ -174,7 +174,7 @@ class _Stream:
         # After a restart, all browsers open their streams at once; spread what each of them does later.
         checked = begin - _HEARTBEAT_SECONDS * random.uniform(0.0, 1.0)  # noqa: S311
         end = begin + _STREAM_SECONDS * random.uniform(1.0, 1.2)  # noqa: S311
-        changed = list(self._jobs)
+        changed, sent = list(self._jobs), ""
         while not closing.done() and time.monotonic() < end:
             if time.monotonic() >= checked + _HEARTBEAT_SECONDS:
                 checked = time.monotonic()
@@ -182,7 +182,10 @@ class _Stream:
                     yield f"event: {over}\ndata: \n\n"
                     return
                 yield ": alive\n\n"
-            if html := await self._changed_parts(changed):
+            html = await self._changed_parts(changed)
+            # A message without a change would say that jobs of others have changed.
+            if html and html != sent:
+                sent = html
                 yield _event(html)
                 await asyncio.wait([closing], timeout=_MESSAGE_SECONDS)
             waiting: asyncio.Task[Any] = asyncio.create_task(watch.changes(seconds=self._pause(checked)))
@@ -216,6 +219,8 @@ class _Stream:
     async def _details(self, changed: Sequence[SyncJob]) -> list[str]:
         """Return the parts of a job's page if its state has changed, or if they are old."""
         now = time.monotonic()
+        if not changed and all(status.has_ended for status in self._shown.values()):
+            return []
         is_due = now >= self._details_due or any(job.status is not self._shown.get(job.id) for job in changed)
         if not is_due and not changed:
             return []

@@ -124,8 +124,7 @@ async def show(context: PageContext) -> Response:
     try:
         query = ImageQuery.of(text)
     except InvalidName as error:
-        commands = (Command.api("GET", f"{context.base_url}/v2/manage/repos"),)
-        return context.render("images.html", ImagesPage(text, "", error.message, False, (), False, commands))
+        return context.render("images.html", ImagesPage(text, "", error.message, False, (), False, commands=()))
     if query.digest is not None:
         return await _located(context, query, query.digest)
 

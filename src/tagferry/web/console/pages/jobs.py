@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from starlette.responses import Response
 
@@ -11,8 +12,9 @@ from tagferry.sync.job_service import JobResult
 from tagferry.sync.jobs.model import SyncJob
 from tagferry.web.console.commands import Command
 from tagferry.web.console.context import PageContext, page
+from tagferry.web.console.formats import machine_time
 from tagferry.web.console.forms import Failure
-from tagferry.web.console.jobs import JOBS, SPANS, STATES, JobQuery, live_parameters
+from tagferry.web.console.jobs import JOBS, SPANS, STATES, TIMES, JobQuery, live_parameters
 from tagferry.web.console.paths import own_path
 from tagferry.web.console.translation import translatable
 
@@ -149,7 +151,7 @@ def _view(
 
 def _commands(context: PageContext, query: JobQuery) -> tuple[Command, ...]:
     namespace, _, name = query.repository.partition("/")
-    options = ["--org", namespace] if namespace and not name else []
+    options = [query.repository] if name else ["--org", namespace] if namespace else []
     if query.to:
         options += ["--to", query.to]
     if query.by:
@@ -167,6 +169,7 @@ def _commands(context: PageContext, query: JobQuery) -> tuple[Command, ...]:
         "remote_region": query.to,
         "operator": query.by,
         "request": query.request,
+        "since": machine_time(datetime.now(UTC) - TIMES[query.since]) if query.since in TIMES else "",
     }
     return (
         Command.of("CLI", "tagferry", "job", "list", *options),

@@ -39,6 +39,7 @@ _SEARCH_SECONDS = 3.0
 """The time in which the first image is looked for, since a registry may not answer."""
 _WAIT_SECONDS = 10.0
 """The time to wait for the first synchronization."""
+_DONE = translatable("%(image)s is synchronized to %(region)s.")
 _EXAMPLE = "alpine:3"
 """The image that the commands push."""
 
@@ -135,7 +136,7 @@ async def create_organization(context: PageContext) -> Response:
     form = await context.form()
     entered, inventory = form.text("organization"), context.services.organization_inventory
     try:
-        name = Namespace(entered)
+        name = Namespace(entered, field="organization")
         await inventory.create(context.caller, context.region, name)
     except TagferryError as error:
         return await _answer(context, refused=error, step=1, entered=entered)
@@ -165,7 +166,9 @@ async def synchronize(context: PageContext) -> Response:
         started = await context.services.sync.start(request)
         # If it takes longer, the page shows how far it is.
         with suppress(Expired), context.waiting:
-            await context.services.sync.wait(started, seconds=_WAIT_SECONDS)
+            failed = await context.services.sync.wait(started, seconds=_WAIT_SECONDS)
+            if not failed:
+                return context.redirect(HOME, notice=_DONE, image=f"{name}:{tag}", region=request.target_region)
     except TagferryError as error:
         return await _answer(context, refused=error, step=3)
     return context.redirect(HOME)
@@ -184,6 +187,10 @@ async def _answer(
     # A marker says that the search had no time for all jobs.
     has_succeeded = bool(succeeded.jobs) or succeeded.marker is not None
     first_run = None if has_succeeded else await _first_run(context, failure, entered)
+    created = first_run.organization.name if first_run is not None and first_run.organization is not None else ""
+    if isinstance(refused, Conflict) and entered and created == entered:
+        # The form was sent twice.
+        return context.redirect(HOME)
     if refused is not None and (first_run is None or first_run.step != step):
         # Its form is not shown any more, for example because another tab was faster: there is no place for the reason.
         raise refused

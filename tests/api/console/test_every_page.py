@@ -20,8 +20,8 @@ NOT_LISTED = {"/console", "/console/events", "/console/sign-in", *(route.path fo
 """Redirects, the stream of changes, and the page that needs no session."""
 
 WITHOUT_COMMANDS = {"rules", "synchronize", "images-digest-incomplete"}
-"""No operation of the API lists the rules of all repositories; before anything is chosen, or if it cannot be searched for,
-there is no command."""
+"""No operation of the API lists the rules of all repositories. Before anything is chosen, or if it cannot be searched
+for, there is no command."""
 
 
 def route_of(path: str) -> str:

@@ -38,12 +38,10 @@ _SERVER_SETTINGS = {
     "tcp_user_timeout": "11000",
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
-    "max_parallel_workers_per_gather": "0",
 }
 """The server ends a session whose machine does not respond for 11 seconds, or that is idle in a transaction for 10;
 otherwise its locks would block all others. It compiles no statement: all of them read few rows, and compiling takes
-several times as long as that, each time. It does not divide a statement among processes either: it would count the jobs
-of a repository in three of them by reading all rows, instead of an index, which takes several times the CPU."""
+several times as long as that, each time."""
 _CLIENT_TIMEOUTS = {
     "connect_timeout": 4,
     "keepalives_idle": 5,
@@ -78,7 +76,7 @@ def prepare(engine: Engine) -> None:
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
-    """Return the connection arguments in addition to the URL: the timeouts of both sides, and how it executes."""
+    """Return the connection arguments in addition to the URL: the timeouts of both sides, and no compilation."""
     given = url.normalized_query
     options = " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items())
     # Options of the URL come last, so they take precedence.

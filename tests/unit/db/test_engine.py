@@ -266,7 +266,6 @@ def test_the_error_for_an_unusable_url_does_not_contain_its_password(url: str):
         ("idle_in_transaction_session_timeout", "10s"),
         ("statement_timeout", "0"),
         ("jit", "off"),
-        ("max_parallel_workers_per_gather", "0"),
     ],
 )
 async def test_the_settings_of_sessions_on_the_server(setting: str, value: str, postgres: PostgresServer):

@@ -26,7 +26,8 @@ from tagferry.errors import Invalid, TagferryError
 
 _SHOW_SECONDS = 0.2
 _ALLOCATIONS = 50_000
-"""Objects that are allocated, and not freed, until the collector looks for garbage. A copy makes hardly any."""
+"""Objects that are allocated, and not freed, until the collector looks for garbage. A copy makes hardly any. Set here,
+because `tagferry.memory` takes longer to import."""
 
 
 def copy(options: Namespace) -> int:

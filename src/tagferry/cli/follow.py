@@ -63,13 +63,13 @@ class Display(Protocol):
         ...
 
 
-class Patience:
+class Retries:
     """Asks a server for the state of jobs, and again while it cannot be reached; says so once for all that ask."""
 
     def __init__(self) -> None:
-        self._unreachable_for = 0
+        self._unanswered = 0
 
-    async def ask(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
+    async def run(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
         """Return the server's answer.
 
         Raises:
@@ -86,22 +86,22 @@ class Patience:
                         raise
                     if deadline is None:
                         deadline = time.monotonic() + _PATIENCE_SECONDS
-                        if not self._unreachable_for:
+                        if not self._unanswered:
                             write_line(sys.stderr, f"{error}; asking again for up to {_PATIENCE_SECONDS:.0f} seconds")
-                        self._unreachable_for += 1
+                        self._unanswered += 1
                     elif time.monotonic() >= deadline:
                         raise
                 await asyncio.sleep(_AGAIN_SECONDS)
         finally:
             if deadline is not None:
-                self._unreachable_for -= 1
+                self._unanswered -= 1
 
 
 async def follow(client: ManagementClient, followed: list[Followed], *, on: Display) -> list[dict[str, Any]]:
     """Show the progress until every job has ended. Return the final records."""
-    patience = Patience()
+    retries = Retries()
     with on as display:
-        ends = await asyncio.gather(*(_follow_one(client, one, display.show, patience) for one in followed))
+        ends = await asyncio.gather(*(_follow_one(client, one, display.show, retries) for one in followed))
     return [job for end in ends for job in end]
 
 
@@ -109,12 +109,12 @@ Show = Callable[[str, Mapping[str, Any]], None]
 
 
 async def _follow_one(
-    client: ManagementClient, followed: Followed, show: Show, patience: Patience
+    client: ManagementClient, followed: Followed, show: Show, retries: Retries
 ) -> list[dict[str, Any]]:
     ended: dict[int, dict[str, Any]] = {}
     while True:
         waiting = [job_id for job_id in followed.tags if job_id not in ended]
-        found = await patience.ask(partial(client.sync_jobs, followed.namespace, followed.repository, waiting))
+        found = await retries.run(partial(client.sync_jobs, followed.namespace, followed.repository, waiting))
         for job_id, job in found.items():
             show(followed.label(job["tag"]), job)
             if job["status"] in ENDED:

@@ -9,7 +9,7 @@ from typing import Any
 from tagferry.cli import exit_codes
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.event_loop import run
-from tagferry.cli.follow import ENDED, Display, Patience, display_on
+from tagferry.cli.follow import ENDED, Display, Retries, display_on
 from tagferry.cli.job_selection import Selection
 from tagferry.cli.lines import write_json, write_line
 from tagferry.errors import NotFound
@@ -58,12 +58,12 @@ async def follow_jobs(client: ManagementClient, jobs: dict[int, Job], *, on: Dis
     Raises:
         NotFound: a job was deleted meanwhile.
     """
-    patience = Patience()
+    retries = Retries()
     with on as display:
         _show(display, jobs.values())
         while waiting := [job_id for job_id, job in jobs.items() if job["status"] not in ENDED]:
             await asyncio.sleep(POLL_SECONDS)
-            found = await patience.ask(partial(client.jobs_by_id, waiting))
+            found = await retries.run(partial(client.jobs_by_id, waiting))
             if missing := set(waiting) - set(found):
                 raise NotFound("sync job", str(min(missing)))
             jobs.update(found)

@@ -67,8 +67,10 @@ class RememberedQuery(Generic[Value]):
         return value
 
     def _remember(self, key: tuple[Any, ...], generation: Reading, value: Value) -> None:
-        # A key may be longer than its value: the rows of many organizations may be none.
-        size = self._size(value) and self._size(value) + sum(len(one) for one in key if isinstance(one, tuple))
+        size = self._size(value)
+        if size:
+            # A key may be longer than its value: the rows of many organizations may be none.
+            size += sum(len(one) for one in key if isinstance(one, tuple))
         former = self._entries.pop(key, None)
         if former is not None:
             self._used -= former[2]

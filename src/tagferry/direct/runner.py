@@ -38,9 +38,9 @@ _OPTIONS = {
 }
 """The options of a copy in place of the server's settings, which errors name."""
 _LIST_SECONDS = 0.0005
+"""Seconds to wait for the target's list of tags after the source's has arrived, for each request that it may save."""
 _LONGEST_LIST_SECONDS = 0.05
-"""Seconds to wait for the target's list of tags after the source's has arrived, for each request that it saves; and for
-all of them."""
+"""The same for all requests together, at most."""
 
 
 class CopyOptions(NamedTuple):

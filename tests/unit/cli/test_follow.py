@@ -14,7 +14,7 @@ from rich.console import Console
 from tagferry.cli import follow as follow_module
 from tagferry.cli.bars import BarDisplay
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import Followed, LineDisplay, Patience, display_on, follow, waiting_for
+from tagferry.cli.follow import Followed, LineDisplay, Retries, display_on, follow, waiting_for
 from tagferry.cli.server_error import ServerError, ServerUnreachable
 from tagferry.cli.watch import run_interruptible
 from tagferry.errors import Unavailable
@@ -91,19 +91,19 @@ async def test_a_restart_of_the_server_is_waited_for(capsys: pytest.CaptureFixtu
 
 
 async def test_a_restart_is_told_once_for_all_repositories(capsys: pytest.CaptureFixture[str]):
-    patience, faults = Patience(), [ServerUnreachable("cannot reach it")] * 6
+    retries, faults = Retries(), [ServerUnreachable("cannot reach it")] * 6
 
     async def ask() -> int:
         if faults:
             raise faults.pop()
         return 7
 
-    assert await asyncio.gather(*(patience.ask(ask) for _ in range(3))) == [7] * 3
+    assert await asyncio.gather(*(retries.run(ask) for _ in range(3))) == [7] * 3
     line = "cannot reach it; asking again for up to 120 seconds\n"
     assert capsys.readouterr().err == line
 
     faults.append(ServerUnreachable("cannot reach it"))
-    assert await patience.ask(ask) == 7
+    assert await retries.run(ask) == 7
     assert capsys.readouterr().err == line
 
 

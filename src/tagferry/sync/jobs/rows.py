@@ -32,8 +32,8 @@ UNREADABLE = "the job's record is damaged; start the synchronization again"
 """The reason of a job that cannot run because its record cannot be read."""
 _REMEMBERED = 10_000
 """Damaged records that are remembered, so that each is logged once."""
-
 _NAMES = 1000
+"""Names of each kind that are remembered as checked."""
 
 log = structlog.get_logger(__name__)
 _logged: set[int] = set()

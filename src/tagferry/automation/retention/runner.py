@@ -246,7 +246,8 @@ class RetentionRunner:
         """Run a policy; after a failure, retry it later."""
         try:
             async with asyncio.timeout(_RUN_SECONDS):
-                policy = await self._policies.find(policy_id)
+                # A look-up that began before the last run ended still lists the policy.
+                policy = await self._policies.find(policy_id, ran_before=self._clock() - self.interval)
                 if policy is None or not await self._is_leader() or not await self._trusts_the_clock():
                     return
                 now = self._clock()

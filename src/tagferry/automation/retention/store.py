@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from tagferry.automation.retention.rules import RuleSet
@@ -60,9 +60,10 @@ class Policies:
         """Return the policy of a repository."""
         return await self._find(RetentionPolicyRow.repository_id == repository_id)
 
-    async def find(self, policy_id: int) -> Policy | None:
-        """Return a policy, or None if it was deleted."""
-        return await self._find(RetentionPolicyRow.id == policy_id)
+    async def find(self, policy_id: int, *, ran_before: datetime | None = None) -> Policy | None:
+        """Return a policy, or None if it was deleted or, with `ran_before`, is not due as `due` defines it."""
+        is_due = true() if ran_before is None else _is_due(ran_before)
+        return await self._find(and_(RetentionPolicyRow.id == policy_id, is_due))
 
     async def update(self, repository_id: int, policy_id: int, rules: RuleSet) -> None:
         """Replace the rules of a policy and make it due immediately; raises NotFound."""
@@ -84,14 +85,13 @@ class Policies:
 
     async def due(self, *, ran_before: datetime) -> list[tuple[int, RegionId]]:
         """Return the ids and regions of policies whose current version last ran before that time, or never."""
-        ran_at = RetentionPolicyRow.ran_at
         waiting = (
             select(RetentionPolicyRow.id, RepositoryRow.region)
             .join(RepositoryRow, RepositoryRow.id == RetentionPolicyRow.repository_id)
-            .where(or_(ran_at.is_(None), ran_at < ran_before))
+            .where(_is_due(ran_before))
         )
         async with self._database.read() as session:
-            rows = await session.execute(waiting.order_by(ran_at, RetentionPolicyRow.id))
+            rows = await session.execute(waiting.order_by(RetentionPolicyRow.ran_at, RetentionPolicyRow.id))
             return [(policy_id, RegionId(region)) for policy_id, region in rows]
 
     async def is_current(self, policy: Policy) -> bool:
@@ -117,6 +117,10 @@ def _with_repository() -> Select[RetentionPolicyRow, RepositoryRow]:
 
 def _is(repository_id: int, policy_id: int) -> ColumnElement[bool]:
     return and_(RetentionPolicyRow.id == policy_id, RetentionPolicyRow.repository_id == repository_id)
+
+
+def _is_due(ran_before: datetime) -> ColumnElement[bool]:
+    return or_(RetentionPolicyRow.ran_at.is_(None), RetentionPolicyRow.ran_at < ran_before)
 
 
 def _is_version(policy: Policy) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from tagferry.automation.retention.rules import RuleSet
 from tagferry.db.tables import RepositoryRow, RetentionDeletionRow, RetentionPolicyRow, RetentionTagRow
 from tagferry.errors import Conflict, NotDeleted, NotFound, Unavailable, Unsupported
 from tagferry.metrics import RETENTION_RUNS
-from tagferry.names import Tag
+from tagferry.names import RegionId, Tag
 from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
@@ -245,6 +245,38 @@ async def test_only_who_leads_deletes(keeper: Keeper, monkeypatch: pytest.Monkey
     await eventually(has_deleted)
 
 
+async def test_a_look_up_that_began_before_a_run_ended_does_not_repeat_the_run(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.automation.retention.runner._TICK_SECONDS", 0.02)
+    await keeper.push("v1", days=9)
+    policy = await keeper.policy(rule("date_rule", 1))
+    outdated = await keeper.policies.due(ran_before=datetime.now(UTC))
+    assert outdated == [(policy.id, NORTH)]
+    look_ups = 0
+
+    async def due(*, ran_before: datetime) -> list[tuple[int, RegionId]]:
+        nonlocal look_ups
+        look_ups += 1
+        return outdated
+
+    monkeypatch.setattr(keeper.policies, "due", due)
+    runs = growth(RETENTION_RUNS)
+    keeper.retention.start(Supervisor())
+
+    async def has_run() -> bool:
+        return runs() == {("success",): 1}
+
+    await eventually(has_run)
+    before = look_ups
+
+    async def looked_up_often() -> bool:
+        return look_ups >= before + 5
+
+    await eventually(looked_up_often)
+    assert runs() == {("success",): 1}
+
+
 async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_waiting(keeper: Keeper):
     await keeper.push("v1", days=9)
     policy = await keeper.policy(rule("date_rule", 1))
@@ -374,6 +406,7 @@ async def test_one_run_deletes_so_many_tags_and_the_next_one_is_due_within_the_h
 
     assert await keeper.policies.due(ran_before=now - timedelta(days=1)) == []
     assert await keeper.policies.due(ran_before=now - timedelta(hours=22, minutes=59)) == [(policy.id, NORTH)]
+    keeper.calendar.ahead = timedelta(hours=1, minutes=1)
     await retention._guarded(policy.id)
     assert await keeper.tags() == []
 

@@ -1,7 +1,8 @@
 """`python -m bench.goals`: compare the results with the goals, in one table.
 
 It measures nothing, and reads what the other benchmarks wrote to a folder. Each value is a ratio, and more is better
-for tagferry: a goal is met if the value is at least as high.
+for tagferry: a goal is met if the value is at least as high. Equal figures differ from run to run, so a goal of 1.00
+is also met within 3 %, and the table says "level" then.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from bench import machine
+from bench.lists.__main__ import FILTERED
 from bench.measure import MIB
 from bench.peers import TUNED
 from bench.report import times
@@ -22,6 +24,8 @@ _HERE = Path(__file__).parent
 _DR2, _DR3 = "docker-registry 2.8", "distribution 3"
 _SQLITE, _POSTGRESQL = "tagferry", "tagferry on PostgreSQL"
 _MOST_REQUESTS = 1130
+_LEVEL = 0.97
+"""From here on, a figure counts as equal to the one that it is compared with."""
 Figures = Mapping[str, Any]
 
 
@@ -83,10 +87,6 @@ def _copies() -> Iterator[Goal]:
     yield Goal("results", says, 0.0, lambda figures: float(figures["SAME"]["floor_s"] / figures["SAME"]["tagferry_s"]))
 
 
-def _cpu(figures: Figures, work: str) -> float:
-    return float(figures[work]["after_cpu_s"])
-
-
 def _resent(figures: Figures) -> float:
     most = max(max(sizes) for column, sizes in figures["sent_again"].items() if column.startswith("embedded"))
     return float(figures["bound"] / max(most, MIB))
@@ -122,7 +122,7 @@ _GOALS = (
         "lists",
         "100 failed of 100,000 jobs: CPU, 100 of 100 jobs",
         1.0,
-        lambda figures: _cpu(figures, "100 jobs") / _cpu(figures, "100 failed of 100,000 jobs"),
+        lambda figures: 1 / figures[FILTERED]["cpu"],
     ),
     *_copies(),
     Goal("scale", "10,000 repositories, 1,000,000 jobs: growth, linear growth", 1.0, lambda figures: figures["linear"]),
@@ -157,8 +157,15 @@ def _row(goal: Goal, figures: Figures) -> str:
         value = goal.value(figures)
     except KeyError:
         return f"| {goal.says} | {least} | | not measured |"
-    met = "" if not goal.least else "met" if value >= goal.least else "**missed**"
-    return f"| {goal.says} | {least} | {times(value)} | {met} |"
+    return f"| {goal.says} | {least} | {times(value)} | {_verdict(goal.least, value)} |"
+
+
+def _verdict(least: float, value: float) -> str:
+    if not least:
+        return ""
+    if value >= least:
+        return "met"
+    return "met (level)" if least == 1.0 and value >= _LEVEL else "**missed**"
 
 
 def _measured(results: Mapping[str, Figures]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 Both servers have the same content and get requests in turn, so that other load on the machine affects both alike. CPU
 is the time that the kernel attributes to the process with its threads. The figures are medians; a ratio below 1 means
-that this one costs less. The first line of each kind is a server's first request, of which there is one sample.
+that this one costs less. The first line of each kind is a server's first request, of which there is one sample. The
+last line compares two lists of this tagferry: its "before" is the list of a hundred jobs.
 
 `--scale` measures this tagferry alone: its start, its memory and its lists, as repositories and jobs grow tenfold.
 """
@@ -53,6 +54,10 @@ _LISTED_JOBS: dict[str, _Asked] = {
     "100 failed of 100,000 jobs": (f"{_REPOSITORIES}/jobs/sync_job", "filter=status%3A%3Afailed"),
     "two statuses of 100,000 jobs": (f"{_REPOSITORIES}/jobs/sync_job", "filter=status%3A%3Afailed%2Csuccess"),
 }
+
+
+FILTERED = "100 failed of 100,000 jobs, beside 100 of 100"
+"""The line that compares a filtered list with one of as many jobs that is not filtered, of the same server."""
 
 
 class _Subject:
@@ -127,6 +132,9 @@ def _compare(table: Table, folder: Path, other: str) -> None:
                 if "10,000 tags" in key:
                     changed = partial(before.sample_changed, path), partial(after.sample_changed, path)
                     table.measure([f"{key}, one moved"], *changed)
+            if asked is _LISTED_JOBS:
+                few, failed = asked["100 jobs"], asked["100 failed of 100,000 jobs"]
+                table.measure([FILTERED], partial(after.sample, few, 10), partial(after.sample, failed, 10))
 
 
 def _fill_tags(data: Path) -> None:

@@ -11,7 +11,7 @@ from bench.cost.exchange import Signed
 from bench.cost.table import shown
 from bench.lists.content import Shelf, add_jobs
 from bench.measure import MIB, cpu_of, cpu_of_all, middle, peak_rss_of
-from bench.served import ORGANIZATION, SOURCE_REGION, restarted, served
+from bench.served import ORGANIZATION, SOURCE_REGION, Restarted, restarted, served
 from tests.support.postgres import is_installed, postgres_server
 
 SIZES = ((1000, 100_000), (10_000, 1_000_000))
@@ -27,8 +27,9 @@ _LISTS = {
     "100 failed jobs": (f"{_REPOSITORIES}/r00000/sync_job", "filter=status%3A%3Afailed"),
 }
 _SAMPLES = 5
-
-
+"""Requests of each kind after the first one."""
+_STARTS = 3
+"""Starts of the server; the first request of each kind is measured after each of them."""
 _MEMORY = "memory"
 _FLOOR = 0.005
 """Seconds below which a growth is noise."""
@@ -78,35 +79,42 @@ def _growth(figures: Mapping[str, Mapping[str, float]], sizes: Sequence[tuple[in
 
 
 def _column(folder: Path, database: str, repositories: int, jobs: int) -> dict[str, float]:
-    """Return seconds of CPU, those of PostgreSQL included, and bytes of the server's memory."""
+    """Return medians of several starts: seconds of CPU, those of PostgreSQL included, and bytes of memory."""
     data = folder.with_name(f"{folder.name}-data")
     with _database(database) as (url, database_process):
-
-        def cpu() -> float:
-            return cpu_of(server.process_id) + cpu_of_all(database_process)
-
-        def cpu_of_asking(asked: tuple[str, str]) -> float:
-            used = cpu()
-            Signed(server).ask("GET", *asked)
-            return cpu() - used
-
         with served(folder, database_url=url) as first:
             shelf = Shelf(folder / "data")
             for number in range(repositories):
                 shelf.add(f"r{number:05}", 1)
             add_jobs(url or folder / "data" / "tagferry.db", "r00000", jobs)
             (folder / "data").rename(data)
-        with restarted(first, data, database_url=url) as started:
-            server = started.regions[SOURCE_REGION]
-            column = {
-                "start until ready": started.start_cpu,
-                f"{_MEMORY} after the start": float(peak_rss_of(server.process_id)),
-            }
-            for key, asked in _LISTS.items():
-                column[f"{key}, first"] = cpu_of_asking(asked)
-                column[key] = middle([cpu_of_asking(asked) for _ in range(_SAMPLES)])
-            column[f"{_MEMORY} at the peak"] = float(peak_rss_of(server.process_id))
-    return column
+        columns = []
+        for _ in range(_STARTS):
+            with restarted(first, data, database_url=url) as started:
+                columns.append(_figures(started, database_process))
+    return {key: middle([column[key] for column in columns]) for key in columns[0]}
+
+
+def _figures(started: Restarted, database_process: int) -> dict[str, float]:
+    server = started.regions[SOURCE_REGION]
+
+    def cpu() -> float:
+        return cpu_of(server.process_id) + cpu_of_all(database_process)
+
+    def cpu_of_asking(asked: tuple[str, str]) -> float:
+        used = cpu()
+        Signed(server).ask("GET", *asked)
+        return cpu() - used
+
+    figures = {
+        "start until ready": started.start_cpu,
+        f"{_MEMORY} after the start": float(peak_rss_of(server.process_id)),
+    }
+    for key, asked in _LISTS.items():
+        figures[f"{key}, first"] = cpu_of_asking(asked)
+        figures[key] = middle([cpu_of_asking(asked) for _ in range(_SAMPLES)])
+    figures[f"{_MEMORY} at the peak"] = float(peak_rss_of(server.process_id))
+    return figures
 
 
 @contextmanager

@@ -38,10 +38,12 @@ _SERVER_SETTINGS = {
     "tcp_user_timeout": "11000",
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
+    "random_page_cost": "1.1",
 }
 """The server ends a session whose machine does not respond for 11 seconds, or that is idle in a transaction for 10;
 otherwise its locks would block all others. It compiles no statement: all of them read few rows, and compiling takes
-several times as long as that, each time."""
+several times as long as that, each time. A page costs nearly the same wherever it is, as in memory and on SSDs: with
+PostgreSQL's default for hard disks, jobs of a repository are counted by reading the whole table."""
 _CLIENT_TIMEOUTS = {
     "connect_timeout": 4,
     "keepalives_idle": 5,

@@ -266,6 +266,7 @@ def test_the_error_for_an_unusable_url_does_not_contain_its_password(url: str):
         ("idle_in_transaction_session_timeout", "10s"),
         ("statement_timeout", "0"),
         ("jit", "off"),
+        ("random_page_cost", "1.1"),
     ],
 )
 async def test_the_settings_of_sessions_on_the_server(setting: str, value: str, postgres: PostgresServer):

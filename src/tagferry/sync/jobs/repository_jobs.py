@@ -65,7 +65,7 @@ class RepositoryJobs:
             conditions.append(SyncJobRow.source_organization_id == organization_id)
         page = _page(conditions, statuses, descending=descending, limit=limit, offset=offset)
         if statuses:
-            conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
+            conditions.append(_has_one_of(statuses))
         count = select(func.count()).select_from(SyncJobRow).where(*conditions)
         # In one statement: a second one would cost more than to count hundreds of jobs.
         found = await self._database.rows(page.add_columns(count.correlate(None).scalar_subquery().label(_TOTAL)), {})
@@ -102,5 +102,13 @@ def _page(
         ]
         mine = select(*JOB_COLUMNS).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
     elif statuses:
-        mine = mine.where(SyncJobRow.status.in_([status.value for status in statuses]))
+        mine = mine.where(_has_one_of(statuses))
     return mine.order_by(order).limit(limit).offset(offset)
+
+
+def _has_one_of(statuses: Collection[JobStatus]) -> ColumnElement[bool]:
+    if len(statuses) == 1:
+        # SQLAlchemy writes the text of a statement with `IN` again at each execution.
+        (status,) = statuses
+        return SyncJobRow.status == status.value
+    return SyncJobRow.status.in_([status.value for status in statuses])

@@ -18,8 +18,6 @@ from tagferry.errors import Refused, Unavailable
 from tagferry.http.explanation import one_line
 from tagferry.remote.transport.endpoint import Credentials
 
-HELPER_TIMEOUT = 30.0
-"""Seconds that a credential helper may take."""
 _OUTPUT_LIMIT = 64 * 1024
 """Maximum size of a helper's output, and of the part of its standard error that is read."""
 _END_SECONDS = 5.0
@@ -36,7 +34,7 @@ class HelperFailed(Unavailable):
     """A credential helper cannot provide credentials at present, for example because its own login has expired."""
 
 
-async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) -> Credentials | None:
+async def ask_helper(helper: str, key: str, *, timeout: float) -> Credentials | None:
     """Get the credentials stored under a key from a credential helper; None if it has none.
 
     Args:

@@ -18,13 +18,14 @@ from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.events import Events, SparseEvents
 from tagferry.file_stamp import file_stamp
-from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.transport.endpoint import Credentials
 
 POLL_SECONDS = 1.0
 """Minimum seconds between checks whether the file has changed."""
 RENEW_SECONDS = 5.0
 """Minimum seconds before the file and the helpers are read again because credentials were refused or unavailable."""
+HELPER_TIMEOUT = 30.0
+"""Seconds that a credential helper may take."""
 _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 _MAX_REPOSITORIES = 4096
 """Maximum number of repositories whose entry is remembered."""
@@ -179,6 +180,9 @@ class DockerCredentials:
         return answer.credentials
 
     async def _run_helper(self, helper: str) -> _HelperResult:
+        # Loaded with the first helper; few registries have one.
+        from tagferry.remote.transport.credential_helper import ask_helper
+
         try:
             for key in _helper_keys(self._keys):
                 found = await ask_helper(helper, key, timeout=self._timeout)

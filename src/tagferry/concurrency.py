@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, ContextVar
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -18,12 +17,12 @@ EXTERNAL_WAIT: ContextVar[AbstractContextManager[None]] = ContextVar("external_w
 does not count as work of this process meanwhile."""
 
 
-@dataclass(slots=True)
 class _Call(Generic[Result]):
     """The call of a key that is running."""
 
-    task: asyncio.Task[Result]
-    callers: int = 0
+    def __init__(self, task: asyncio.Task[Result]) -> None:
+        self.task = task
+        self.callers = 0
 
 
 class SingleFlight(Generic[Key, Result]):

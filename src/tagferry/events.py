@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any, Literal
@@ -14,7 +13,6 @@ _KEYS = 1000
 _Level = Literal["debug", "info", "warning", "error", "exception"]
 
 
-@dataclass(slots=True)
 class _Interval:
     """An interval in which an event occurred.
 
@@ -26,11 +24,12 @@ class _Interval:
         report: reports this number.
     """
 
-    began_at: float
-    seconds: float
-    logged: int = 0
-    left_out: int = 0
-    report: Callable[[int], None] | None = None
+    def __init__(self, began_at: float, seconds: float, *, logged: int = 0) -> None:
+        self.began_at = began_at
+        self.seconds = seconds
+        self.logged = logged
+        self.left_out = 0
+        self.report: Callable[[int], None] | None = None
 
 
 _logged: dict[Hashable, _Interval] = {}

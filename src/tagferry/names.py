@@ -9,8 +9,7 @@ the registry's `<name>` by the OCI distribution-spec 1.1, "Pulling manifests", a
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from tagferry.errors import InvalidName
 
@@ -190,8 +189,7 @@ def _check_separated(value: str, *, field: str, longest: int, separators: str) -
             raise InvalidName(field, "must not have more than two consecutive underscores", value)
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryRef:
+class RepositoryRef(NamedTuple):
     """A repository of a region."""
 
     region: RegionId

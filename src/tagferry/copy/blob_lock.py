@@ -2,13 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from tagferry.names import Digest, RepositoryName
 
 
-@dataclass(slots=True)
 class LockedBlob:
     """A blob whose lock the caller holds.
 
@@ -17,8 +15,9 @@ class LockedBlob:
         is_copied: set by the caller once its repository holds the blob, so that the waiters are notified.
     """
 
-    copied_to: RepositoryName | None = None
-    is_copied: bool = False
+    def __init__(self) -> None:
+        self.copied_to: RepositoryName | None = None
+        self.is_copied = False
 
 
 class BlobLock(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tagferry import tracing
+from tagferry.concurrency import SingleFlight
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock, NullBlobLock
 from tagferry.copy.blobs import BlobCopier
@@ -98,6 +99,7 @@ class CopyEngine:
             is_verified=verify is not VerifyMode.OFF,
             referrers_required=self._required,
             clock=clock,
+            manifests=SingleFlight(),
         )
 
     async def compare_all(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -124,7 +123,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
             # A signature of the old digest is not valid for the new one.
             left, more = await search.names(route, tag, changed)
             gaps |= more
-            rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
+            rewritten = rewritten._replace(left_behind=(*rewritten.left_behind, *left))
         referrers, conflicting = search.drop_conflicting(image, referrers)
         gaps |= conflicting
     manifests = [*image.manifests, *(manifest for one in referrers for manifest in one.image.manifests)]

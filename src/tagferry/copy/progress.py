@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tagferry.copy.timeline import CopyTimeline
@@ -17,7 +16,6 @@ _STEP_SECONDS = 0.5
 """The shortest time from which a rate is computed."""
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
 class Transfer:
     """The transfer of a blob, shared by all tags that need it.
 
@@ -32,14 +30,15 @@ class Transfer:
         is_resumed: whether its upload continued one that had stopped.
     """
 
-    size: int
-    position: int = 0
-    read: int = 0
-    is_held: bool = False
-    outcome: BlobOutcome | None = None
-    source: RepositoryName | None = None
-    counted: int = 0
-    is_resumed: bool = False
+    def __init__(self, size: int, *, is_held: bool = False) -> None:
+        self.size = size
+        self.position = 0
+        self.read = 0
+        self.is_held = is_held
+        self.outcome: BlobOutcome | None = None
+        self.source: RepositoryName | None = None
+        self.counted = 0
+        self.is_resumed = False
 
     @property
     def done(self) -> int:
@@ -74,7 +73,6 @@ class ProgressSnapshot(NamedTuple):
     seconds_left: float | None
 
 
-@dataclass(slots=True)
 class Progress:
     """The progress of a tag's copy.
 
@@ -84,10 +82,11 @@ class Progress:
         timeline: what the copy did.
     """
 
-    transfers: Sequence[Transfer] = ()
-    clock: Callable[[], float] = time.monotonic
-    timeline: CopyTimeline = field(default_factory=CopyTimeline)
-    _samples: deque[tuple[float, int]] = field(default_factory=deque, init=False)
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.transfers: Sequence[Transfer] = ()
+        self.clock = clock
+        self.timeline = CopyTimeline()
+        self._samples: deque[tuple[float, int]] = deque()
 
     def begin(self, transfers: Sequence[Transfer]) -> None:
         """Start with the transfers of a plan."""

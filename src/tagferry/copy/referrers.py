@@ -9,8 +9,8 @@ that the copy is retried; the last attempt of a copy leaves that referrer out.
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from tagferry import bounds
@@ -58,8 +58,7 @@ class Referrer(NamedTuple):
         return subject is not None and subject.digest in digests
 
 
-@dataclass(frozen=True, slots=True)
-class Gaps:
+class Gaps(NamedTuple):
     """Referrers of an image that its copy may lack.
 
     Attributes:
@@ -69,7 +68,7 @@ class Gaps:
     """
 
     search_error: str | None = None
-    left_behind: Mapping[str, str] = field(default_factory=dict)
+    left_behind: Mapping[str, str] = MappingProxyType({})
     may_pass: str | None = None
 
     @property

@@ -5,7 +5,7 @@ deterministically, so that the same image always gets the same digest.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tagferry.copy.formats import Format, convert, format_of, with_fields
@@ -51,8 +51,7 @@ class Acceptance(NamedTuple):
         return not self.platforms or _normal(platform) in map(_normal, self.platforms)
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(NamedTuple):
     """The difference between an image at the source and at the target.
 
     Attributes:
@@ -61,7 +60,7 @@ class Rewrite:
             does not accept, and attestations and referrers of digests that no longer exist after the rewrite.
     """
 
-    digests: Mapping[Digest, Digest] = field(default_factory=dict, hash=False)
+    digests: Mapping[Digest, Digest] = MappingProxyType({})
     left_behind: tuple[str, ...] = ()
 
 

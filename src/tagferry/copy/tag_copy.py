@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry import tracing
 from tagferry.concurrency import SingleFlight, gather
@@ -56,8 +57,7 @@ class _ReferrerUnreadable(Exception):
         self.may_pass = may_pass
 
 
-@dataclass(frozen=True, slots=True)
-class SharedContent:
+class SharedContent(NamedTuple):
     """The content that the copies of a process share.
 
     Attributes:
@@ -76,10 +76,10 @@ class SharedContent:
     is_verified: bool
     referrers_required: bool
     clock: Callable[[], float]
-    manifests: SingleFlight[ContentKey, None] = field(default_factory=SingleFlight)
+    manifests: SingleFlight[ContentKey, None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class TagCopy:
     """The copy of one tag.
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tagferry.concurrency import SingleFlight
 from tagferry.copy.route import StoreKey, key_of
@@ -18,7 +17,6 @@ _MANY_REQUESTS = 24
 _Key = tuple[StoreKey, RepositoryName]
 
 
-@dataclass(slots=True)
 class _TagList:
     """The known tags of a repository.
 
@@ -28,10 +26,11 @@ class _TagList:
         subjects: the number of manifests for which the list was used.
     """
 
-    listed_at: float
-    tags: frozenset[Tag] | None
-    requests: int
-    subjects: int = 0
+    def __init__(self, listed_at: float, tags: frozenset[Tag] | None, requests: int) -> None:
+        self.listed_at = listed_at
+        self.tags = tags
+        self.requests = requests
+        self.subjects = 0
 
 
 class TagLists:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -56,7 +55,6 @@ class Amount(NamedTuple):
 NOTHING = Amount()
 
 
-@dataclass(slots=True)
 class CopyTimeline:
     """The events of one copy of a tag.
 
@@ -68,12 +66,13 @@ class CopyTimeline:
         present: the blobs that the target held already, or obtained for another tag at the same time.
     """
 
-    clock: Callable[[], float] = time.time
-    events: list[Event] = field(default_factory=list)
-    uploaded: Amount = NOTHING
-    mounted: Amount = NOTHING
-    present: Amount = NOTHING
-    _present: set[Digest] = field(default_factory=set)
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.events: list[Event] = []
+        self.uploaded = NOTHING
+        self.mounted = NOTHING
+        self.present = NOTHING
+        self._present: set[Digest] = set()
 
     @property
     def blobs(self) -> int:

@@ -1,7 +1,7 @@
 """The copies that a command or a list asks for: pure data."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tagferry.direct.references import ImageReference
@@ -62,8 +62,7 @@ class CopyTask(NamedTuple):
     referrers: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class CopyList:
+class CopyList(NamedTuple):
     """The content of a list.
 
     Attributes:
@@ -76,5 +75,5 @@ class CopyList:
     tasks: tuple[CopyTask, ...]
     plain_http: frozenset[str] = frozenset()
     insecure: frozenset[str] = frozenset()
-    credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    credentials: Mapping[str, Credentials] = MappingProxyType({})
     ignored: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ docs/decisions/0005 explains why this is not left to a general client library.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import cast
 
 from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut, connection_failure
@@ -22,7 +21,6 @@ WRITE_AHEAD = 256 * 1024
 """Bytes of a request that may be buffered before its source is paused."""
 
 
-@dataclass(slots=True)
 class Stream:
     """A request body that is sent as it is produced; errors of its source propagate.
 
@@ -37,13 +35,16 @@ class Stream:
         has_begun: whether some of it has been consumed, so that it cannot be sent again.
     """
 
-    pieces: AsyncIterator[bytes | Flow]
-    size: int
-    idle_timeout: float
-    min_rate: float = 0.0
-    expects_continue: bool = False
-    got_continue: bool | None = None
-    has_begun: bool = False
+    def __init__(
+        self, pieces: AsyncIterator[bytes | Flow], size: int, *, idle_timeout: float, min_rate: float = 0.0
+    ) -> None:
+        self.pieces = pieces
+        self.size = size
+        self.idle_timeout = idle_timeout
+        self.min_rate = min_rate
+        self.expects_continue = False
+        self.got_continue: bool | None = None
+        self.has_begun = False
 
 
 class Connection(asyncio.Protocol):

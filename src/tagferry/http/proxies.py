@@ -4,8 +4,8 @@ import base64
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tagferry.addresses import parse_address
@@ -19,8 +19,7 @@ _Network = IPv4Network | IPv6Network
 _MAX_ORIGINS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy.
 
     Attributes:
@@ -29,10 +28,14 @@ class Proxy:
     """
 
     origin: Origin
-    authorization: str = field(default="", repr=False)
+    authorization: str = ""
 
     def __str__(self) -> str:
         return f"{self.origin[0]}://{authority(self.origin, with_port=True)}"
+
+    def __repr__(self) -> str:
+        # Without the password.
+        return f"Proxy({self})"
 
 
 class Proxies:

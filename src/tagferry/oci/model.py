@@ -7,9 +7,9 @@ import asyncio
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, Unsupported
@@ -51,8 +51,7 @@ _NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """A reference to content: its type, digest and size in bytes (OCI image-spec, "Content Descriptors")."""
 
     media_type: str
@@ -60,8 +59,12 @@ class Descriptor:
     size: int
     urls: tuple[str, ...] = ()
     artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = MappingProxyType({})
     platform: str | None = None
+
+    def __hash__(self) -> int:
+        # Mappings have no hash.
+        return hash((self.media_type, self.digest, self.size, self.urls, self.artifact_type, self.platform))
 
     @property
     def is_foreign(self) -> bool:
@@ -126,13 +129,21 @@ class Descriptor:
         return document
 
 
-@dataclass(frozen=True)
 class Manifest:
     """An image manifest or an index: the raw bytes, their media type and digest, and the content they reference."""
 
-    raw: bytes
-    media_type: str
-    digest: Digest
+    def __init__(self, raw: bytes, media_type: str, digest: Digest) -> None:
+        self.raw = raw
+        self.media_type = media_type
+        self.digest = digest
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Manifest):
+            return NotImplemented
+        return (self.digest, self.media_type, self.raw) == (other.digest, other.media_type, other.raw)
+
+    def __hash__(self) -> int:
+        return hash((self.digest, self.media_type))
 
     @classmethod
     def parse(

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, Self
 
 from tagferry.events import Events
 from tagferry.http.explanation import one_line, without_secrets
@@ -23,8 +23,7 @@ _MAX_FEATURES = 32
 log = Events(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """The known capabilities of one registry; unknown ones are None or empty.
 
     Attributes:
@@ -51,32 +50,32 @@ class Capabilities:
     shortest_part: int | None = None
     requests_a_second: float | None = None
     accepted_classes: frozenset[str] = frozenset()
-    refused_classes: Mapping[str, str] = field(default_factory=dict)
-    unavailable: Mapping[str, str] = field(default_factory=dict)
+    refused_classes: Mapping[str, str] = MappingProxyType({})
+    unavailable: Mapping[str, str] = MappingProxyType({})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without unknown capabilities."""
         document: dict[str, Any] = {}
-        for one in fields(self):
-            match getattr(self, one.name):
+        for name, value in self._asdict().items():
+            match value:
                 case None:
                     continue
-                case datetime() as moment:
-                    document[one.name] = moment.isoformat()
-                case frozenset() as names:
-                    if names:
-                        document[one.name] = sorted(names)
-                case Mapping() as notes:
-                    if notes:
-                        document[one.name] = dict(notes)
-                case value:
-                    document[one.name] = value
+                case datetime():
+                    document[name] = value.isoformat()
+                case frozenset():
+                    if value:
+                        document[name] = sorted(value)
+                case Mapping():
+                    if value:
+                        document[name] = dict(value)
+                case _:
+                    document[name] = value
         return document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
         """Parse the JSON form; members of other versions of tagferry are ignored."""
-        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        known = {name: document[name] for name in cls._fields if name in document}
         known["accepted_classes"] = frozenset(known.get("accepted_classes", ()))
         for name in ("unavailable", "refused_classes"):
             notes = known.pop(name, None)
@@ -158,10 +157,10 @@ class LearnedCapabilities:
     async def learn(self, **facts: Any) -> None:
         """Record capabilities by their names in `Capabilities`; new ones are saved before this returns."""
         known = await self.known()
-        learned = replace(known, **facts)
+        learned = known._replace(**facts)
         if learned == known:
             return
-        self._known = replace(learned, learned_at=known.learned_at or self._clock())
+        self._known = learned._replace(learned_at=known.learned_at or self._clock())
         if self._store is not None:
             # One at a time, each with the latest state, so that the stored state does not fall behind.
             async with self._storing:

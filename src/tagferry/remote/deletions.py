@@ -7,7 +7,6 @@ afterwards, several times within some seconds.
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from tagferry import bounds
 from tagferry.concurrency import bounded_gather
@@ -161,12 +160,12 @@ class Deletions:
             raise not_deleted(self._transport.name, repository, left, why)
 
 
-@dataclass
 class _DeleteResults:
     """The results of several deletions."""
 
-    statuses: list[str] = field(default_factory=list)
-    refusal: Unsupported | None = None
+    def __init__(self) -> None:
+        self.statuses: list[str] = []
+        self.refusal: Unsupported | None = None
 
 
 def _accepted(status: str) -> str:

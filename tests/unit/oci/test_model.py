@@ -266,6 +266,8 @@ any_text = st.text(st.characters(exclude_characters="\0"))
         urls=st.lists(st.text(), max_size=bounds.DESCRIPTOR_URLS).map(tuple),
         artifact_type=st.none() | printed.filter(bool),
         annotations=st.dictionaries(any_text, any_text),
+        # The JSON form has no platform.
+        platform=st.none(),
     )
 )
 def test_a_descriptor_reads_back_from_its_own_json(descriptor):

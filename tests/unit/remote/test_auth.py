@@ -2,14 +2,17 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
 from tagferry.errors import Refused, Unavailable, Unsupported
+from tagferry.http.proxies import Proxy
 from tagferry.remote import Credentials, Endpoint
 from tagferry.remote.transport.auth import Authenticator, Refusal
 from tagferry.remote.transport.challenges import Challenge, parse_challenges
+from tagferry.remote.transport.endpoint import FixedCredentials
 from tagferry.remote.transport.tokens import TokenRequest
 from tests.support.clock import Clock
 
@@ -239,10 +242,18 @@ async def test_basic_needs_credentials():
     assert await auth.authorization(PULL) is None
 
 
-async def test_secrets_are_not_shown():
-    shown = repr(Credentials(username="u", password="hidden", identity_token="hidden"))
-
-    assert "hidden" not in shown
+@pytest.mark.parametrize(
+    "holder",
+    [
+        Credentials(username="u", password="hidden", identity_token="hidden"),
+        FixedCredentials(Credentials(username="u", password="hidden", identity_token="hidden")),
+        Endpoint(name="r", url="https://r.example", proxy="http://u:hidden@proxy.example"),
+        Proxy(("http", "proxy.example", 3128), "Basic hidden"),
+        TokenRequest(method="POST", url="https://r.example", headers={}, body=b"hidden", is_secret=True),
+    ],
+)
+def test_secrets_are_not_shown(holder: Any):
+    assert "hidden" not in f"{holder} {holder!r}"
 
 
 @pytest.mark.parametrize(

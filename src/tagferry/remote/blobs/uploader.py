@@ -7,7 +7,6 @@ Some registries open a session for every mount. So large blobs are looked up by 
 a mount of it shows how this registry behaves. Registries that do not mount are always asked by HEAD.
 """
 
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from tagferry.concurrency import BackgroundWork
@@ -37,7 +36,6 @@ _MIN_PART = 64 * 1024
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
 
 
-@dataclass(slots=True, kw_only=True)
 class _Registry:
     """The state that all uploads to one registry share.
 
@@ -46,15 +44,22 @@ class _Registry:
         is_probing_self_mount: whether an upload is finding out if mounts of a repository from itself are conclusive.
     """
 
-    transport: Transport
-    learned: LearnedCapabilities
-    sizes: BlobSizes
-    checkpoints: UploadCheckpointStore | None
-    background: BackgroundWork
-    digest_check: DigestCheck
-    stagger: UploadStagger = field(default_factory=UploadStagger)
-    mounts: MountHistory = field(default_factory=MountHistory)
-    is_probing_self_mount: bool = False
+    def __init__(
+        self,
+        transport: Transport,
+        learned: LearnedCapabilities,
+        sizes: BlobSizes,
+        checkpoints: UploadCheckpointStore | None,
+    ) -> None:
+        self.transport = transport
+        self.learned = learned
+        self.sizes = sizes
+        self.checkpoints = checkpoints
+        self.background = BackgroundWork()
+        self.digest_check = DigestCheck(transport, learned, self.background)
+        self.stagger = UploadStagger()
+        self.mounts = MountHistory()
+        self.is_probing_self_mount = False
 
 
 class Uploader:
@@ -67,15 +72,7 @@ class Uploader:
         sizes: BlobSizes,
         checkpoints: UploadCheckpointStore | None = None,
     ) -> None:
-        background = BackgroundWork()
-        self._registry = _Registry(
-            transport=transport,
-            learned=learned,
-            sizes=sizes,
-            checkpoints=checkpoints,
-            background=background,
-            digest_check=DigestCheck(transport, learned, background),
-        )
+        self._registry = _Registry(transport, learned, sizes, checkpoints)
 
     async def write(
         self,

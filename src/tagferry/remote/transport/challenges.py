@@ -5,8 +5,9 @@ Sources: RFC 9110 section 11, and the distribution project's "Token Authenticati
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
@@ -17,12 +18,11 @@ _MAX_CHALLENGES = 32
 _UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(NamedTuple):
     """One authentication scheme that a server accepts; the scheme and the parameter names are in lower case."""
 
     scheme: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = MappingProxyType({})
 
     @property
     def realm(self) -> str:

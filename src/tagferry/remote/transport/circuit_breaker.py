@@ -6,7 +6,6 @@ registry would hold all slots of a process, and delay the jobs of other registri
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 
 from tagferry.http.faults import CircuitOpen, ConnectionFailed, ConnectionTimedOut
 from tagferry.http.urls import Origin
@@ -18,7 +17,6 @@ _MAX_HOSTS = 32
 _UNGUARDED: AbstractContextManager[None] = nullcontext()
 
 
-@dataclass(slots=True)
 class _Circuit:
     """Consecutive requests that a host did not respond to.
 
@@ -27,10 +25,11 @@ class _Circuit:
         is_probing: whether a request is currently probing the host.
     """
 
-    is_needed: bool
-    count: int = 0
-    reason: str = ""
-    is_probing: bool = False
+    def __init__(self, *, is_needed: bool) -> None:
+        self.is_needed = is_needed
+        self.count = 0
+        self.reason = ""
+        self.is_probing = False
 
     @property
     def is_open(self) -> bool:
@@ -102,6 +101,6 @@ class CircuitBreakers:
     def _record(self, origin: Origin, reason: str, *, is_needed: bool) -> None:
         while origin not in self._open and len(self._open) >= _MAX_HOSTS:
             del self._open[next(iter(self._open))]
-        circuit = self._open.setdefault(origin, _Circuit(is_needed))
+        circuit = self._open.setdefault(origin, _Circuit(is_needed=is_needed))
         circuit.count += 1
         circuit.reason = reason

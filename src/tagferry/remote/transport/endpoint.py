@@ -1,6 +1,6 @@
 """A registry's address, credentials and connection settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(NamedTuple):
     """The caller's credentials: a user with a password, or an OAuth2 refresh token ("identity token")."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str | None = field(default=None, repr=False)
+    password: str = ""
+    identity_token: str | None = None
+
+    def __repr__(self) -> str:
+        # Without the secrets.
+        return f"Credentials(username={self.username!r})"
 
 
 class CredentialSource(Protocol):
@@ -68,7 +71,8 @@ class FixedCredentials(NamedTuple):
         return self.credentials
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Each generated method would lengthen the start of every command; a generated repr would also show secrets.
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Endpoint:
     """A registry's address and connection settings.
 
@@ -104,7 +108,7 @@ class Endpoint:
     insecure_skip_verify: bool = False
     client_certificate: "Path | None" = None
     client_key: "Path | None" = None
-    proxy: str | None = field(default=None, repr=False)
+    proxy: str | None = None
     token_hosts: tuple[str, ...] = ()
     redirect_hosts: tuple[str, ...] = ()
     connect_timeout: float = 10.0

@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from tagferry import __version__, bounds, tracing
@@ -308,7 +307,7 @@ class Exchange:
         is_trusted = call.is_for_token and self._endpoint.may_get_credentials(answer.url)
         if answer.url and not (is_trusted or self._urls.is_own(answer.url)):
             # The error text of another host may include what users here should not read, so only its status is used.
-            answer = replace(answer, body=b"")
+            answer = Answer(answer.status, answer.headers, url=answer.url, slot=answer.slot)
         return self._with_hint(call, failure(self.display_name(answer.url), call.task, answer))
 
     def display_name(self, url: str) -> str:

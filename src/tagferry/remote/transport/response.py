@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -52,7 +51,6 @@ class LargeAnswerSlot:
         self.release()
 
 
-@dataclass(frozen=True)
 class Answer:
     """A status, headers and a body of bounded size.
 
@@ -61,11 +59,20 @@ class Answer:
         slot: the memory slot of a large response.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    url: str = ""
-    slot: LargeAnswerSlot | None = field(default=None, repr=False, compare=False)
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        url: str = "",
+        slot: LargeAnswerSlot | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.url = url
+        self.slot = slot
 
     def release(self) -> None:
         """Free the memory slot of a large response; otherwise it is freed when the response is collected."""

@@ -8,7 +8,6 @@ import copy
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import urlencode, urlsplit
@@ -35,8 +34,7 @@ _CLIENT = "tagferry"
 _TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
+class TokenRequest(NamedTuple):
     """A request to a token server.
 
     Attributes:
@@ -46,8 +44,12 @@ class TokenRequest:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     is_secret: bool = False
+
+    def __repr__(self) -> str:
+        # Without the secrets.
+        return f"TokenRequest({self.method} {self.url})"
 
 
 class _Key(NamedTuple):
@@ -57,10 +59,10 @@ class _Key(NamedTuple):
     credentials: Credentials | None
 
 
-@dataclass(frozen=True, slots=True)
 class _Token:
-    value: str = field(repr=False)
-    good_until: float
+    def __init__(self, value: str, *, good_until: float) -> None:
+        self.value = value
+        self.good_until = good_until
 
 
 class Tokens:

@@ -104,6 +104,10 @@ LISTED_IMAGE_DESCRIPTORS = 20_000
 LISTED_MEMORY_BYTES = 64 * 1024 * 1024
 """Bytes of memory, about, for the facts of images and repositories that were listed, so that lists need not read them
 again."""
+ANSWER_MEMORY_BYTES = 16 * 1024 * 1024
+"""Bytes of memory, about, for lists of tags as they were sent, so that an unchanged list need not be built again."""
+REMEMBERED_ANSWER_BYTES = 2 * 1024 * 1024
+"""Bytes of the longest list of tags that is remembered as it was sent."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests in one list of tags. Further tags are listed without their manifest."""
 COMPARED_REPOSITORIES = 32

@@ -73,6 +73,8 @@ class BoundedReader:
         self._has_succeeded = False
         self._is_cut = False
         self._has_unread_config = False
+        self._has_other_sources = False
+        self._read_ahead: Sequence[Digest] = ()
 
     @property
     def scope(self) -> int:
@@ -89,12 +91,21 @@ class BoundedReader:
         """True if a limit was reached, or a read failed for a reason that does not concern its content."""
         return self._is_cut or bool(self._failures)
 
+    @property
+    def sources(self) -> Sequence[Digest]:
+        """The manifests that alone determine what was read of one repository; none if there may be others.
+
+        There are others if an image could not be read, or not within the limits, or not ahead.
+        """
+        return self._read_ahead if self.is_complete and not self._has_other_sources else ()
+
     @asynccontextmanager
     async def reading_ahead(self, name: RepositoryName, digests: Sequence[Digest]) -> AsyncIterator[bool]:
         """Read these images at once if the store is on a local disk; returns whether they need no further reads."""
         if self._listings is not None:
             memory, slots = self._memory(name), self._reading.slots
-            self._ahead[name] = await read_ahead(self._listings, memory, self._budget, slots, name, digests)
+            ahead = await read_ahead(self._listings, memory, self._budget, slots, name, digests)
+            self._ahead[name], self._read_ahead = ahead, ahead.manifests
         try:
             yield self._listings is not None
         finally:
@@ -167,6 +178,7 @@ class BoundedReader:
         ahead = self._ahead.get(name)
         text = ahead.texts.get(digest) if ahead is not None else None
         if text is None:
+            self._has_other_sources = True
             try:
                 async with self._reading.slots:
                     manifest = await self.store.get_manifest(name, digest)
@@ -204,9 +216,11 @@ class BoundedReader:
         """Return the facts of a manifest; None if this request has reached its limit."""
         if (ahead := self._ahead.get(name)) is not None and (found := ahead.facts.get(digest)) is not None:
             if not isinstance(found, Facts):
+                self._has_other_sources = True
                 raise found
             self._has_succeeded = True
             return found
+        self._has_other_sources = True
         if self._listings is None and (known := self._memory(name).facts(digest)):
             self._has_succeeded = True
             return known

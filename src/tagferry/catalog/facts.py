@@ -6,7 +6,7 @@ Whether a repository still holds the content is not remembered here.
 
 import json
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -126,9 +126,14 @@ class Facts:
 
 
 class Memory:
-    """Entries up to a number of bytes; the least recently used one is forgotten first."""
+    """Entries up to a number of bytes; the least recently used one is forgotten first.
 
-    def __init__(self) -> None:
+    Args:
+        limit: returns the number of bytes.
+    """
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
@@ -145,7 +150,7 @@ class Memory:
         self._forget(key)
         self._kept[key] = value, size
         self._bytes += size
-        while self._bytes > bounds.LISTED_MEMORY_BYTES:
+        while self._bytes > self._limit():
             self._forget(next(iter(self._kept)))
 
     def _forget(self, key: Hashable) -> None:
@@ -153,7 +158,7 @@ class Memory:
             self._bytes -= entry[1]
 
 
-MEMORY = Memory()
+MEMORY = Memory(lambda: bounds.LISTED_MEMORY_BYTES)
 """The facts that all lists of the process remember."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tagferry.catalog.tags import choose_by_name, choose_tags, describe_tags
 from tagferry.errors import NotFound
-from tagferry.names import RepositoryName, Tag
+from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore, TagRecord
 
 _INLINE = 1000
@@ -46,12 +46,14 @@ class FoundTags(NamedTuple):
         total: the number of tags in the list.
         has_more: whether there are tags after the page.
         last: the position of the page's last tag.
+        are_unchanged: whether the store knows that the manifests that the caller has named are unchanged.
     """
 
     records: Sequence[TagRecord] = ()
     total: int = 0
     has_more: bool = False
     last: Place | None = None
+    are_unchanged: bool = False
 
 
 def known_date(moment: datetime | None) -> datetime | None:
@@ -60,17 +62,33 @@ def known_date(moment: datetime | None) -> datetime | None:
 
 
 async def find_tags(
-    store: ImageStore, name: RepositoryName, query: TagQuery, *, limit: int, offset: int = 0
+    store: ImageStore,
+    name: RepositoryName,
+    query: TagQuery,
+    *,
+    limit: int,
+    offset: int = 0,
+    manifests: Sequence[Digest] = (),
 ) -> FoundTags:
     """Return a page of a repository's tags. Only these are looked up, if the order allows.
+
+    Args:
+        store: the store.
+        name: the repository.
+        query: the tags and their order.
+        limit: the maximum number of tags on the page.
+        offset: tags to skip.
+        manifests: manifests to look at, too, if that takes no request.
 
     Raises:
         NotFound: the repository does not exist, or has no readable tag.
     """
-    return await (_by_name if query.by_name else _by_update)(store, name, query, limit, offset)
+    return await (_by_name if query.by_name else _by_update)(store, name, query, limit, offset, manifests)
 
 
-async def _by_name(store: ImageStore, name: RepositoryName, query: TagQuery, limit: int, offset: int) -> FoundTags:
+async def _by_name(
+    store: ImageStore, name: RepositoryName, query: TagQuery, limit: int, offset: int, manifests: Sequence[Digest]
+) -> FoundTags:
     found: list[Tag] = []
 
     def choose(tags: Sequence[Tag]) -> Sequence[Tag]:
@@ -86,12 +104,15 @@ async def _by_name(store: ImageStore, name: RepositoryName, query: TagQuery, lim
             found.reverse()
         return found[offset : offset + limit]
 
-    records = await choose_by_name(store, name, choose)
+    chosen = await choose_by_name(store, name, choose, manifests=manifests)
     page = found[offset : offset + limit]
-    return FoundTags(records, len(found), len(found) > offset + limit, (None, page[-1]) if page else None)
+    last = (None, page[-1]) if page else None
+    return FoundTags(chosen.records, len(found), len(found) > offset + limit, last, chosen.are_unchanged)
 
 
-async def _by_update(store: ImageStore, name: RepositoryName, query: TagQuery, limit: int, offset: int) -> FoundTags:
+async def _by_update(
+    store: ImageStore, name: RepositoryName, query: TagQuery, limit: int, offset: int, manifests: Sequence[Digest]
+) -> FoundTags:
     page = FoundTags()
 
     async def choose(records: Sequence[TagRecord], by_update: Sequence[TagRecord] | None) -> Sequence[TagRecord]:
@@ -111,8 +132,8 @@ async def _by_update(store: ImageStore, name: RepositoryName, query: TagQuery, l
             page = await asyncio.to_thread(_page, found, updates, query, limit, offset)
         return page.records
 
-    await choose_tags(store, name, choose)
-    return page
+    chosen = await choose_tags(store, name, choose, manifests=manifests)
+    return page._replace(are_unchanged=chosen.are_unchanged)
 
 
 def _page_of_ordered(by_update: Sequence[TagRecord], query: TagQuery, limit: int, offset: int) -> FoundTags:

@@ -52,6 +52,11 @@ class ReadAhead:
     facts: dict[Digest, Facts | TagferryError | OSError] = field(default_factory=dict)
     texts: dict[Digest, str] = field(default_factory=dict)
 
+    @property
+    def manifests(self) -> Sequence[Digest]:
+        """All manifests that were read."""
+        return [*self.images, *self.facts]
+
 
 async def read_ahead(
     listings: "Listings",

@@ -21,6 +21,17 @@ ChoosePage = Callable[[Sequence[TagRecord], Sequence[TagRecord] | None], Awaitab
 """Chooses the tags of a page from all tags by name, and the same by update if the store has them in this order."""
 
 
+class ChosenTags(NamedTuple):
+    """The tags of a page.
+
+    Attributes:
+        are_unchanged: whether the store knows that the manifests that the caller has named are unchanged.
+    """
+
+    records: Sequence[TagRecord]
+    are_unchanged: bool = False
+
+
 class TagDetails(NamedTuple):
     """A tag and its image.
 
@@ -68,25 +79,43 @@ async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
     return False
 
 
-async def choose_tags(store: ImageStore, name: RepositoryName, choose: ChoosePage) -> Sequence[TagRecord]:
+async def choose_tags(
+    store: ImageStore, name: RepositoryName, choose: ChoosePage, *, manifests: Sequence[Digest] = ()
+) -> ChosenTags:
     """Choose tags for a page, from the remembered repository if the store knows that it is unchanged.
+
+    Args:
+        store: the store.
+        name: the repository.
+        choose: chooses the tags.
+        manifests: manifests to look at, too, if that takes no request.
 
     Raises:
         NotFound: of the kind `repository`.
     """
     listings = listings_of(store)
     if listings is not None:
-        listed = await listings.tags(name)
+        listed = await listings.tags(name, manifests)
         chosen = await choose(listed.records, listed.by_update)
         if listed.is_confirmed or await listings.confirm(name, chosen):
-            return chosen
-    return await choose(await store.describe_tags(name), None)
+            return ChosenTags(chosen, listed.are_unchanged)
+    return ChosenTags(await choose(await store.describe_tags(name), None))
 
 
 async def choose_by_name(
-    store: ImageStore, name: RepositoryName, choose: Callable[[Sequence[Tag]], Sequence[Tag]]
-) -> list[TagRecord]:
+    store: ImageStore,
+    name: RepositoryName,
+    choose: Callable[[Sequence[Tag]], Sequence[Tag]],
+    *,
+    manifests: Sequence[Digest] = (),
+) -> ChosenTags:
     """Choose tags for a page by their names alone, so that a registry over HTTP is asked only for those chosen.
+
+    Args:
+        store: the store.
+        name: the repository.
+        choose: chooses the tags.
+        manifests: as in `choose_tags`.
 
     Raises:
         NotFound: of the kind `repository`.
@@ -94,13 +123,13 @@ async def choose_by_name(
     if listings_of(store) is None:
         chosen = choose([tag async for tag in store.list_tags(name)])
         found = {record.tag: record for record in await store.describe_tags(name, only=chosen)}
-        return [found[tag] for tag in chosen if tag in found]
+        return ChosenTags([found[tag] for tag in chosen if tag in found])
 
     async def by_name(records: Sequence[TagRecord], _: object) -> Sequence[TagRecord]:
         found = {record.tag: record for record in records}
         return [found[tag] for tag in choose(list(found))]
 
-    return list(await choose_tags(store, name, by_name))
+    return await choose_tags(store, name, by_name, manifests=manifests)
 
 
 async def describe_tags(

@@ -22,7 +22,7 @@ from tagferry.errors import NotFound
 from tagferry.events import SparseEvents
 from tagferry.inventory.listed_names import listed_names, listed_namespaces
 from tagferry.inventory.listed_repositories import Entries, Entry, Listing, View
-from tagferry.names import Reference, RegionId, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RegionId, RepositoryName, Tag
 from tagferry.quotas import count_exceeded
 from tagferry.regions import Region
 from tagferry.registry.storage.store import DiskStore
@@ -259,11 +259,22 @@ class RepositoryInventory:
         await self._downloads.forget(region.id, name.namespace, name.repository)
 
     async def find_tags(
-        self, region: Region, name: RepositoryName, query: TagQuery, *, limit: int, offset: int = 0
+        self,
+        region: Region,
+        name: RepositoryName,
+        query: TagQuery,
+        *,
+        limit: int,
+        offset: int = 0,
+        manifests: Sequence[Digest] = (),
     ) -> FoundTags:
-        """Return a page of a repository's tags; none if it has only a record. Raises NotFound."""
+        """Return a page of a repository's tags, as `catalog.pages.find_tags`; none if it has only a record.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
         try:
-            return await find_tags(region.store, name, query, limit=limit, offset=offset)
+            return await find_tags(region.store, name, query, limit=limit, offset=offset, manifests=manifests)
         except NotFound:
             is_recorded = await self._repositories.find(region.id, name) is not None
             # Damaged tags are left out, but their repository exists.

@@ -20,6 +20,7 @@ _SHORTENED = {
     (housekeeping, "_GRACE_SECONDS"): 300.0,
     (integrity, "_REMEMBERED"): 500,
     (bounds, "LISTED_MEMORY_BYTES"): 250_000,
+    (bounds, "ANSWER_MEMORY_BYTES"): 250_000,
     (lookup, "_MAX_REPOSITORIES"): 50,
     (tokens, "_MAX_TOKENS"): 100,
     (completion, "_REMEMBERED"): 1000,

@@ -44,9 +44,9 @@ class Listings:
         """Return the repositories that hold something, in lexical order, a list that must not be changed."""
         return await self._repositories.result()
 
-    async def tags(self, repository: RepositoryName) -> ListedTags:
-        """Return the tags of a repository; raises NotFound."""
-        return await self._threads.run(self._tags, repository)
+    async def tags(self, repository: RepositoryName, manifests: Sequence[Digest] = ()) -> ListedTags:
+        """Return the tags of a repository, and look at the files of these manifests; raises NotFound."""
+        return await self._threads.run(self._tags, repository, manifests)
 
     async def confirm(self, repository: RepositoryName, records: Collection[TagRecord]) -> bool:
         """Return whether these tags are as they were listed, from a look at their files."""
@@ -118,11 +118,18 @@ class Listings:
 
         return await self._threads.run(work)
 
-    def _tags(self, repository: RepositoryName) -> ListedTags:
+    def _tags(self, repository: RepositoryName, manifests: Sequence[Digest]) -> ListedTags:
         listed = self._manifests.tag_records.listed(repository)
         if not listed.records and not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
-        return listed
+        return listed._replace(are_unchanged=self._are_unchanged(repository, manifests)) if manifests else listed
+
+    def _are_unchanged(self, repository: RepositoryName, manifests: Sequence[Digest]) -> bool:
+        try:
+            return all(self._unchanged(repository, digest, is_needed=False) for digest in manifests)
+        except OSError:
+            # Reading the manifest reports it.
+            return False
 
     def _state(self, repository: RepositoryName) -> ContentState | None:
         try:

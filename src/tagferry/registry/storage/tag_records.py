@@ -44,11 +44,13 @@ class ListedTags(NamedTuple):
     Attributes:
         by_update: the same, the first updated first, and by name if updated at once; None if a date is unknown.
         is_confirmed: whether each file was looked at; otherwise the caller has to `confirm` the tags that it shows.
+        are_unchanged: whether the manifests that the caller has named are verified and unchanged; False without any.
     """
 
     records: Sequence[TagRecord]
     by_update: Sequence[TagRecord] | None
     is_confirmed: bool
+    are_unchanged: bool = False
 
 
 class ContentState(NamedTuple):

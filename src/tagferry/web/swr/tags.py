@@ -1,20 +1,20 @@
 """Tags: list, show, create and delete."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog import TagDetails, describe_tag, describe_tags
+from tagferry.catalog.answers import Answer, keep_answer, known_answer
 from tagferry.catalog.contents import BoundedReader
-from tagferry.catalog.pages import TagQuery, known_date
+from tagferry.catalog.pages import FoundTags, TagQuery, known_date
 from tagferry.errors import Conflict, Invalid
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.images import TagRecord
 from tagferry.web.bodies import require_json
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
@@ -27,6 +27,8 @@ _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
 _TAGS = f"/v2/{_REPOSITORY}/tags"
 _COLUMNS = ("name", "updated_at")
 _MARKED_COLUMNS = ("tag", "updated_at")
+_Write: TypeAlias = Callable[[SwrContext, RepositoryName, FoundTags, Sequence[TagDetails]], bytes]
+"""Writes a response that shows the tags that were found and described."""
 
 
 class CreateRepoTagBody(BaseModel):
@@ -80,6 +82,9 @@ class TagPage(ResponseModel):
     has_more: bool
 
 
+_ITEMS = TypeAdapter(list[TagItem], config=ConfigDict(defer_build=True))
+
+
 @router.get(_TAGS, operation_id="ListRepositoryTags", response_model=list[TagItem])
 async def list_page(
     namespace: str,
@@ -91,7 +96,7 @@ async def list_page(
     order_type: str | None = None,
     tag: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> list[dict[str, Any]]:
+) -> Response:
     """List the tags of a repository, last updated first. `tag` matches any part of the tag."""
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
@@ -100,12 +105,10 @@ async def list_page(
     descending = is_descending(parameters, "order_type", default=True)
     name = await _allowed(namespace, repository, context, Permission.READ)
     query = TagQuery(parameters.get("tag") or "", by_name=by_name, descending=descending)
-    found = await context.services.repository_inventory.find_tags(
-        context.region, name, query, limit=page.limit, offset=page.offset
-    )
-    shown = await _shown(context, name, found.records)
-    context.response.headers.update(page.content_range(count=len(shown), total=found.total))
-    return _fields(context, name, shown, deleted=None, scanned=False)
+    answer = await _answer(context, name, query, page, _items)
+    response = _json(answer)
+    response.headers.update(page.content_range(count=answer.shown, total=answer.found.total))
+    return response
 
 
 @router.get(
@@ -124,25 +127,17 @@ async def list_from_marker(
     order_column: str | None = None,
     order_type: str | None = None,
     with_manifest: str | None = None,
-) -> dict[str, Any]:
+) -> Response:
     """List the tags of a repository after the marker, last updated first. `with_manifest` adds their manifests."""
     parameters = {"limit": limit, "order_type": order_type, "with_manifest": with_manifest}
-    size = Page.parse(parameters).limit
+    page = Page.parse(parameters)
     by_name = _column(order_column, _MARKED_COLUMNS) == "tag"
     descending = is_descending(parameters, "order_type", default=True)
     with_manifests = bool(parse_flag(parameters, "with_manifest"))
     after = _parse_marker(marker) if marker else None
     name = await _allowed(namespace, repository, context, Permission.READ)
-
     query = TagQuery(tag or "", by_name=by_name, descending=descending, after=after)
-    found = await context.services.repository_inventory.find_tags(context.region, name, query, limit=size)
-    shown = await _shown(context, name, found.records, with_texts=with_manifests)
-    last = found.last if found.has_more else None
-    return {
-        "tags": _fields(context, name, shown),
-        "next_marker": None if last is None else _marker(date(last[0]), last[1]),
-        "has_more": found.has_more,
-    }
+    return _json(await _answer(context, name, query, page, _marked_page, with_texts=with_manifests))
 
 
 @router.post(_TAGS, operation_id="CreateRepoTag", status_code=201, dependencies=[Depends(require_json)])
@@ -187,11 +182,41 @@ async def _allowed(namespace: str, repository: str, context: SwrContext, permiss
     return name
 
 
-async def _shown(
-    context: SwrContext, name: RepositoryName, records: Sequence[TagRecord], *, with_texts: bool = True
-) -> list[TagDetails]:
-    store = context.region.store
-    return await describe_tags(store, name, records, reader=BoundedReader(store, with_texts=with_texts))
+async def _answer(
+    context: SwrContext, name: RepositoryName, query: TagQuery, page: Page, write: _Write, *, with_texts: bool = True
+) -> Answer:
+    region = context.region
+    request = (write, region.id, region.registry_host, context.caller.domain_id, name, query, page, with_texts)
+    known = known_answer(request)
+    found = await context.services.repository_inventory.find_tags(
+        region, name, query, limit=page.limit, offset=page.offset, manifests=known.manifests if known else ()
+    )
+    if known is not None and known.found == found:
+        return known
+    reader = BoundedReader(region.store, with_texts=with_texts)
+    shown = await describe_tags(region.store, name, found.records, reader=reader)
+    answer = Answer.of(found, reader, len(shown), write(context, name, found, shown))
+    keep_answer(request, answer)
+    return answer
+
+
+def _items(context: SwrContext, name: RepositoryName, _: FoundTags, shown: Sequence[TagDetails]) -> bytes:
+    items = _ITEMS.validate_python(_fields(context, name, shown, deleted=None, scanned=False))
+    return _ITEMS.dump_json(items, by_alias=True)
+
+
+def _marked_page(context: SwrContext, name: RepositoryName, found: FoundTags, shown: Sequence[TagDetails]) -> bytes:
+    last = found.last if found.has_more else None
+    fields = {
+        "tags": _fields(context, name, shown),
+        "next_marker": None if last is None else _marker(date(last[0]), last[1]),
+        "has_more": found.has_more,
+    }
+    return TagPage.model_validate(fields).model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _json(answer: Answer) -> Response:
+    return Response(answer.content, media_type="application/json")
 
 
 def _fields(context: SwrContext, name: RepositoryName, tags: Sequence[TagDetails], **more: Any) -> list[dict[str, Any]]:

@@ -1,20 +1,21 @@
 """Of workers that race for the same blob, one uploads it and the others mount it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
 
 from tagferry.coordination.backend import coordination_of
+from tagferry.coordination.locks import NamedLocks
 from tagferry.coordination.membership import Membership
-from tagferry.coordination.pubsub import message_bus_of
+from tagferry.coordination.pubsub import LocalMessageBus, message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.supervision import Supervisor
-from tagferry.sync.jobs.blob_lock import SharedBlobLock
+from tagferry.sync.jobs.blob_lock import CopiedBlob, SharedBlobLock
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, ScriptedStore, route
 from tests.unit.web.front import until
@@ -54,7 +55,11 @@ async def lockers(postgres, postgres_template: str) -> AsyncIterator[tuple[Locke
         yield made[0], made[1]
 
 
-async def test_a_worker_waits_for_the_other_and_learns_where_the_blob_is(lockers: tuple[Locker, Locker]):
+async def test_a_worker_waits_for_the_other_and_learns_where_the_blob_is(
+    lockers: tuple[Locker, Locker], monkeypatch: pytest.MonkeyPatch
+):
+    # Whoever looks for the lock at the moment of the message gets the one and not the other.
+    monkeypatch.setattr("tagferry.sync.jobs.blob_lock._LOOK_SECONDS", 600.0)
     first, second = lockers
     inside, may_leave = asyncio.Event(), asyncio.Event()
 
@@ -75,7 +80,7 @@ async def test_a_worker_waits_for_the_other_and_learns_where_the_blob_is(lockers
     assert not wanting.done()
     may_leave.set()
 
-    assert await asyncio.wait_for(wanting, 5) == HERE
+    assert await asyncio.wait_for(wanting, 60) == HERE
     await bringing
 
 
@@ -88,14 +93,17 @@ async def test_a_worker_that_comes_later_does_not_wait(lockers: tuple[Locker, Lo
 
 async def test_other_blobs_and_other_registries_are_locked_independently(lockers: tuple[Locker, Locker]):
     first, second = lockers
-    async with asyncio.timeout(5), first.moves.acquire("target", HERE, DIGEST):
+    async with asyncio.timeout(60), first.moves.acquire("target", HERE, DIGEST):
         async with second.moves.acquire("target", HERE, Digest.of(b"another")):
             pass
         async with second.moves.acquire("elsewhere", HERE, DIGEST):
             pass
 
 
-async def test_one_worker_also_uploads_a_blob_to_one_repository_at_a_time(lockers: tuple[Locker, Locker]):
+async def test_one_worker_also_uploads_a_blob_to_one_repository_at_a_time(
+    lockers: tuple[Locker, Locker], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.sync.jobs.blob_lock._LOOK_SECONDS", 600.0)
     first, _ = lockers
 
     async def want() -> RepositoryName | None:
@@ -107,7 +115,51 @@ async def test_one_worker_also_uploads_a_blob_to_one_repository_at_a_time(locker
         await until(lambda: waits(first))
         assert not wanting.done()
         locked.is_copied = True
-    assert await asyncio.wait_for(wanting, 5) == HERE
+    assert await asyncio.wait_for(wanting, 60) == HERE
+
+
+class EarlyNotice(NamedLocks):
+    """Locks whose notice arrives before the answer to whoever has released one."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.notices: list[Callable[[], None]] = []
+        self._lost = asyncio.Event()
+
+    @property
+    def lost(self) -> asyncio.Event:
+        return self._lost
+
+    async def try_lock(self, name: str) -> bool:
+        if name in self.held:
+            return False
+        self.held.add(name)
+        return True
+
+    async def unlock(self, name: str, *, notify: str | None = None) -> None:
+        self.held.discard(name)
+        for notice in self.notices:
+            notice()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def test_a_notice_that_comes_before_the_lock_is_free_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.sync.jobs.blob_lock._LOOK_SECONDS", 600.0)
+    locks = EarlyNotice()
+    lock = SharedBlobLock(LocalMessageBus(), locks)
+    locks.notices.append(lambda: lock._on_copied([CopiedBlob(f"target {DIGEST}", HERE)]))
+
+    async def want() -> RepositoryName | None:
+        async with lock.acquire("target", THERE, DIGEST) as locked:
+            return locked.copied_to
+
+    async with lock.acquire("target", HERE, DIGEST) as locked:
+        wanting = asyncio.create_task(want())
+        await until(lambda: bool(lock._waiting))
+        locked.is_copied = True
+
+    assert await asyncio.wait_for(wanting, 60) == HERE
 
 
 @pytest.mark.parametrize("end", ["fails", "leaves", "is cancelled"])
@@ -120,7 +172,7 @@ async def test_the_next_worker_uploads_the_blob_if_the_first_one_did_not(lockers
             inside.set()
             if end == "fails":
                 raise OSError
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     failing = asyncio.create_task(fail())
     await inside.wait()
@@ -129,7 +181,7 @@ async def test_the_next_worker_uploads_the_blob_if_the_first_one_did_not(lockers
     if end == "is cancelled":
         failing.cancel()
 
-    async with asyncio.timeout(5), second.moves.acquire("target", THERE, DIGEST) as locked:
+    async with asyncio.timeout(60), second.moves.acquire("target", THERE, DIGEST) as locked:
         assert locked.copied_to is None
     failing.cancel()
     await asyncio.gather(failing, return_exceptions=True)

@@ -56,7 +56,7 @@ class SharedBlobLock:
     def __init__(self, bus: MessageBus, locks: NamedLocks) -> None:
         self._locks = locks
         self._held: set[str] = set()
-        self._waiting: dict[str, set[asyncio.Future[RepositoryName]]] = defaultdict(set)
+        self._waiting: dict[str, set[asyncio.Future[RepositoryName | None]]] = defaultdict(set)
         bus.subscribe(BLOB_COPIED, self._on_copied)
 
     @asynccontextmanager
@@ -94,7 +94,7 @@ class SharedBlobLock:
         return got
 
     async def _wait_for_copy(self, key: str) -> RepositoryName | None:
-        copied: asyncio.Future[RepositoryName] = asyncio.get_running_loop().create_future()
+        copied: asyncio.Future[RepositoryName | None] = asyncio.get_running_loop().create_future()
         self._waiting[key].add(copied)
         try:
             with suppress(TimeoutError):
@@ -110,9 +110,14 @@ class SharedBlobLock:
         notification = None if repository is None else payload_of(BLOB_COPIED, CopiedBlob(key, repository))
         await self._locks.unlock(key, notify=notification)
         self._held.discard(key)
+        # Whoever waits in this process may have been notified before, when it could not yet take the lock.
+        self._end_waits(key, repository)
 
     def _on_copied(self, blobs: Sequence[CopiedBlob]) -> None:
         for blob in blobs:
-            for waiting in self._waiting.get(blob.key, ()):
-                if not waiting.done():
-                    waiting.set_result(blob.repository)
+            self._end_waits(blob.key, blob.repository)
+
+    def _end_waits(self, key: str, copied_to: RepositoryName | None) -> None:
+        for waiting in self._waiting.get(key, ()):
+            if not waiting.done():
+                waiting.set_result(copied_to)

@@ -186,7 +186,9 @@ async def test_tags_that_take_longer_than_their_request_gave_them_end_as_timeout
 
     assert (answer.status, answer.document) == (200, ["v1"])
     (job,) = await listed(ferry)
-    assert (job["status"], job["reason"]) == ("timeout", "the request's deadline passed")
+    # On a slow machine it passes before the job has begun.
+    assert job["status"] == "timeout"
+    assert job["reason"] in ("the request's deadline passed", "timed out while queued")
 
 
 @pytest.mark.parametrize(

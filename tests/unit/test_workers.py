@@ -98,9 +98,12 @@ async def test_a_lost_database_ends_neither_the_task_nor_the_shutdown(
     monkeypatch.setattr(database, "write", lost)
     keeping = asyncio.create_task(process.keep())
     await process.remove()
-    await asyncio.sleep(0.1)
+
+    async def is_down() -> bool:
+        return sample("tagferry_database_up") == 0
+
+    await eventually(is_down)
     assert not keeping.done()
-    assert sample("tagferry_database_up") == 0
     monkeypatch.setattr(database, "write", write)
 
     async def is_listed() -> bool:

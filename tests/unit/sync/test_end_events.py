@@ -32,16 +32,21 @@ def ends(lines: list[Any]) -> list[Any]:
     return [line for line in lines if line["event"] == EVENT]
 
 
-async def test_a_copied_tag_is_logged_with_what_matters(world: World, lines: list[Any]):
-    sample = image(b"layer")
-    await push(world.source, APP, sample, V1)
-
-    await world.sync(V1)
+async def will_end(lines: list[Any]) -> None:
+    """Wait for the event of a job, which a worker logs after it has recorded the end."""
 
     async def is_logged() -> bool:
         return bool(ends(lines))
 
     await eventually(is_logged)
+
+
+async def test_a_copied_tag_is_logged_with_what_matters(world: World, lines: list[Any]):
+    sample = image(b"layer")
+    await push(world.source, APP, sample, V1)
+
+    await world.sync(V1)
+    await will_end(lines)
     (line,) = ends(lines)
     (job,) = await world.recorded()
     moved = sum(len(content) for content in sample.all_blobs.values())
@@ -70,6 +75,7 @@ async def test_tags_that_are_up_to_date_have_no_lines_unless_all_are_shown(
 ):
     await push(world.source, APP, image(b"layer"), V1)
     await world.sync(V1)
+    await will_end(lines)
     lines.clear()
 
     await world.sync(V1)
@@ -98,6 +104,7 @@ async def test_a_missing_tag_is_no_warning(world: World, lines: list[Any]):
     await push(world.source, APP, image(b"layer"), V1)
 
     await world.sync(V2)
+    await will_end(lines)
 
     ((level, status),) = [(line["log_level"], line["status"]) for line in ends(lines)]
     assert (level, status) == ("info", "failed")
@@ -123,11 +130,7 @@ async def test_a_failure_is_a_warning_unless_its_user_caused_it(
 
     monkeypatch.setattr(world.target, "put_manifest", fail)
     await world.sync(V1)
-
-    async def is_logged() -> bool:
-        return bool(ends(lines))
-
-    await eventually(is_logged)
+    await will_end(lines)
     ((found, status, reason),) = [(line["log_level"], line["status"], line["reason"]) for line in ends(lines)]
     assert (found, status) == (level, "failed")
     assert reason.startswith(error.message)
@@ -143,11 +146,7 @@ async def test_an_unexpected_failure_has_its_traceback_with_the_job(
 
     monkeypatch.setattr(world.target, "put_manifest", fail)
     await world.sync(V1)
-
-    async def is_logged() -> bool:
-        return bool(ends(lines))
-
-    await eventually(is_logged)
+    await will_end(lines)
     (job,) = await world.recorded()
     (unexpected,) = [line for line in lines if line["event"] == "a sync job failed unexpectedly"]
     assert (unexpected["log_level"], unexpected["job"], unexpected["user"]) == ("error", job.id, job.operator_name)

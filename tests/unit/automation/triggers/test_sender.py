@@ -13,6 +13,7 @@ from tagferry.automation.triggers.sender import WebhookSender, _pause
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.db.tables import DeliveryRow
 from tagferry.metrics import WEBHOOK_DELIVERIES
+from tagferry.metrics.instruments import Labels
 from tagferry.supervision import Supervisor
 from tests.support.deployment import eventually
 from tests.support.metrics import growth
@@ -72,8 +73,13 @@ async def ended(hooked: Hooked) -> Delivery:
     return call
 
 
-async def is_counted(attempts: Callable[[], dict[tuple[str, ...], float]]) -> bool:
-    return attempts() == {("failed",): 1}
+async def will_have_grown(attempts: Callable[[], dict[Labels, float]], expected: dict[Labels, float]) -> None:
+    """Wait until attempts are counted, which they are after their ends are recorded."""
+
+    async def is_counted() -> bool:
+        return attempts() == expected
+
+    await eventually(is_counted)
 
 
 async def test_what_waited_while_nothing_ran_is_called_and_what_follows_at_once(
@@ -127,7 +133,7 @@ async def test_what_is_older_than_a_day_is_called_once_more(
     begin()
 
     assert (await ended(hooked)).detail == "attempt 1 of 30: the webhook answered 500"
-    await eventually(lambda: is_counted(attempts))
+    await will_have_grown(attempts, {("failed",): 1})
     assert len(hook.calls) == 1
 
 
@@ -157,7 +163,7 @@ async def test_a_webhook_that_fails_is_told_once_with_its_reason_and_without_its
     host = hook.url.split("/")[2]
     assert told == [("a webhook delivery failed", host), ("a webhook accepts deliveries again", host)]
     assert "a-secret-path" not in str(logged)
-    assert attempts() == {("retried",): 3, ("success",): 1}
+    await will_have_grown(attempts, {("retried",): 3, ("success",): 1})
 
 
 async def test_a_call_under_way_may_end_when_the_process_stops(

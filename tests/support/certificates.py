@@ -51,6 +51,12 @@ def loopback_certificate(folder: Path) -> Path:
     return path
 
 
+def validity(path: Path) -> tuple[datetime, datetime]:
+    """Return from when until when the certificate in a file is valid."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
 def encrypted_key(path: Path) -> Path:
     """Write a key that is encrypted with a password."""
     locked = serialization.BestAvailableEncryption(b"secret")

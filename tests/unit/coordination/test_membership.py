@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from tagferry.coordination.postgres import GRACE_SECONDS, LEASE_SECONDS, PostgresCoordination
+from tagferry.coordination.postgres import GRACE_SECONDS, PostgresCoordination
 from tagferry.coordination.single_process import SingleProcess
 from tagferry.db.engine import Database
 from tagferry.errors import Unavailable
@@ -101,7 +101,7 @@ async def test_a_worker_whose_connection_ended_stops_before_others_consider_it_l
     lost = one.lost
     cut_off(postgres, name)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await lost.wait()
     assert not await one.holds_lease()
     await eventually(partial(is_unlocked, shared))
@@ -128,7 +128,7 @@ async def test_a_worker_that_is_cut_off_notices_before_the_driver_does(
         proxy.is_open.clear()
 
         # The driver takes ten seconds to cancel; by then others would have taken over.
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(8):
             await membership.lost.wait()
         assert not await membership.try_lock("blob")
         assert not await membership.holds_lease()
@@ -140,15 +140,17 @@ async def test_a_worker_that_is_cut_off_notices_before_the_driver_does(
 async def test_a_worker_that_was_suspended_checks_its_lease_before_it_continues(
     one: PostgresCoordination, clock: Clock, postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    # The worker must not renew by itself before the test does, however busy the machine is.
-    monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 5.0)
+    # However busy the machine is, the worker must not renew by itself before the test does, and gets its answers.
+    lease = 660.0
+    monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 600.0)
+    monkeypatch.setattr("tagferry.coordination.postgres.LEASE_SECONDS", lease)
     await one.join()
-    clock.now += LEASE_SECONDS + 1
+    clock.now += lease + 1
     assert await one.holds_lease()
 
     cut_off(postgres, name)
-    assert await one.holds_lease(), "the lease lasts a few seconds after the last response"
-    clock.now += LEASE_SECONDS + 1
+    assert await one.holds_lease(), "the lease lasts for a while after the last response"
+    clock.now += lease + 1
     assert not await one.holds_lease()
     assert one.lost.is_set()
 
@@ -165,7 +167,7 @@ async def test_a_lock_is_held_by_one_worker_and_released_with_it(
     await one.unlock("blob")
     assert await other.try_lock("blob")
     await other.leave()
-    await eventually(partial(one.try_lock, "blob"), seconds=5)
+    await eventually(partial(one.try_lock, "blob"))
 
 
 async def test_another_worker_becomes_the_leader_once_the_leader_has_left(
@@ -178,7 +180,7 @@ async def test_another_worker_becomes_the_leader_once_the_leader_has_left(
     assert [await one.is_leader(), await one.is_leader(), await other.is_leader()] == [True, True, False]
     await one.leave()
     assert not await one.is_leader()
-    await eventually(other.is_leader, seconds=5)
+    await eventually(other.is_leader)
     await one.join()
     assert not await one.is_leader()
 

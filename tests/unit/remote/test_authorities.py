@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from structlog.testing import capture_logs
 from tagferry.errors import Invalid, TagferryError, Unavailable, Untrusted
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
-from tests.support.certificates import Authority, encrypted_key
+from tests.support.certificates import Authority, encrypted_key, validity
 from tests.support.images import blob, read
 from tests.support.scripted_proxy import scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
@@ -91,7 +90,7 @@ async def test_the_reason_for_a_refused_certificate_is_reported(
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
         with pytest.raises(Unavailable) as failure:
             await store.ping()
-    message = message.format(date=f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d}")
+    message = message.format(date=f"{validity(leaf)[1]:%Y-%m-%d}")
     assert failure.value.message.endswith(f": cannot connect to {script.url}: {message}")
     assert isinstance(failure.value, Untrusted)
 
@@ -101,8 +100,7 @@ async def test_the_start_of_a_certificate_s_validity_is_reported(tmp_path: Path,
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
         with pytest.raises(Unavailable) as failure:
             await store.ping()
-    day = f"{datetime.now(UTC) + timedelta(hours=48):%Y-%m-%d}"
-    assert failure.value.message.endswith(f"certificate is not valid yet (notBefore {day})")
+    assert failure.value.message.endswith(f"certificate is not valid yet (notBefore {validity(leaf)[0]:%Y-%m-%d})")
 
 
 async def test_the_expiry_of_a_certificate_behind_or_of_a_proxy_is_reported(tmp_path: Path, authority: Authority):

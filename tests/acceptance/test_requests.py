@@ -174,11 +174,11 @@ async def test_a_client_that_timed_out_gets_the_result_by_the_same_call_without_
     held = HeldRegistry(ferry.target.url)
     ferry.deployment.replace(SOUTH, held)
     sync = ferry.deployment.app.services.swr.sync
-    joined, wait = asyncio.Event(), sync.wait
+    begun, joined, wait = asyncio.Event(), asyncio.Event(), sync.wait
 
     async def noticed(started: StartedSync, *, seconds: float) -> list[Tag]:
-        if all(place.is_joined for place in started.jobs.values()):
-            joined.set()
+        is_joined = all(place.is_joined for place in started.jobs.values())
+        (joined if is_joined else begun).set()
         return await wait(started, seconds=seconds)
 
     monkeypatch.setattr(sync, "wait", noticed)
@@ -188,8 +188,11 @@ async def test_a_client_that_timed_out_gets_the_result_by_the_same_call_without_
     request = CreateManualImageSyncRepoRequest(namespace=TEAM, repository=APP.repository, body=body)
     impatient, patient = ferry.deployment.sdk(seconds=1), ferry.deployment.sdk()
 
-    with pytest.raises(ReadTimeout):
-        await calling(impatient.create_manual_image_sync_repo, request)
+    # On a slow machine the client may give up before its request has started the jobs.
+    while not begun.is_set():
+        with pytest.raises(ReadTimeout):
+            await calling(impatient.create_manual_image_sync_repo, request)
+    joined.clear()
     again = asyncio.create_task(calling(patient.create_manual_image_sync_repo, request))
     async with asyncio.timeout(60):
         await joined.wait()

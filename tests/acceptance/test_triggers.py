@@ -76,7 +76,7 @@ async def test_a_server_that_is_killed_after_a_push_calls_when_it_is_started_aga
         receiver.calls.clear()
 
         with serving(tmp_path, url):
-            await eventually(lambda: receiver.has(1), seconds=30)
+            await eventually(lambda: receiver.has(1))
 
         (call,) = receiver.calls
         assert (call.document["id"], call.document["tag"], call.document["pushedBy"]) == (event_id, "v1", "admin")
@@ -102,7 +102,7 @@ async def test_a_webhook_that_never_answers_delays_no_push_and_no_other_webhook(
             for tag in tags:
                 await images.push(store, name_in("team"), images.image(), Tag(tag))
             await store.close()
-            await eventually(lambda: alive.has(len(tags)), seconds=20)
+            await eventually(lambda: alive.has(len(tags)))
 
             assert sorted(alive.tags()) == sorted(tags)
             # It gets no more calls at once than its limit.

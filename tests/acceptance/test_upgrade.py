@@ -56,7 +56,7 @@ async def all_ended(app: App) -> list[SyncJob]:
         jobs, _ = await app.services.swr.sync.jobs_of(admin, NORTH, TEAM, APP, limit=100, offset=0, descending=False)
         return jobs if all(job.status.has_ended for job in jobs) else []
 
-    return await eventually(ended, seconds=30)
+    return await eventually(ended)
 
 
 async def test_open_jobs_of_the_version_before_the_queue_are_ended_by_this_one(

@@ -401,7 +401,7 @@ async def test_the_challenge_leads_where_the_caller_came_from(
     reader, writer = await asyncio.open_connection(address, int(port))
     try:
         writer.write(b"GET /v2/ HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n" + headers + b"\r\n")
-        answer = await asyncio.wait_for(reader.read(), timeout=10)
+        answer = await asyncio.wait_for(reader.read(), timeout=60)
     finally:
         writer.close()
         await writer.wait_closed()

@@ -30,7 +30,7 @@ async def raw(ferry: Deployment, request: bytes) -> tuple[int, dict[str, Any]]:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(request)
-        answer = await asyncio.wait_for(reader.read(), timeout=10)
+        answer = await asyncio.wait_for(reader.read(), timeout=60)
     finally:
         writer.close()
         await writer.wait_closed()

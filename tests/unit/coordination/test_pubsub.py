@@ -25,7 +25,7 @@ class Subscriber:
         async def has_received() -> bool:
             return [message for batch in self.batches for message in batch] == list(messages)
 
-        await eventually(has_received, seconds=5)
+        await eventually(has_received)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -109,7 +109,7 @@ async def test_a_subscriber_that_may_have_missed_messages_gets_an_empty_batch(
     async def has_gap() -> bool:
         return len(subscriber.batches) > gaps
 
-    await eventually(has_gap, seconds=5)
+    await eventually(has_gap)
     async with database.write() as session:
         await bus.publish(session, ENDED, [1])
     await subscriber.receives(1)

@@ -157,7 +157,7 @@ class DistantStore(ScriptedStore):
         for_write: bool = False,
         confirm_missing: bool = False,
     ) -> Descriptor | None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.answers.wait()
         return await super().head_manifest(
             repository, reference, known=known, for_write=for_write, confirm_missing=confirm_missing

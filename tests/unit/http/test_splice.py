@@ -189,7 +189,7 @@ def test_an_answer_in_the_middle_ends_the_sending(run: Run):
         early = taking(bytearray(), after=MIB, answer=refusal)
         async with listening(large) as source_url, listening(early) as url, connections() as http:
             source = await http.send("GET", source_url, {}, idle_timeout=30.0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 response = await put(http, url, source, size=2**40)
             response.close()
             source.close()
@@ -204,7 +204,7 @@ def test_a_broken_target_fails_at_once(run: Run):
         breaking = taking(bytearray(), after=MIB, answer=b"")
         async with listening(large) as source_url, listening(breaking) as url, connections() as http:
             source = await http.send("GET", source_url, {}, idle_timeout=30.0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 with pytest.raises(ConnectionFailed):
                     await put(http, url, source, size=2**40)
             source.close()
@@ -254,10 +254,10 @@ def test_a_cancelled_send_releases_everything_at_once(run: Run):
             source = await http.send("GET", source_url, {}, idle_timeout=30.0)
             body = Stream(pieces(source), 2**40, idle_timeout=5.0)
             sending = asyncio.create_task(http.send("PUT", url, {}, body, idle_timeout=5.0))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(15):
                 await flowing.wait()
             sending.cancel()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(15):
                 with pytest.raises(asyncio.CancelledError):
                     await sending
             source.close()

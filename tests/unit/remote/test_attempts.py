@@ -229,6 +229,6 @@ async def test_a_download_releases_its_slot_during_the_backoff(script: ScriptedR
     script.on("GET", BLOB, Reply(status=500), Reply(body=CONTENT))
     store = opened(max_connections=1, sleep=others_go_ahead)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await read(store, APP, blob(CONTENT)) == CONTENT
     assert script.lines() == [f"GET {BLOB}", "GET /v2/", f"GET {BLOB}"]

@@ -150,13 +150,13 @@ async def test_a_tag_is_copied_once_its_registry_is_available_again(world: World
     async def has_failed_twice() -> bool:
         return (await world.recorded())[0].failures >= 2
 
-    await eventually(has_failed_twice, seconds=20)
+    await eventually(has_failed_twice)
     (job,) = await world.recorded()
     assert job.status in (JobStatus.WAITING, JobStatus.RUNNING)
     assert job.last_error == str(AWAY)
     world.target.failures.clear()
 
-    assert await service.wait(started, seconds=20) == []
+    assert await service.wait(started, seconds=60) == []
     (job,) = await world.recorded()
     assert (job.status, job.next_attempt_at) == (JobStatus.SUCCESS, None)
     assert job.attempts == job.failures + 1
@@ -167,11 +167,11 @@ async def test_a_tag_whose_registry_stays_unavailable_fails_with_the_last_error_
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
 
-    assert await service.wait(await service.start(world.request(V1)), seconds=20) == [V1]
+    assert await service.wait(await service.start(world.request(V1)), seconds=60) == [V1]
 
     (job,) = await world.recorded()
     assert job.status is JobStatus.FAILED
-    assert re.fullmatch(rf"{AWAY}; tried {job.failures} times in \d s", job.reason)
+    assert re.fullmatch(rf"{AWAY}; tried {job.failures} times in \d+ s", job.reason)
     assert job.failures == job.attempts >= 2
 
 
@@ -179,7 +179,7 @@ async def test_a_tag_that_does_not_exist_fails_immediately(world: World):
     service = await world.start_process(retry=QUICK)
     await push(world.source, APP, image(), V2)
 
-    assert await service.wait(await service.start(world.request(V1)), seconds=20) == [V1]
+    assert await service.wait(await service.start(world.request(V1)), seconds=60) == [V1]
 
     (job,) = await world.recorded()
     assert (job.failures, job.reason) == (0, "the tag does not exist in the source repository")
@@ -292,14 +292,14 @@ async def test_a_user_can_retry_a_waiting_job_immediately(world: World):
     async def has_failed() -> bool:
         return (await world.recorded())[0].next_attempt_at is not None
 
-    await eventually(has_failed, seconds=20)
+    await eventually(has_failed)
     world.target.failures.clear()
     selection = JobSelection(NORTH, TEAM, REPO, frozenset(started.job_ids.values()))
 
     (again,) = await service.retry(world.caller, selection, request_id="again")
 
     assert again.job_ids == started.job_ids
-    assert await service.wait(again, seconds=20) == []
+    assert await service.wait(again, seconds=60) == []
 
 
 async def test_the_next_process_retries_a_job_that_waits_for_its_next_attempt(world: World):
@@ -311,11 +311,11 @@ async def test_the_next_process_retries_a_job_that_waits_for_its_next_attempt(wo
     async def waits() -> bool:
         return (await world.recorded())[0].next_attempt_at is not None
 
-    await eventually(waits, seconds=20)
+    await eventually(waits)
     world.target.failures.clear()
     service = await world.start_process(retry=QUICK)
 
-    assert await service.wait(started, seconds=20) == []
+    assert await service.wait(started, seconds=60) == []
     (job,) = await world.recorded()
     assert (job.status, job.failures) == (JobStatus.SUCCESS, 1)
 
@@ -347,7 +347,7 @@ async def test_requests_whose_registry_is_unavailable_do_not_count_as_active(wor
     async def all_wait() -> bool:
         return all(job.next_attempt_at is not None for job in await world.recorded())
 
-    await eventually(all_wait, seconds=20)
+    await eventually(all_wait)
     await push(world.source, APP, image(seed="other"), V3)
 
     assert await world.sync(V3) == []

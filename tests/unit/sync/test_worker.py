@@ -70,12 +70,12 @@ async def test_a_lost_worker_stops_its_copies_even_while_it_waits_for_the_databa
         async with asyncio.timeout(60):
             await claiming.wait()
         memberships[0].lost.set()
-        await eventually(nothing_is_read, seconds=5)
+        await eventually(nothing_is_read)
         assert not answer.is_set()
     answer.set()
     world.source.reading.set()
 
-    await eventually(has_succeeded, seconds=20)
+    await eventually(has_succeeded)
     (job,) = await world.recorded()
     assert job.attempts == 2
 

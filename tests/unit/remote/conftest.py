@@ -8,6 +8,10 @@ from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
 Opening = Callable[..., RemoteStore]
 
+IMPATIENCE = 1.0
+"""Seconds without an answer after which a request fails, where other requests of the test succeed: on a busy machine,
+this process may stand still for a fraction of a second."""
+
 
 class Pauses(list[float]):
     """A sleep that returns at once and records the seconds."""

@@ -10,13 +10,13 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, RemoteStore
 from tests.support.deployment import eventually
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said, scripted_registry
-from tests.unit.remote.conftest import Opening
+from tests.unit.remote.conftest import IMPATIENCE, Opening
 
 APP = RepositoryName("team/app")
 TAGS = "/v2/team/app/tags/list"
 LISTED = said({"name": APP, "tags": ["v1"]})
 SILENT = Reply(body=b"{}", delay=5.0)
-SILENCE = {"read_timeout": 0.2, "attempts": 1}
+SILENCE = {"read_timeout": IMPATIENCE, "attempts": 1}
 
 
 async def listed(store: RemoteStore) -> list[str]:
@@ -89,7 +89,7 @@ async def test_a_single_slow_response_does_not_open_the_circuit(script: Scripted
 
 
 async def test_an_operation_waits_for_an_unresponsive_registry_only_twice(script: ScriptedRegistry, opened: Opening):
-    store = opened(read_timeout=0.2, attempts=5)
+    store = opened(read_timeout=IMPATIENCE, attempts=5)
     script.on("GET", TAGS, SILENT, LISTED, *[SILENT] * 3)
     assert await listed(store) == ["v1"]
 

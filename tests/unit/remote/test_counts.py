@@ -14,7 +14,7 @@ from tests.support.clock import Clock
 from tests.support.deployment import eventually
 from tests.support.metrics import growth
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
-from tests.unit.remote.conftest import Opening
+from tests.unit.remote.conftest import IMPATIENCE, Opening
 
 APP = RepositoryName("team/app")
 TAGS = "/v2/team/app/tags/list"
@@ -65,7 +65,7 @@ async def test_a_registry_that_does_not_answer_is_a_timeout(script: ScriptedRegi
     retries = growth(REGISTRY_RETRIES)
     script.on("GET", TAGS, Reply(delay=60), said({"tags": []}))
 
-    await tags_of(opened(name="north", read_timeout=0.2))
+    await tags_of(opened(name="north", read_timeout=IMPATIENCE))
 
     assert retries() == {("north", "timeout"): 1}
 

@@ -11,7 +11,7 @@ from tagferry.oci.model import OCI_MANIFEST, Manifest
 from tagferry.remote import RemoteStore
 from tests.support.images import blob, image, opening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
-from tests.unit.remote.conftest import Opening
+from tests.unit.remote.conftest import IMPATIENCE, Opening
 
 APP, V1 = RepositoryName("team/app"), Tag("v1")
 MANIFEST, OTHER = image().manifest, image(seed="other").manifest
@@ -22,7 +22,7 @@ CONTENT = b"content"
 BLOB = f"/v2/team/app/blobs/{Digest.of(CONTENT)}"
 LOST = {
     "reset": Reply(drop=True),
-    "time-out": Reply(status=201, delay=1.0),
+    "time-out": Reply(status=201, delay=5 * IMPATIENCE),
     "500": Reply(status=500),
     "502": Reply(status=502),
     "503": Reply(status=503),
@@ -39,7 +39,7 @@ IMMUTABLE = {
 
 @pytest.fixture
 def impatient(opened: Opening) -> RemoteStore:
-    return opened(request_timeout=0.3)
+    return opened(request_timeout=IMPATIENCE)
 
 
 def has(manifest: Manifest) -> Reply:
@@ -224,7 +224,7 @@ async def test_a_blob_that_was_stored_is_not_sent_again(
     script.always("POST", UPLOADS, SESSION)
     script.on("PUT", f"{UPLOADS}s", then(script, path, lost, there))
 
-    outcome = await opened(read_timeout=0.3).write_blob(APP, blob(content), opening(content))
+    outcome = await opened(read_timeout=IMPATIENCE).write_blob(APP, blob(content), opening(content))
 
     assert outcome is BlobOutcome.UPLOADED
     assert [asked.method for asked in script.asked].count("PUT") == 1

@@ -17,7 +17,7 @@ from tagferry.remote.blobs.stagger import PERMITS
 from tests.support.docker_registry import docker_registry
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error
-from tests.unit.remote.conftest import Opening
+from tests.unit.remote.conftest import IMPATIENCE, Opening
 
 APP = RepositoryName("team/app")
 UPLOADS = "/v2/team/app/blobs/uploads/"
@@ -60,12 +60,12 @@ async def test_a_slow_source_is_not_the_registry_s_fault(script: ScriptedRegistr
     async def slow(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
             yield content[:2]
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5 * IMPATIENCE)
             yield content[2:]
 
         yield chunks()
 
-    await opened(attempts=1, read_timeout=0.1).write_blob(APP, blob(content), slow)
+    await opened(attempts=1, read_timeout=IMPATIENCE).write_blob(APP, blob(content), slow)
 
     assert script.asked[-1].body == content
 

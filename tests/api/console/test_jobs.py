@@ -1,8 +1,8 @@
 """The pages of jobs: list, actions on several at once, one job, its changes while it is open, and synchronize."""
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
-from itertools import count
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -585,10 +585,11 @@ async def test_a_change_is_rendered_once_for_all_streams(
     await pushed(ferry, "v1")
     held = ferry.hold(SOUTH)
     (job,) = await started(ferry, "v1")
-    render, rendered = events._render, count()
+    render, rendered = events._render, Counter[Any]()
 
     def noted(parts: events.LiveParts, language: str) -> str:
-        next(rendered)
+        if parts.job is not None:
+            rendered[parts.job.status, parts.job.bytes_done, parts.job.snapshot] += 1
         return render(parts, language)
 
     async with AsyncExitStack() as streams:
@@ -601,8 +602,8 @@ async def test_a_change_is_rendered_once_for_all_streams(
             await until(answer, "<progress")
     held.released.set()
 
-    # There may be further changes before the last stream has sent the third one.
-    assert next(rendered) < 8 * 3 / 2
+    # How many changes there are before the last stream has sent the third one depends on the machine.
+    assert set(rendered.values()) == {1}
 
 
 async def test_streams_look_for_new_jobs_together():

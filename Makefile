@@ -30,7 +30,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_LOCKED := $(PIP) install --quiet --require-hashes -r
-INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
+# pip compiles no editable package. Where PYTHONDONTWRITEBYTECODE is set, each command would compile it again.
+INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e . && \
+	$(BIN)/python -m compileall -q src/tagferry
 
 # Many tests wait more than they compute. The tests of a file run in one process, which has its own servers. Files are
 # ordered by name: in the default order, by the number of tests, those with few long tests would run last, in one

@@ -3,15 +3,16 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import machine
 from bench.cost.exchange import Signed
 from bench.cost.table import shown
 from bench.lists.content import Shelf, add_jobs
 from bench.measure import MIB, cpu_of, cpu_of_all, middle, peak_rss_of
-from bench.served import ORGANIZATION, SOURCE_REGION, Restarted, restarted, served
+from bench.served import ORGANIZATION, SOURCE_REGION, Restarted, Tagferry, restarted, served
 from tests.support.postgres import is_installed, postgres_server
 
 SIZES = ((1000, 100_000), (10_000, 1_000_000))
@@ -43,10 +44,14 @@ def measure(folder: Path, sizes: Sequence[tuple[int, int]], out: Path) -> None:
     databases = ["SQLite", *(["PostgreSQL"] if is_installed() else [])]
     figures: dict[str, dict[str, float]] = {}
     for database in databases:
-        for repositories, jobs in sizes:
-            head = f"{database}: {repositories:,} and {jobs:,}"
-            figures[head] = _column(folder / f"{database}-{repositories}", database, repositories, jobs)
-            print(f"measured {head}", file=sys.stderr)
+        heads = [f"{database}: {repositories:,} and {jobs:,}" for repositories, jobs in sizes]
+        with ExitStack() as stack:
+            contents = [
+                stack.enter_context(_content(folder / f"{database}-{repositories}", database, repositories, jobs))
+                for repositories, jobs in sizes
+            ]
+            figures |= dict(zip(heads, _columns(contents), strict=True))
+        print(f"measured {database}", file=sys.stderr)
     growth, linear = _growth(figures, sizes), sizes[-1][0] / sizes[0][0] * _LINEAR
     faster = "; ".join(f"{key} ({times:.1f} times)" for key, times in growth.items() if times > linear)
     says = f"Grows faster than linearly: {faster or 'nothing'}."
@@ -78,43 +83,84 @@ def _growth(figures: Mapping[str, Mapping[str, float]], sizes: Sequence[tuple[in
     }
 
 
-def _column(folder: Path, database: str, repositories: int, jobs: int) -> dict[str, float]:
-    """Return medians of several starts: seconds of CPU, those of PostgreSQL included, and bytes of memory."""
+class _Content(NamedTuple):
+    """The content of a server that has ended.
+
+    Attributes:
+        before: that server.
+        data: its folder.
+        url: its database; "" if that is a file in the folder.
+        database_process: the process of its database; 0 if that is a file.
+    """
+
+    before: Tagferry
+    data: Path
+    url: str
+    database_process: int
+
+
+@contextmanager
+def _content(folder: Path, database: str, repositories: int, jobs: int) -> Iterator[_Content]:
     data = folder.with_name(f"{folder.name}-data")
     with _database(database) as (url, database_process):
-        with served(folder, database_url=url) as first:
+        with served(folder, database_url=url) as before:
             shelf = Shelf(folder / "data")
             for number in range(repositories):
                 shelf.add(f"r{number:05}", 1)
             add_jobs(url or folder / "data" / "tagferry.db", "r00000", jobs)
             (folder / "data").rename(data)
-        columns = []
-        for _ in range(_STARTS):
-            with restarted(first, data, database_url=url) as started:
-                columns.append(_figures(started, database_process))
-    return {key: middle([column[key] for column in columns]) for key in columns[0]}
+        yield _Content(before, data, url, database_process)
 
 
-def _figures(started: Restarted, database_process: int) -> dict[str, float]:
-    server = started.regions[SOURCE_REGION]
+class _Server:
+    """A server that has been started with some content.
 
-    def cpu() -> float:
-        return cpu_of(server.process_id) + cpu_of_all(database_process)
+    Attributes:
+        figures: what was measured: seconds of CPU, those of PostgreSQL included, and bytes of memory.
+    """
 
-    def cpu_of_asking(asked: tuple[str, str]) -> float:
-        used = cpu()
-        Signed(server).ask("GET", *asked)
-        return cpu() - used
+    def __init__(self, started: Restarted, database_process: int) -> None:
+        self._server = started.regions[SOURCE_REGION]
+        self._database_process = database_process
+        self.figures = {"start until ready": started.start_cpu}
+        self.note_memory("after the start")
 
-    figures = {
-        "start until ready": started.start_cpu,
-        f"{_MEMORY} after the start": float(peak_rss_of(server.process_id)),
-    }
-    for key, asked in _LISTS.items():
-        figures[f"{key}, first"] = cpu_of_asking(asked)
-        figures[key] = middle([cpu_of_asking(asked) for _ in range(_SAMPLES)])
-    figures[f"{_MEMORY} at the peak"] = float(peak_rss_of(server.process_id))
-    return figures
+    def note_memory(self, when: str) -> None:
+        """Measure the memory that it has used at most until now."""
+        self.figures[f"{_MEMORY} {when}"] = float(peak_rss_of(self._server.process_id))
+
+    def cpu_of_asking(self, asked: tuple[str, str]) -> float:
+        """Make a request; return its seconds of CPU."""
+        used = self._cpu()
+        Signed(self._server).ask("GET", *asked)
+        return self._cpu() - used
+
+    def _cpu(self) -> float:
+        return cpu_of(self._server.process_id) + cpu_of_all(self._database_process)
+
+
+def _columns(contents: Sequence[_Content]) -> list[dict[str, float]]:
+    """Return the figures of each content, medians of several starts."""
+    starts = [_figures(contents) for _ in range(_STARTS)]
+    return [{key: middle([one[key] for one in figures]) for key in figures[0]} for figures in zip(*starts, strict=True)]
+
+
+def _figures(contents: Sequence[_Content]) -> list[dict[str, float]]:
+    """Start a server with each content, and make the requests in turn: a machine's speed changes within minutes."""
+    with ExitStack() as stack:
+        servers = []
+        for one in contents:
+            started = stack.enter_context(restarted(one.before, one.data, database_url=one.url))
+            servers.append(_Server(started, one.database_process))
+        for key, asked in _LISTS.items():
+            for server in servers:
+                server.figures[f"{key}, first"] = server.cpu_of_asking(asked)
+            samples = [[server.cpu_of_asking(asked) for server in servers] for _ in range(_SAMPLES)]
+            for server, own in zip(servers, zip(*samples, strict=True), strict=True):
+                server.figures[key] = middle(own)
+        for server in servers:
+            server.note_memory("at the peak")
+        return [server.figures for server in servers]
 
 
 @contextmanager

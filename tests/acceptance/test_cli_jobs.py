@@ -100,11 +100,10 @@ async def test_an_interrupted_sync_prints_a_command_that_cancels_its_jobs(
 async def test_a_sync_that_times_out_exits_with_5_and_its_job_is_found_by_status(ferry: Deployment) -> None:
     ferry.hold(SOUTH)
 
-    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "0.5")
+    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "3")
 
     assert code == 5
-    # On a slow machine it passes before the job has begun.
-    assert re.search("team/app:v1  timeout  (the request's deadline passed|timed out while queued)", told), told
+    assert "team/app:v1  timeout  the request's deadline passed" in told
     code, shown, _ = await tagferry(ferry, "job", "list", "team/app", "--status", "timeout,cancel", "--json")
     assert [(job["id"], job["status"]) for job in json.loads(shown)] == [(1, "timeout")]
     assert json.loads((await tagferry(ferry, "job", "list", "team/app", "--status", "waiting", "--json"))[1]) == []

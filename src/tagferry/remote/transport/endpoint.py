@@ -71,8 +71,8 @@ class FixedCredentials(NamedTuple):
         return self.credentials
 
 
-# Each generated method would lengthen the start of every command; a generated repr would also show secrets.
-@dataclass(slots=True, kw_only=True, eq=False, repr=False)
+# Each generated method lengthens the start of every command; a generated repr would also show secrets.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Endpoint:
     """A registry's address and connection settings.
 

@@ -110,7 +110,7 @@ class SharedBlobLock:
         notification = None if repository is None else payload_of(BLOB_COPIED, CopiedBlob(key, repository))
         await self._locks.unlock(key, notify=notification)
         self._held.discard(key)
-        # Whoever waits in this process may have been notified before, when it could not yet take the lock.
+        # The notice may have reached waiters of this process before the lock was free, so they could not take it.
         self._end_waits(key, repository)
 
     def _on_copied(self, blobs: Sequence[CopiedBlob]) -> None:

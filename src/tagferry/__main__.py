@@ -1,5 +1,5 @@
 """Run the command line with `python -m tagferry`."""
 
-from tagferry.cli import main
+from tagferry.cli import program
 
-main()
+program()

@@ -4,6 +4,7 @@ This module imports next to nothing, because every start of the program pays for
 `copy` and `sync`, have a parser of the standard library; the others are built with typer.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -39,6 +40,32 @@ OPTIONS = {
     "--help": "Show this text and exit; after a command, that of the command.",
 }
 """The options of the program itself, each with what it does."""
+
+
+def program() -> None:
+    """Run the command line as a process of its own, and end the process.
+
+    Python would free every object first, which takes longer than some commands need for their work.
+    """
+    try:
+        main()
+        code = OK
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        code = ended.code
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        # Python waits for the other threads.
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        # The reader of the output has ended, or a command has closed it.
+        pass
+    os._exit(code)
 
 
 def main(arguments: list[str] | None = None) -> None:

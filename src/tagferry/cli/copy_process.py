@@ -19,7 +19,7 @@ from tagferry.direct.references import LayoutReference, parse_host, parse_image
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.sizes import parse_rate
-from tagferry.direct.state import state_directory
+from tagferry.direct.state_file import state_directory
 from tagferry.direct.stores import RegistryAccess, Stores
 from tagferry.direct.tasks import CopyList, CopyTask, TagPattern, TagSelection
 from tagferry.errors import Invalid, TagferryError

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
+from tagferry.docker_hub import URL as DOCKER_HUB_URL
 from tagferry.docker_hub import full_name
 from tagferry.errors import Invalid
 from tagferry.names import Digest, RepositoryName, Tag
@@ -138,6 +139,11 @@ def parse_host(text: str, *, field: str) -> str:
     if not _HOST.fullmatch(text):
         raise Invalid(field, "must be the host of a registry, as in registry.example.com:5000", text)
     return DOCKER_HUB if text in DOCKER_HUB_HOSTS else text.lower()
+
+
+def registry_url(host: str, *, is_plain: bool) -> str:
+    """Return the URL of the registry of a reference, which is reached without TLS if `is_plain`."""
+    return DOCKER_HUB_URL if host == DOCKER_HUB else f"{'http' if is_plain else 'https'}://{host}"
 
 
 def _may_be_host(parts: tuple[str, str, str]) -> bool:

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
-from tagferry.direct.references import DOCKER_HUB, ImageReference, LayoutReference, RegistryReference
-from tagferry.direct.state import LAYOUTS, REGISTRIES, UPLOADS, FileCapabilities, FileUploadCheckpoints, StateFile
-from tagferry.docker_hub import URL as DOCKER_HUB_URL
+from tagferry.direct.references import ImageReference, LayoutReference, RegistryReference, registry_url
+from tagferry.direct.state import FileCapabilities, FileUploadCheckpoints
+from tagferry.direct.state_file import LAYOUTS, REGISTRIES, UPLOADS, StateFile
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
@@ -123,7 +123,7 @@ class Stores:
     def _registry(self, reference: RegistryReference) -> RemoteStore:
         host = reference.host
         is_plain = host in self._access.plain_http
-        url = DOCKER_HUB_URL if host == DOCKER_HUB else f"{'http' if is_plain else 'https'}://{host}"
+        url = registry_url(host, is_plain=is_plain)
         try:
             own = HostCertificates() if is_plain else self._certificates(host)
             endpoint = Endpoint(

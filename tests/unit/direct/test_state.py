@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.direct.state import KEPT_SECONDS, FileCapabilities, FileUploadCheckpoints, StateFile, state_directory
+from tagferry.direct.state import KEPT_SECONDS, FileCapabilities, FileUploadCheckpoints
+from tagferry.direct.state_file import StateFile, state_directory
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.capabilities import Capabilities
 

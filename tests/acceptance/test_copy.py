@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tagferry.direct.state_file import file_name
 from tagferry.layout import DirectoryFiles, LayoutStore
 from tagferry.names import RepositoryName, Tag
 from tagferry.registry.api.app import RegistryApp
@@ -187,6 +188,39 @@ def test_all_tags_are_copied_between_registries(two: Two):
         f"{two.target}/all/app:v1": ("up_to_date", PLAIN.digest),
     }
     assert two.manifest(f"docker://{two.target}/all/app:multi") == INDEX.digest
+
+
+def test_a_copy_leaves_to_the_next_one_how_many_connections_it_needed(two: Two):
+    arguments = "--all-tags", f"{two.source}/team/app", f"{two.target}/next/app"
+    for status in ("copied", "up to date", "up to date"):
+        done = two.copy(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert {line.partition("  ")[0] for line in done.stdout.splitlines()} == {status}
+        (document,) = (two.folder / "state/tagferry/copies").iterdir()
+        remembered = json.loads(document.read_text())
+        assert remembered["has_tags"] is True
+        assert set(remembered["connections"]) == {two.source, two.target}
+    assert 2 <= remembered["connections"][two.target] <= 8
+
+
+def test_a_copy_to_a_registry_that_was_emptied_is_complete(two: Two, tmp_path: Path):
+    arguments = "--all-tags", "--json", f"{two.source}/team/app"
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    with docker_registry(folders[0]) as first:
+        host = first.url.removeprefix("http://")
+        assert two.copy(*arguments, f"{host}/x/app", "--plain-http", host).returncode == 0
+    (document,) = (two.folder / "state/tagferry/copies").iterdir()
+    with docker_registry(folders[1]) as second:
+        other = second.url.removeprefix("http://")
+        # The second registry stands for the first one, whose content was lost.
+        name = file_name(f"{two.source}/team/app {other}/x/app tags")
+        document.with_name(name).write_text(document.read_text().replace(host, other))
+        done = two.copy(*arguments, f"{other}/x/app", "--plain-http", other)
+        assert done.returncode == 0, done.stderr
+        assert {one["status"] for one in json.loads(done.stdout)} == {"copied"}
+        assert two.manifest(f"docker://{other}/x/app:multi") == INDEX.digest
 
 
 @pytest.mark.parametrize("layout", ["oci:images", "oci-archive:images.tar"])

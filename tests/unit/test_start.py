@@ -81,6 +81,7 @@ def test_a_copy_with_everything_in_place_loads_nothing_but_the_engine(
 ):
     # The logins of the user who runs the tests would be read.
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     asyncio.run(fill(registry.url))
     host = registry.url.removeprefix("http://")
 

@@ -13,6 +13,7 @@ import uvloop
 from tagferry.cli import exit_codes
 from tagferry.cli.copy_display import CopyDisplay
 from tagferry.cli.usage import describe
+from tagferry.direct.early_start import EarlyStart
 from tagferry.direct.lists import parse_list
 from tagferry.direct.platforms import parse_platform
 from tagferry.direct.references import LayoutReference, parse_host, parse_image
@@ -23,6 +24,7 @@ from tagferry.direct.state_file import state_directory
 from tagferry.direct.stores import RegistryAccess, Stores
 from tagferry.direct.tasks import CopyList, CopyTask, TagPattern, TagSelection
 from tagferry.errors import Invalid, TagferryError
+from tagferry.http.early_sockets import KEPT_SECONDS, EarlySockets
 
 _SHOW_SECONDS = 0.2
 _ALLOCATIONS = 50_000
@@ -30,7 +32,7 @@ _ALLOCATIONS = 50_000
 because `tagferry.memory` takes longer to import."""
 
 
-def copy(options: Namespace) -> int:
+def copy(options: Namespace, early: EarlyStart) -> int:
     """Run the copies that the options of the command ask for; return the exit code."""
     display = CopyDisplay(as_json=options.json)
     try:
@@ -50,9 +52,10 @@ def copy(options: Namespace) -> int:
             dry_run=options.dry_run,
             jobs=options.jobs,
             bytes_per_second=parse_rate(options.bandwidth, field="--bandwidth") if options.bandwidth else None,
+            target_has_tags=early.has_tags,
         )
         display.ignored(wanted.ignored)
-        results = _run_until_interrupted(_tasks(wanted, options), access, how, display)
+        results = _run_until_interrupted(_tasks(wanted, options), access, how, display, early)
     except Invalid as error:
         # Whatever is invalid was named by an argument, also what a list or a certificate contains.
         display.error(describe(error))
@@ -64,6 +67,8 @@ def copy(options: Namespace) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.error("interrupted; repeat the command to continue")
         return exit_codes.INTERRUPTED
+    if all(result.is_ok for result in results):
+        early.remember(has_tags=any(result.status in ("copied", "up_to_date") for result in results))
     display.results(results)
     display.summary(results)
     return _exit_code(results, display, tells_changes=options.exit_code)
@@ -159,22 +164,26 @@ def _read(name: str) -> str:
 
 
 def _run_until_interrupted(
-    tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay
+    tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay, early: EarlyStart
 ) -> list[CopyResult]:
     # Imported modules live until exit, so the garbage collector need not scan them.
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(tasks, access, options, display))
+        return runner.run(_run(tasks, access, options, display, early.sockets))
 
 
 async def _run(
-    tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay
+    tasks: Sequence[CopyTask],
+    access: RegistryAccess,
+    options: CopyOptions,
+    display: CopyDisplay,
+    sockets: EarlySockets,
 ) -> list[CopyResult]:
     """Run copies and show their progress; after Ctrl-C or SIGTERM, leave uploads to the next process."""
     interrupted = asyncio.Event()
-    stores = Stores(access, state_directory=state_directory(), is_leaving=interrupted.is_set)
+    stores = Stores(access, state_directory=state_directory(), is_leaving=interrupted.is_set, early=sockets)
     copier = DirectCopier(stores, options, on_result=display.result)
     copying = asyncio.create_task(copier.run(tasks))
 
@@ -184,6 +193,7 @@ async def _run(
         copying.cancel()
 
     loop = asyncio.get_running_loop()
+    loop.call_later(KEPT_SECONDS, sockets.close)
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, interrupt)
     try:
@@ -192,4 +202,5 @@ async def _run(
             display.progress(copier)
         return copying.result()
     finally:
+        sockets.close()
         await stores.close()

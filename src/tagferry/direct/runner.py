@@ -51,12 +51,15 @@ class CopyOptions(NamedTuple):
         dry_run: whether to write nothing.
         jobs: tags, and blobs, that are copied at once between two stores.
         bytes_per_second: the limit of all copies together; None for no limit.
+        target_has_tags: whether the target repository is expected to have tags, so that it need not be asked. If it has
+            none, that costs a request for each tag.
     """
 
     override: bool = True
     dry_run: bool = False
     jobs: int = 32
     bytes_per_second: float | None = None
+    target_has_tags: bool = False
 
 
 class _Image(NamedTuple):
@@ -137,7 +140,9 @@ class DirectCopier:
         Requested only while the source lists its tags, so that it takes hardly any time. A registry that hides a
         repository from readers may be wrong about it; with `override`, that costs only requests.
         """
-        if task.selection is None or not task.selection.needs_list or not self._options.override:
+        if self._options.target_has_tags or not self._options.override:
+            return False
+        if task.selection is None or not task.selection.needs_list:
             return False
         return await route.target.list_tags_within(route.target_repository, 1) == frozenset()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 UPLOADS = "uploads"
 LAYOUTS = "layouts"
 REGISTRIES = "registries"
+COPIES = "copies"
 """The subdirectories."""
 _KEPT_DOCUMENTS_SECONDS = 90 * 24 * 3600.0
 """Seconds after which a document that was not written again is deleted."""

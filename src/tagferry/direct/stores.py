@@ -10,6 +10,7 @@ from tagferry.direct.references import ImageReference, LayoutReference, Registry
 from tagferry.direct.state import FileCapabilities, FileUploadCheckpoints
 from tagferry.direct.state_file import LAYOUTS, REGISTRIES, UPLOADS, StateFile
 from tagferry.errors import Invalid, TagferryError
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
@@ -54,6 +55,7 @@ class Stores:
         state_directory: the directory for what the next run needs.
         is_leaving: returns whether this process was interrupted, so that the next one continues its uploads.
         environment: the environment variables.
+        early: connections that have begun already.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Stores:
         state_directory: str,
         is_leaving: Callable[[], bool] = lambda: False,
         environment: Mapping[str, str] = os.environ,
+        early: EarlySockets | None = None,
     ) -> None:
         self._access = access
+        self._early = early
         self._state_directory = state_directory
         self._is_leaving = is_leaving
         self._environment = environment
@@ -146,7 +150,7 @@ class Stores:
             ) from None
         checkpoints = FileUploadCheckpoints(f"{self._state_directory}/{UPLOADS}", url, is_leaving=self._is_leaving)
         capabilities = FileCapabilities(StateFile(f"{self._state_directory}/{REGISTRIES}", url))
-        return RemoteStore(endpoint, checkpoints=checkpoints, capabilities=capabilities)
+        return RemoteStore(endpoint, checkpoints=checkpoints, capabilities=capabilities, early=self._early)
 
     def _certificates(self, host: str) -> HostCertificates:
         named = self._access.certificates

@@ -13,6 +13,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from tagferry.addresses import parse_address
 from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, zone_of, zone_of_host
 from tagferry.http.connection import Connection
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.explanation import one_line
 from tagferry.http.faults import EXPIRED, NOT_YET_VALID, ConnectionFailed, ConnectionRejected, connect_failure
 from tagferry.http.proxies import Proxy
@@ -56,8 +57,16 @@ class Route(NamedTuple):
         return f"{self.origin[0]}://{authority(self.origin)}{through}"
 
 
-async def dial(route: Route, make: Callable[[], Connection], contexts: ClientContexts) -> Connection:
+async def dial(
+    route: Route, make: Callable[[], Connection], contexts: ClientContexts, early: EarlySockets | None = None
+) -> Connection:
     """Open a connection for a route.
+
+    Args:
+        route: the route.
+        make: makes the connection's protocol.
+        contexts: the TLS contexts.
+        early: connections that have begun already.
 
     Raises:
         ConnectionFailed: the connection cannot be made; ConnectionRejected if waiting does not help.
@@ -74,6 +83,7 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
                     route.origin,
                     make,
                     contexts,
+                    early,
                     with_certificate=route.with_certificate,
                     address_policy=route.address_policy,
                 )
@@ -82,8 +92,8 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
             raise connect_failure(str(route), error, await _validity_detail(route, error)) from error
     try:
         if route.is_relayed:
-            return (await _connect(route.proxy.origin, make, contexts))[1]
-        transport, tunnel = await _connect(route.proxy.origin, _Tunnel, contexts)
+            return (await _connect(route.proxy.origin, make, contexts, early))[1]
+        transport, tunnel = await _connect(route.proxy.origin, _Tunnel, contexts, early)
     except _FAULTS as error:
         message = await _validity_detail(Route(route.proxy.origin), error)
         raise connect_failure(f"proxy {route.proxy}", error, message) from error
@@ -102,6 +112,7 @@ async def _connect(
     origin: Origin,
     make: Callable[[], P],
     contexts: ClientContexts,
+    early: EarlySockets | None,
     *,
     with_certificate: bool = False,
     address_policy: AddressPolicy = ANY_ADDRESS,
@@ -110,10 +121,16 @@ async def _connect(
     loop = asyncio.get_running_loop()
     tls = contexts.current(with_certificate=with_certificate) if scheme == "https" else None
     name = host if tls else None
-    if parse_address(host) is not None:
+    if early is None and parse_address(host) is not None:
         return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-    addresses = allowed_addresses(address_policy, await _addresses(host, port))
-    sock = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
+    known = None if early is None else early.addresses(host, port)
+    addresses = allowed_addresses(address_policy, known or await _addresses(host, port))
+    sock = await start_connection(
+        addresses,
+        happy_eyeballs_delay=_HEAD_START_SECONDS,
+        interleave=1,
+        socket_factory=None if early is None else early.take,
+    )
     return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
 
 

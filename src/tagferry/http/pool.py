@@ -9,6 +9,7 @@ from tagferry.errors import Invalid
 from tagferry.http.address_policy import ANY_ADDRESS, AddressPolicy
 from tagferry.http.connection import Connection, Stream
 from tagferry.http.dialing import Route, dial, proxy_refusal
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.faults import ConnectionFailed, ConnectionRejected, ConnectionTimedOut, ConnectTimedOut
 from tagferry.http.proxies import Proxies
 from tagferry.http.response import Response
@@ -30,6 +31,7 @@ class ConnectionPool:
         connect_timeout: seconds to wait for a connection.
         tls: TLS contexts for https.
         proxies: the proxies; those of the environment by default.
+        early: connections that have begun already.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class ConnectionPool:
         connect_timeout: float,
         tls: ClientContexts | None = None,
         proxies: Proxies | None = None,
+        early: EarlySockets | None = None,
     ) -> None:
         self._headers = dict(headers)
         self._connect_timeout = connect_timeout
         self._tls = tls or ClientContexts()
         self._proxies = proxies or Proxies()
+        self._early = early
         self._idle: dict[Route, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -166,7 +170,7 @@ class ConnectionPool:
         make = partial(Connection, on_lost=self._forget, on_free=partial(self._release, route))
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connection = await dial(route, make, self._tls)
+                connection = await dial(route, make, self._tls, self._early)
         except TimeoutError:
             raise ConnectTimedOut(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
         except Invalid as error:

@@ -10,6 +10,7 @@ from tagferry import bounds
 from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
@@ -47,6 +48,7 @@ class RemoteStore:
         retry: the retry policy for temporary faults.
         capabilities: stores the registry's capabilities for later processes.
         checkpoints: stores its upload sessions for later processes.
+        early: connections that have begun already.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class RemoteStore:
         retry: Retry | None = None,
         capabilities: CapabilityStore | None = None,
         checkpoints: UploadCheckpointStore | None = None,
+        early: EarlySockets | None = None,
     ) -> None:
         retry = retry or Retry()
-        self._transport = Transport(endpoint, retry=retry)
+        self._transport = Transport(endpoint, retry=retry, early=early)
         self._address = endpoint.url
         self._is_hub = is_hub(endpoint.url)
         self._learned = LearnedCapabilities(capabilities, registry=endpoint.name, on_loaded=self._expect_limit)

@@ -158,6 +158,24 @@ async def test_a_repository_that_does_not_exist_answers_for_all_its_tags_at_once
     assert [tag async for tag in target.list_tags(COPY)] == [*(["v0"] if exists else []), "v1", "v2", "v3"]
 
 
+@pytest.mark.parametrize("exists", [False, True])
+async def test_a_repository_that_had_tags_before_is_not_asked_for_them(stores: MemoryStores, exists: bool):
+    for tag in ("v1", "v2"):
+        await push(stores.hosts["a.example"], APP, image(seed=tag), Tag(tag))
+    if exists:
+        await push(stores.hosts["b.example"], COPY, image(seed="v1"), V1)
+    target = stores.hosts["b.example"]
+    target.counts.clear()
+
+    results = await run(
+        stores, task("a.example/team/app", "b.example/release/app", TagSelection()), target_has_tags=True
+    )
+
+    assert target.counts["list_tags_within"] == 0
+    assert sorted(result.status for result in results) == ["copied", "up_to_date" if exists else "copied"]
+    assert [tag async for tag in target.list_tags(COPY)] == ["v1", "v2"]
+
+
 async def test_a_selection_that_matches_nothing_fails(stores: MemoryStores):
     await push(stores.hosts["a.example"], APP, image(), V1)
     nothing = TagSelection(patterns=(Pattern("x"),))

@@ -14,6 +14,7 @@ from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Una
 from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, Zone, zone_of, zone_of_host
 from tagferry.http.connection import Stream
 from tagferry.http.content_coding import codings, decoded
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.faults import (
     CircuitOpen,
     ConnectionFailed,
@@ -66,6 +67,7 @@ class Exchange:
         max_wait: seconds; a longer pause that a host asks for is ignored.
         counts: counts the requests.
         with_hint: adds to an error which permission its request needs.
+        early: connections that have begun already.
 
     Attributes:
         circuits: the circuit breakers of all hosts.
@@ -83,6 +85,7 @@ class Exchange:
         max_wait: float,
         counts: RegistryCounts,
         with_hint: Callable[[Call, TagferryError], TagferryError],
+        early: EarlySockets | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._name = endpoint.name
@@ -92,6 +95,7 @@ class Exchange:
         self._max_wait = max_wait
         self._counts = counts
         self._with_hint = with_hint
+        self._early = early
         self._expects_continue, self._may_expect_continue = False, True
         self._token_hosts, self._redirect_hosts = HostList(endpoint.token_hosts), HostList(endpoint.redirect_hosts)
         self._zone: Zone | None = None
@@ -347,5 +351,6 @@ class Exchange:
                 proxies=self._proxies,
                 headers={"User-Agent": f"tagferry/{__version__}", "Accept-Encoding": "identity"},
                 connect_timeout=self._endpoint.connect_timeout,
+                early=self._early,
             )
         return self._pool

@@ -12,6 +12,7 @@ from functools import partial
 from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.errors import TagferryError
 from tagferry.http.connection import Stream
+from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.faults import CircuitOpen, ConnectionTimedOut
 from tagferry.http.response import Response
 from tagferry.remote.transport.authorization import AuthorizedSender, Sender
@@ -32,9 +33,15 @@ HIGH_LATENCY_SECONDS = 0.01
 
 
 class Transport:
-    """Sends requests to one registry; connections belong to the event loop of the first request."""
+    """Sends requests to one registry; connections belong to the event loop of the first request.
 
-    def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
+    Args:
+        endpoint: the registry's address and connection settings.
+        retry: the retry policy for temporary faults.
+        early: connections that have begun already.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, retry: Retry, early: EarlySockets | None = None) -> None:
         self.endpoint = endpoint
         counts = RegistryCounts(endpoint.name)
         self.retry = Retries(retry, RetryBudget(), on_retry=counts.retried)
@@ -50,6 +57,7 @@ class Transport:
             max_wait=retry.max_wait,
             counts=counts,
             with_hint=lambda call, error: self._authorized.with_permission_hint(call, error),
+            early=early,
         )
         self._authorized = AuthorizedSender(
             endpoint,

@@ -31,9 +31,9 @@ _ALLOCATIONS = 50_000
 """Objects that are allocated, and not freed, until the collector looks for garbage. A copy makes hardly any. Set here,
 because `tagferry.memory` takes longer to import."""
 _LARGEST_BLOCK = 32 * 1024 * 1024 - 64 * 1024
-"""Size of a block of memory that is allocated, freed and never touched. glibc returns each block of 128 KiB or more to the
-kernel, which has to clear the next one page by page, until a larger one was freed (mallopt(3), M_MMAP_THRESHOLD). Each
-chunk of a blob is such a block."""
+"""Size in bytes of a block of memory that is allocated, freed and never touched. Until a larger block was freed, glibc
+returns each block of 128 KiB or more to the kernel, which clears the next one page by page (mallopt(3),
+M_MMAP_THRESHOLD). Each chunk of a blob is such a block."""
 
 
 def copy(options: Namespace, early: EarlyStart) -> int:

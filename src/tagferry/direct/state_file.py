@@ -15,6 +15,8 @@ COPIES = "copies"
 """The subdirectories."""
 _KEPT_DOCUMENTS_SECONDS = 90 * 24 * 3600.0
 """Seconds after which a document that was not written again is deleted."""
+_PRUNING_SECONDS = 24 * 3600.0
+"""Seconds between two searches for such documents, which look at every file."""
 _DOCUMENT_BYTES = 32 * 1024 * 1024
 
 
@@ -49,10 +51,21 @@ class StateFile:
         return document if isinstance(document, dict) else {}
 
     def save(self, document: Mapping[str, object]) -> None:
-        """Replace the document, and delete those that were not written for months."""
+        """Replace the document; once a day, delete those that were not written for months."""
         with contextlib.suppress(OSError):
             replace(self._path, document)
-            prune(self._directory, self._clock() - _KEPT_DOCUMENTS_SECONDS)
+            if self._may_have_old_ones():
+                prune(self._directory, self._clock() - _KEPT_DOCUMENTS_SECONDS)
+
+    def _may_have_old_ones(self) -> bool:
+        """Return whether the directory was not searched for a day; the time of a file beside it says when that was."""
+        path, now = f"{self._directory}.pruned", self._clock()
+        with contextlib.suppress(FileNotFoundError):
+            if 0 <= now - os.stat(path).st_mtime < _PRUNING_SECONDS:  # noqa: PTH116
+                return False
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        os.utime(path, (now, now))
+        return True
 
 
 def file_name(name: str) -> str:

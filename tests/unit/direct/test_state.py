@@ -2,13 +2,14 @@
 
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tagferry.direct.state import KEPT_SECONDS, FileCapabilities, FileUploadCheckpoints
-from tagferry.direct.state_file import StateFile, state_directory
+from tagferry.direct.state_file import StateFile, file_name, state_directory
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.capabilities import Capabilities
 
@@ -116,12 +117,24 @@ def test_writers_at_once_leave_a_whole_document(tmp_path: Path):
 
 
 def test_a_document_that_was_not_written_for_months_is_deleted(tmp_path: Path):
-    for name in ("old", "new"):
-        StateFile(str(tmp_path), name).save({"a": 1})
-    old, new = StateFile(str(tmp_path), "old"), StateFile(str(tmp_path), "new")
-    for file in tmp_path.iterdir():
-        os.utime(file, (1, 1))
+    now = [time.time()]
+    documents = [StateFile(str(tmp_path), str(number), clock=lambda: now[0]) for number in range(3)]
 
-    new.save({"a": 2})
+    def have_old_ones() -> None:
+        for document, age in zip(documents, (91, 89, 0), strict=True):
+            document.save({"a": 1})
+            path = tmp_path / file_name(str(documents.index(document)))
+            os.utime(path, (now[0] - age * 86400, now[0] - age * 86400))
 
-    assert (old.load(), new.load()) == ({}, {"a": 2})
+    have_old_ones()
+    now[0] += 86399
+    documents[2].save({"a": 2})
+    assert [document.load() for document in documents] == [{"a": 1}, {"a": 1}, {"a": 2}]
+    now[0] += 1
+    documents[2].save({"a": 3})
+    assert [document.load() for document in documents] == [{}, {"a": 1}, {"a": 3}]
+    # A clock that was set back does not stop the search.
+    have_old_ones()
+    now[0] -= 3600
+    documents[2].save({"a": 4})
+    assert documents[0].load() == {}

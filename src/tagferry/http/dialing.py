@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -121,16 +122,18 @@ async def _connect(
     loop = asyncio.get_running_loop()
     tls = contexts.current(with_certificate=with_certificate) if scheme == "https" else None
     name = host if tls else None
-    if early is None and parse_address(host) is not None:
-        return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-    known = None if early is None else early.addresses(host, port)
-    addresses = allowed_addresses(address_policy, known or await _addresses(host, port))
-    sock = await start_connection(
-        addresses,
-        happy_eyeballs_delay=_HEAD_START_SECONDS,
-        interleave=1,
-        socket_factory=None if early is None else early.take,
-    )
+    sock = None if early is None else _allowed(early.take(host, port), address_policy)
+    if sock is None:
+        has_begun = early is not None and early.has_begun(host, port)
+        if not has_begun and parse_address(host) is not None:
+            return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
+        known = None if early is None else early.addresses(host, port)
+        sock = await start_connection(
+            allowed_addresses(address_policy, known or await _addresses(host, port)),
+            happy_eyeballs_delay=_HEAD_START_SECONDS,
+            interleave=1,
+            socket_factory=None if early is None else partial(early.connecting, host, port),
+        )
     return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
 
 
@@ -233,6 +236,14 @@ def allowed_addresses(address_policy: AddressPolicy, addresses: Sequence[AddrInf
     if zones and not allowed:
         raise AddressForbidden(zones[0])
     return allowed
+
+
+def _allowed(sock: socket.socket | None, address_policy: AddressPolicy) -> socket.socket | None:
+    """Return a connected socket if the policy allows its address; otherwise close it."""
+    if sock is None or address_policy.zone is None or address_policy.allows(zone_of(str(sock.getpeername()[0]))):
+        return sock
+    sock.close()
+    return None
 
 
 async def _addresses(host: str, port: int) -> list[AddrInfoType]:

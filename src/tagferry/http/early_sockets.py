@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 """An address as `socket.getaddrinfo` returns it."""
@@ -20,6 +20,28 @@ KEPT_SECONDS = 5.0
 """Seconds after which a socket or an address is no longer used, because the host may close the one or get another."""
 _IS_AVAILABLE = sys.platform == "linux"
 """Elsewhere, a socket whose connection is already made cannot be passed to an event loop."""
+
+
+class _Early(NamedTuple):
+    """A connection that has begun.
+
+    Attributes:
+        began_at: when, by the clock.
+        address: the address of its host.
+    """
+
+    began_at: float
+    address: tuple[Any, ...]
+    socket: socket.socket
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the handshake has ended."""
+        try:
+            self.socket.getpeername()
+        except OSError:
+            return False
+        return True
 
 
 class EarlySockets:
@@ -36,7 +58,7 @@ class EarlySockets:
         self._clock = clock
         self._lock = threading.Lock()
         self._addresses: dict[tuple[str, int], tuple[float, list[Address]]] = {}
-        self._sockets: dict[tuple[Any, ...], list[tuple[float, socket.socket]]] = {}
+        self._waiting: dict[tuple[str, int], list[_Early]] = {}
         self._is_closed = False
         self.used: Counter[tuple[str, int]] = Counter()
 
@@ -48,32 +70,44 @@ class EarlySockets:
         if _IS_AVAILABLE:
             threading.Thread(target=self._open, args=(host, port, count), daemon=True).start()
 
-    def addresses(self, host: str, port: int) -> list[Address] | None:
-        """Count a connection that is needed now, and return the addresses of its host if they are known already."""
+    def take(self, host: str, port: int) -> socket.socket | None:
+        """Count a connection that is needed now; return one that is made already, if any."""
         self.used[host, port] += 1
+        return self._take(host, port, lambda early: early.is_made)
+
+    def has_begun(self, host: str, port: int) -> bool:
+        """Return whether more connections to a host have begun."""
+        return bool(self._waiting.get((host, port)))
+
+    def addresses(self, host: str, port: int) -> list[Address] | None:
+        """Return the addresses of a host if they are known already."""
         with self._lock:
             resolved_at, addresses = self._addresses.get((host, port), (0.0, None))
         return addresses if self._clock() - resolved_at < KEPT_SECONDS else None
 
-    def take(self, address: Address) -> socket.socket:
-        """Return a socket for an address: one whose connection has begun, if there is one, or a new one."""
+    def connecting(self, host: str, port: int, address: Address) -> socket.socket:
+        """Return a socket for an address of a host: one whose connection has begun, if there is one, or a new one."""
         family, kind, protocol, _, target = address
-        with self._lock:
-            waiting = self._sockets.get(target, [])
-            while waiting:
-                began_at, early = waiting.pop()
-                if self._clock() - began_at < KEPT_SECONDS:
-                    return early
-                early.close()
-        return socket.socket(family, kind, protocol)
+        return self._take(host, port, lambda early: early.address == target) or socket.socket(family, kind, protocol)
 
     def close(self) -> None:
         """Close the sockets that were not taken, and open no more."""
         with self._lock:
             self._is_closed = True
-            for _, early in [pair for pairs in self._sockets.values() for pair in pairs]:
-                early.close()
-            self._sockets.clear()
+            for early in [early for waiting in self._waiting.values() for early in waiting]:
+                early.socket.close()
+            self._waiting.clear()
+
+    def _take(self, host: str, port: int, is_wanted: Callable[[_Early], bool]) -> socket.socket | None:
+        with self._lock:
+            waiting = self._waiting.get((host, port), [])
+            while waiting and self._clock() - waiting[0].began_at >= KEPT_SECONDS:
+                waiting.pop(0).socket.close()
+            found = next(filter(is_wanted, waiting), None)
+            if found is None:
+                return None
+            waiting.remove(found)
+            return found.socket
 
     def _open(self, host: str, port: int, count: int) -> None:
         with suppress(OSError, UnicodeError):
@@ -84,9 +118,9 @@ class EarlySockets:
                 with self._lock:
                     if self._is_closed:
                         return
-                    self._connect(addresses[0])
+                    self._waiting.setdefault((host, port), []).append(self._begun(addresses[0]))
 
-    def _connect(self, address: Address) -> None:
+    def _begun(self, address: Address) -> _Early:
         family, kind, protocol, _, target = address
         early = socket.socket(family, kind, protocol)
         try:
@@ -96,4 +130,4 @@ class EarlySockets:
         except OSError:
             early.close()
             raise
-        self._sockets.setdefault(target, []).append((self._clock(), early))
+        return _Early(self._clock(), target, early)

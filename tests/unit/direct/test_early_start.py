@@ -36,7 +36,7 @@ def start(
 def used(early: EarlyStart, origin: tuple[str, int], count: int) -> None:
     """Have a copy need this many connections."""
     for _ in range(count):
-        early.sockets.addresses(*origin)
+        early.sockets.take(*origin)
 
 
 @pytest.mark.parametrize(

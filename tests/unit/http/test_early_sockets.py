@@ -59,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def begun(early: EarlySockets, url: str, count: int, host: str = HOST) -> None:
     """Begin connections, and wait until all have begun."""
     early.open(host, port_of(url), count)
-    await until(lambda: sum(map(len, early._sockets.values())) == count)
+    await until(lambda: sum(map(len, early._waiting.values())) == count)
 
 
 def pool(early: EarlySockets) -> ConnectionPool:
@@ -115,7 +115,7 @@ async def test_a_connection_that_is_still_being_made_is_waited_for(early: EarlyS
         url = f"http://{HOST}:{port}"
         await begun(early, url, 1)
         with pytest.raises(OSError, match="not connected"):
-            next(iter(early._sockets.values()))[0][1].getpeername()
+            next(iter(early._waiting.values()))[0].socket.getpeername()
         async with await asyncio.start_server(server.handle, sock=listener):
             other.close()
             http = pool(early)
@@ -184,7 +184,7 @@ async def test_a_connection_to_a_proxy_may_begin_early(early: EarlySockets, tmp_
         await http.close()
     assert early.used == {(HOST, port_of(proxy.url)): 1}
     assert len(proxy.asked) == 1
-    assert not any(early._sockets.values())
+    assert not any(early._waiting.values())
 
 
 async def test_tls_begins_on_a_connection_that_has_begun(early: EarlySockets, tmp_path: Path):
@@ -198,7 +198,7 @@ async def test_tls_begins_on_a_connection_that_has_begun(early: EarlySockets, tm
         http = ConnectionPool(headers={}, connect_timeout=5.0, proxies=Proxies("none"), early=early, tls=tls)
         assert await fetch(http, url) == b"ok"
         await http.close()
-    assert (server.connections, any(early._sockets.values())) == (1, False)
+    assert (server.connections, any(early._waiting.values())) == (1, False)
 
 
 async def test_a_name_that_does_not_exist_is_reported_as_always(early: EarlySockets):
@@ -236,5 +236,5 @@ async def test_what_nobody_took_is_closed():
         await until(lambda: len(ended) == 4)
         early.open(HOST, port_of(url), 1)
         await asyncio.sleep(0.1)
-        assert not early._sockets
+        assert not early._waiting
     assert ended == [b""] * 4

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tagferry import tracing
@@ -24,7 +24,8 @@ from tagferry.copy.tag_copy import SharedContent, TagCopy
 from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, VerifyMode
 from tagferry.errors import Expired, TagferryError, Unavailable
-from tagferry.names import Tag
+from tagferry.names import RepositoryName, Tag
+from tagferry.oci.images import ImageStore
 
 
 class Limits(NamedTuple):
@@ -101,6 +102,11 @@ class CopyEngine:
             clock=clock,
             manifests=SingleFlight(),
         )
+
+    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
+        """Use all the tags of a repository, which the caller has just listed, to find referrers."""
+        if self._search is not None:
+            self._search.add_tags(store, repository, tags)
 
     async def compare_all(
         self,

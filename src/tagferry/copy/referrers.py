@@ -114,6 +114,10 @@ class ReferrerSearch:
         self.lenient = lenient
         self._tags = TagLists(clock=clock)
 
+    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
+        """See `CopyEngine.add_tags`."""
+        self._tags.add(store, repository, tags)
+
     async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Referrer, ...], Gaps]:
         """Return the referrers of these manifests of a tag at the source, subjects before their referrers.
 

@@ -1,7 +1,7 @@
 """Lists of a repository's tags, where they cost less than requests for single digest-based tags."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tagferry.concurrency import SingleFlight
 from tagferry.copy.route import StoreKey, key_of
@@ -65,6 +65,10 @@ class TagLists:
         if known.tags is None and known.requests == 1 and known.subjects > _MANY_SUBJECTS:
             known = await self._known(store, key, requests=_MANY_REQUESTS)
         return known.tags if known.tags is not None and holding in known.tags else None
+
+    def add(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
+        """Use a complete list that the caller has just read."""
+        self._lists[key_of(store), repository] = _TagList(self._clock(), frozenset(tags), _MANY_REQUESTS)
 
     async def _known(self, store: ImageStore, key: _Key, *, requests: int) -> _TagList:
         known = self._lists.get(key)

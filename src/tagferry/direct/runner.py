@@ -154,6 +154,7 @@ class DirectCopier:
         existing: list[Tag] = []
         if selection.needs_list:
             existing = [tag async for tag in route.source.list_tags(route.source_repository)]
+            self._engine(task).add_tags(route.source, route.source_repository, existing)
             # Referrers are copied with their images, and written in the form that the target supports.
             existing = [tag for tag in existing if not is_referrer_tag(tag)]
         images = [_Image(tag, tag) for tag in selection.of(existing)]

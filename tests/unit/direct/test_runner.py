@@ -132,6 +132,7 @@ async def test_tags_of_signatures_are_copied_with_their_images_only(stores: Memo
     signature = cosign_tags(image().digest)[0]
     await push(stores.hosts["a.example"], APP, image(seed="signature"), signature)
     every = TagSelection()
+    stores.hosts["a.example"].counts.clear()
 
     with_them = await run(stores, task("a.example/team/app", "b.example/with/them", every))
     without = await run(stores, task("a.example/team/app", "b.example/with/out", every, referrers=False))
@@ -139,6 +140,7 @@ async def test_tags_of_signatures_are_copied_with_their_images_only(stores: Memo
     assert len(with_them) == len(without) == 1
     assert await stores.digest(f"b.example/with/them:{signature}") is not None
     assert await stores.digest(f"b.example/with/out:{signature}") is None
+    assert stores.hosts["a.example"].counts["list_tags_within"] == 0, "the tags are listed already"
 
 
 @pytest.mark.parametrize(("override", "exists", "requests"), [(True, False, 0), (True, True, 3), (False, False, 3)])

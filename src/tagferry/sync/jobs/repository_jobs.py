@@ -1,9 +1,10 @@
 """Lists of the sync jobs of one repository, page by page."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, union_all
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
@@ -12,6 +13,8 @@ from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.rows import JOB_COLUMNS, parse_rows
 
 _TOTAL = "total"
+_STATEMENTS = 256
+"""The statements that are kept; each combination of filters has its own."""
 
 
 class RepositoryJobs:
@@ -50,39 +53,55 @@ class RepositoryJobs:
             domain_id: filter by the domain of the user who requested them.
             organization_id: filter by source organization; former ones may have had the same name.
         """
-        conditions: list[ColumnElement[bool]] = [
-            SyncJobRow.source_region == region,
-            SyncJobRow.namespace == namespace,
-            SyncJobRow.repository == repository,
-        ]
-        if only:
-            conditions.append(SyncJobRow.id.in_(only))
-        if request_id is not None:
-            conditions.append(SyncJobRow.request_id == request_id)
-        if domain_id is not None:
-            conditions.append(SyncJobRow.domain_id == domain_id)
-        if organization_id is not None:
-            conditions.append(SyncJobRow.source_organization_id == organization_id)
-        page = _page(conditions, statuses, descending=descending, limit=limit, offset=offset)
-        if statuses:
-            conditions.append(_has_one_of(statuses))
-        count = select(func.count()).select_from(SyncJobRow).where(*conditions)
-        # In one statement: a second one would cost more than to count hundreds of jobs.
-        found = await self._database.rows(page.add_columns(count.correlate(None).scalar_subquery().label(_TOTAL)), {})
+        values = {
+            "only": [*only] or None,
+            "request_id": request_id,
+            "domain_id": domain_id,
+            "source_organization_id": organization_id,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        parameters = {"source_region": region, "namespace": namespace, "repository": repository, **given}
+        wanted = tuple(status.value for status in dict.fromkeys(statuses))
+        page, count = _statements(tuple(given), wanted, descending=descending, is_limited=limit is not None)
+        bounds = {"first": offset} if limit is None else {"first": offset, "limit": limit, "last": offset + limit}
+        found = await self._database.rows(page, parameters | bounds)
         if found or not offset:
             return parse_rows(found)[0], found[0]._mapping[_TOTAL] if found else 0
         # A page after the end of the list has no row with the count.
-        ((total,),) = await self._database.rows(count, {})
+        ((total,),) = await self._database.rows(count, parameters)
         return [], total
 
 
+@lru_cache(_STATEMENTS)
+def _statements(
+    filters: tuple[str, ...], statuses: tuple[str, ...], *, descending: bool, is_limited: bool
+) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+    """Return the statements of a page of jobs with their total number, and of that number alone.
+
+    They are kept, because SQLAlchemy takes as long to build them as SQLite to execute them.
+
+    Args:
+        filters: the parameters that restrict the jobs, in addition to the repository.
+        statuses: the states of the jobs; empty means all.
+        descending: newest first.
+        is_limited: whether the page has a maximum number of jobs.
+    """
+    conditions: list[ColumnElement[bool]] = [
+        SyncJobRow.id.in_(bindparam(name, expanding=True))
+        if name == "only"
+        else getattr(SyncJobRow, name) == bindparam(name)
+        for name in ("source_region", "namespace", "repository", *filters)
+    ]
+    page = _page(conditions, statuses, descending=descending, is_limited=is_limited)
+    if statuses:
+        conditions.append(_has_one_of(statuses))
+    count = select(func.count()).select_from(SyncJobRow).where(*conditions)
+    # In one statement: a second one would cost more than to count hundreds of jobs.
+    return page.add_columns(count.correlate(None).scalar_subquery().label(_TOTAL)), count
+
+
 def _page(
-    conditions: Sequence[ColumnElement[bool]],
-    statuses: Collection[JobStatus],
-    *,
-    descending: bool,
-    limit: int | None,
-    offset: int,
+    conditions: Sequence[ColumnElement[bool]], statuses: tuple[str, ...], *, descending: bool, is_limited: bool
 ) -> Select[*tuple[Any, ...]]:
     """Select a page of jobs by id.
 
@@ -91,24 +110,23 @@ def _page(
     """
     order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
     mine = select(*JOB_COLUMNS).where(*conditions)
-    if len(statuses) > 1 and limit is not None:
+    if len(statuses) > 1 and is_limited:
         each = [
             select(SyncJobRow.id)
-            .where(*conditions, SyncJobRow.status == status.value)
+            .where(*conditions, SyncJobRow.status == status)
             .order_by(order)
-            .limit(limit + offset)
+            .limit(bindparam("last"))
             .subquery()
-            for status in dict.fromkeys(statuses)
+            for status in statuses
         ]
         mine = select(*JOB_COLUMNS).where(SyncJobRow.id.in_(union_all(*(select(one.c.id) for one in each))))
     elif statuses:
         mine = mine.where(_has_one_of(statuses))
-    return mine.order_by(order).limit(limit).offset(offset)
+    return mine.order_by(order).limit(bindparam("limit") if is_limited else None).offset(bindparam("first"))
 
 
-def _has_one_of(statuses: Collection[JobStatus]) -> ColumnElement[bool]:
+def _has_one_of(statuses: Sequence[str]) -> ColumnElement[bool]:
     if len(statuses) == 1:
         # SQLAlchemy writes the text of a statement with `IN` again at each execution.
-        (status,) = statuses
-        return SyncJobRow.status == status.value
-    return SyncJobRow.status.in_([status.value for status in statuses])
+        return SyncJobRow.status == statuses[0]
+    return SyncJobRow.status.in_(statuses)

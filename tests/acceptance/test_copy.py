@@ -201,6 +201,8 @@ def test_a_copy_leaves_to_the_next_one_how_many_connections_it_needed(two: Two):
         assert remembered["has_tags"] is True
         assert set(remembered["connections"]) == {two.source, two.target}
     assert 2 <= remembered["connections"][two.target] <= 8
+    two.copy("--all-tags", "--dry-run", f"{two.source}/team/app", f"{two.target}/next/app")
+    assert json.loads(document.read_text()) == remembered
 
 
 def test_a_copy_to_a_registry_that_was_emptied_is_complete(two: Two, tmp_path: Path):

@@ -43,9 +43,10 @@ OPTIONS = {
 
 
 def program() -> None:
-    """Run the command line as a process of its own, and end the process.
+    """Run the command line as a process of its own, and end the process; does not return.
 
-    Python would free every object first, which takes longer than some commands need for their work.
+    Python would free every object first, which takes longer than some commands need for their work. Only what was
+    registered by `atexit` runs, and the output is written; files must have been closed.
     """
     try:
         main()
@@ -55,16 +56,17 @@ def program() -> None:
             raise
         code = ended.code
     threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:
-        # Python waits for the other threads.
+    has_threads = threading is not None and threading.active_count() > 1
+    if has_threads or sys.gettrace() is not None or sys.getprofile() is not None:
+        # Python ends the process as always: it waits for the threads, and a profiler writes its results.
         sys.exit(code)
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        # The reader of the output has ended, or a command has closed it.
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # The reader of the output has ended, or a command has closed it.
+            continue
     os._exit(code)
 
 

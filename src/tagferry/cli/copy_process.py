@@ -30,14 +30,21 @@ _SHOW_SECONDS = 0.2
 _ALLOCATIONS = 50_000
 """Objects that are allocated, and not freed, until the collector looks for garbage. A copy makes hardly any. Set here,
 because `tagferry.memory` takes longer to import."""
-_LARGEST_BLOCK = 32 * 1024 * 1024 - 64 * 1024
+_FREED_BLOCK = 32 * 1024 * 1024 - 64 * 1024
 """Size in bytes of a block of memory that is allocated, freed and never touched. Until a larger block was freed, glibc
 returns each block of 128 KiB or more to the kernel, which clears the next one page by page (mallopt(3),
 M_MMAP_THRESHOLD). Each chunk of a blob is such a block."""
 
 
-def copy(options: Namespace, early: EarlyStart) -> int:
+def copy(options: Namespace, early_start: EarlyStart) -> int:
     """Run the copies that the options of the command ask for; return the exit code."""
+    try:
+        return _copy(options, early_start)
+    finally:
+        early_start.sockets.close()
+
+
+def _copy(options: Namespace, early_start: EarlyStart) -> int:
     display = CopyDisplay(as_json=options.json)
     try:
         if options.exit_code and not options.dry_run:
@@ -56,10 +63,10 @@ def copy(options: Namespace, early: EarlyStart) -> int:
             dry_run=options.dry_run,
             jobs=options.jobs,
             bytes_per_second=parse_rate(options.bandwidth, field="--bandwidth") if options.bandwidth else None,
-            target_has_tags=early.has_tags,
+            target_has_tags=early_start.has_tags,
         )
         display.ignored(wanted.ignored)
-        results = _run_until_interrupted(_tasks(wanted, options), access, how, display, early)
+        results = _run_until_interrupted(_tasks(wanted, options), access, how, display, early_start.sockets)
     except Invalid as error:
         # Whatever is invalid was named by an argument, also what a list or a certificate contains.
         display.error(describe(error))
@@ -71,8 +78,8 @@ def copy(options: Namespace, early: EarlyStart) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):
         display.error("interrupted; repeat the command to continue")
         return exit_codes.INTERRUPTED
-    if all(result.is_ok for result in results):
-        early.remember(has_tags=any(result.status in ("copied", "up_to_date") for result in results))
+    if not options.dry_run and all(result.is_ok for result in results):
+        early_start.remember(has_tags=any(result.status in ("copied", "up_to_date") for result in results))
     display.results(results)
     display.summary(results)
     return _exit_code(results, display, tells_changes=options.exit_code)
@@ -168,15 +175,16 @@ def _read(name: str) -> str:
 
 
 def _run_until_interrupted(
-    tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay, early: EarlyStart
+    tasks: Sequence[CopyTask], access: RegistryAccess, options: CopyOptions, display: CopyDisplay, early: EarlySockets
 ) -> list[CopyResult]:
     # Imported modules live until exit, so the garbage collector need not scan them.
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     gc.enable()
-    bytes(_LARGEST_BLOCK)
+    # Allocated and freed at once.
+    bytes(_FREED_BLOCK)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(tasks, access, options, display, early.sockets))
+        return runner.run(_run(tasks, access, options, display, early))
 
 
 async def _run(
@@ -184,11 +192,11 @@ async def _run(
     access: RegistryAccess,
     options: CopyOptions,
     display: CopyDisplay,
-    sockets: EarlySockets,
+    early: EarlySockets,
 ) -> list[CopyResult]:
     """Run copies and show their progress; after Ctrl-C or SIGTERM, leave uploads to the next process."""
     interrupted = asyncio.Event()
-    stores = Stores(access, state_directory=state_directory(), is_leaving=interrupted.is_set, early=sockets)
+    stores = Stores(access, state_directory=state_directory(), is_leaving=interrupted.is_set, early=early)
     copier = DirectCopier(stores, options, on_result=display.result)
     copying = asyncio.create_task(copier.run(tasks))
 
@@ -198,7 +206,7 @@ async def _run(
         copying.cancel()
 
     loop = asyncio.get_running_loop()
-    loop.call_later(KEPT_SECONDS, sockets.close)
+    loop.call_later(KEPT_SECONDS, early.close)
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, interrupt)
     try:
@@ -207,5 +215,4 @@ async def _run(
             display.progress(copier)
         return copying.result()
     finally:
-        sockets.close()
         await stores.close()

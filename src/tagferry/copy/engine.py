@@ -103,10 +103,17 @@ class CopyEngine:
             manifests=SingleFlight(),
         )
 
-    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
-        """Use all the tags of a repository, which the caller has just listed, to find referrers."""
+    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag], *, asked_at: float) -> None:
+        """Use a list of all tags of a repository to find referrers, as long as it is fresh.
+
+        Args:
+            store: the store of the repository.
+            repository: the repository.
+            tags: all its tags.
+            asked_at: when the caller requested them, by the clock.
+        """
         if self._search is not None:
-            self._search.add_tags(store, repository, tags)
+            self._search.add_tags(store, repository, tags, asked_at=asked_at)
 
     async def compare_all(
         self,

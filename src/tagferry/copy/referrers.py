@@ -114,9 +114,9 @@ class ReferrerSearch:
         self.lenient = lenient
         self._tags = TagLists(clock=clock)
 
-    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
+    def add_tags(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag], *, asked_at: float) -> None:
         """See `CopyEngine.add_tags`."""
-        self._tags.add(store, repository, tags)
+        self._tags.add(store, repository, tags, asked_at=asked_at)
 
     async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Referrer, ...], Gaps]:
         """Return the referrers of these manifests of a tag at the source, subjects before their referrers.

@@ -66,9 +66,9 @@ class TagLists:
             known = await self._known(store, key, requests=_MANY_REQUESTS)
         return known.tags if known.tags is not None and holding in known.tags else None
 
-    def add(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag]) -> None:
-        """Use a complete list that the caller has just read."""
-        self._lists[key_of(store), repository] = _TagList(self._clock(), frozenset(tags), _MANY_REQUESTS)
+    def add(self, store: ImageStore, repository: RepositoryName, tags: Iterable[Tag], *, asked_at: float) -> None:
+        """Use a complete list of a repository's tags, which the caller requested at this time."""
+        self._keep((key_of(store), repository), _TagList(asked_at, frozenset(tags), _MANY_REQUESTS))
 
     async def _known(self, store: ImageStore, key: _Key, *, requests: int) -> _TagList:
         known = self._lists.get(key)
@@ -78,7 +78,10 @@ class TagLists:
 
     async def _list(self, store: ImageStore, key: _Key, requests: int) -> _TagList:
         tags = await store.list_tags_within(key[1], requests)
-        now = self._clock()
-        self._lists = {one: known for one, known in self._lists.items() if now - known.listed_at <= _FRESH_SECONDS}
-        known = self._lists[key] = _TagList(now, tags, requests)
+        return self._keep(key, _TagList(self._clock(), tags, requests))
+
+    def _keep(self, key: _Key, known: _TagList) -> _TagList:
+        oldest = self._clock() - _FRESH_SECONDS
+        self._lists = {one: known for one, known in self._lists.items() if known.listed_at >= oldest}
+        self._lists[key] = known
         return known

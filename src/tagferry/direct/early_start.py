@@ -4,14 +4,17 @@ As many are begun as the last copy between the same repositories needed, or one 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from tagferry.direct.references import LayoutReference, parse_host, parse_image, registry_url
+from tagferry.direct.references import ImageReference, LayoutReference, parse_host, parse_image, registry_url
 from tagferry.direct.state_file import COPIES, StateFile, state_directory
 from tagferry.errors import Invalid
 from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.proxies import Proxies
 from tagferry.http.urls import Origin, origin_of
+
+MOST_CONNECTIONS = 32
+"""The maximum number of requests to a registry at once."""
 
 
 class EarlyStart:
@@ -39,9 +42,9 @@ class EarlyStart:
 
     def remember(self, *, has_tags: bool) -> None:
         """Save for the next copy how many connections this one needed, and whether its target has tags."""
-        used = {f"{host}:{port}": count for (host, port), count in self.sockets.used.items()}
-        needed = {origin: min(used.get(origin, 1), self._most) for origin in self._origins}
-        document = {"connections": needed, "has_tags": has_tags}
+        needed = {f"{host}:{port}": count for (host, port), count in self.sockets.needed.items()}
+        connections = {origin: min(needed.get(origin, 1), self._most) for origin in self._origins}
+        document = {"connections": connections, "has_tags": has_tags}
         if self._file is not None and document != self._document:
             self._file.save(document)
 
@@ -49,6 +52,20 @@ class EarlyStart:
         known = self._document.get("connections")
         count = known.get(origin) if isinstance(known, dict) else None
         return min(count, self._most) if isinstance(count, int) and count > 0 else 1
+
+
+def connection_origin(image: ImageReference, *, plain_http: Collection[str], proxies: Proxies) -> Origin | None:
+    """Return where connections for an image lead: to its registry, or to the proxy before it; None for a layout.
+
+    Raises:
+        Invalid: the environment names an invalid proxy.
+        ValueError: the host's port is invalid.
+    """
+    if isinstance(image, LayoutReference):
+        return None
+    origin = origin_of(registry_url(image.host, is_plain=image.host in plain_http))
+    proxy = proxies.find(origin)
+    return origin if proxy is None else proxy.origin
 
 
 def start_early(
@@ -74,13 +91,11 @@ def start_early(
         source, target = (parse_image(image, field="SOURCE") for image in images)
         plain = {parse_host(host, field="--plain-http") for host in plain_http}
         proxies = Proxies(environment=environment)
-        origins: dict[Origin, None] = {}
-        for image in (source, target):
-            if not isinstance(image, LayoutReference):
-                origin = origin_of(registry_url(image.host, is_plain=image.host in plain))
-                proxy = proxies.find(origin)
-                origins[origin if proxy is None else proxy.origin] = None
+        found = (connection_origin(image, plain_http=plain, proxies=proxies) for image in (source, target))
+        origins = dict.fromkeys(origin for origin in found if origin is not None)
     except (Invalid, ValueError):
         return EarlyStart()
     name = f"{source.without_image} {target.without_image} {'tags' if several_tags else 'image'}"
-    return EarlyStart([*origins], StateFile(f"{state_directory(environment)}/{COPIES}", name), most=jobs)
+    return EarlyStart(
+        [*origins], StateFile(f"{state_directory(environment)}/{COPIES}", name), most=min(jobs, MOST_CONNECTIONS)
+    )

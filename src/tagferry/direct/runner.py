@@ -39,7 +39,7 @@ _OPTIONS = {
 """The options of a copy in place of the server's settings, which errors name."""
 _LIST_SECONDS = 0.0005
 """Seconds to wait for the target's list of tags after the source's has arrived, for each request that it may save."""
-_LONGEST_LIST_SECONDS = 0.05
+_LONGEST_LIST_SECONDS = 0.2
 """The same for all requests together, at most."""
 
 
@@ -120,8 +120,7 @@ class DirectCopier:
             checking = asyncio.ensure_future(self._is_empty(task, route))
             try:
                 images = await self._images(task, route)
-                # With high latency, asking for each tag takes less time than waiting for the answer for all tags.
-                await asyncio.wait([checking], timeout=min(_LONGEST_LIST_SECONDS, _LIST_SECONDS * len(images)))
+                await self._wait_for_list(checking, task, len(images))
                 is_empty = checking.done() and checking.result()
             finally:
                 checking.cancel()
@@ -133,6 +132,17 @@ class DirectCopier:
         route = route._replace(references={one.tag: one.reference for one in images if one.reference != one.tag})
         handle = self._estimate if self._options.dry_run else partial(self._copy, is_absent=is_empty)
         await bounded_gather(images, partial(handle, task, route), limit=self._options.jobs)
+
+    async def _wait_for_list(self, listing: "asyncio.Future[bool]", task: CopyTask, tags: int) -> None:
+        """Wait for the target's list of tags, as long as it may save time.
+
+        Meanwhile, connections begin for the requests after it. If there are some already, the requests need no list.
+        """
+        if listing.done():
+            return
+        is_first = self._stores.begin_connections(task.target, min(tags, self._options.jobs))
+        seconds = _LONGEST_LIST_SECONDS if is_first else min(_LONGEST_LIST_SECONDS, _LIST_SECONDS * tags)
+        await asyncio.wait([listing], timeout=seconds)
 
     async def _is_empty(self, task: CopyTask, route: Route) -> bool:
         """Return whether the target repository has no tags, so that none needs a request of its own.
@@ -153,8 +163,9 @@ class DirectCopier:
             return [await self._image(task)]
         existing: list[Tag] = []
         if selection.needs_list:
+            asked_at = time.monotonic()
             existing = [tag async for tag in route.source.list_tags(route.source_repository)]
-            self._engine(task).add_tags(route.source, route.source_repository, existing)
+            self._engine(task).add_tags(route.source, route.source_repository, existing, asked_at=asked_at)
             # Referrers are copied with their images, and written in the form that the target supports.
             existing = [tag for tag in existing if not is_referrer_tag(tag)]
         images = [_Image(tag, tag) for tag in selection.of(existing)]

@@ -6,11 +6,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
+from tagferry.direct.early_start import MOST_CONNECTIONS, connection_origin
 from tagferry.direct.references import ImageReference, LayoutReference, RegistryReference, registry_url
 from tagferry.direct.state import FileCapabilities, FileUploadCheckpoints
 from tagferry.direct.state_file import LAYOUTS, REGISTRIES, UPLOADS, StateFile
 from tagferry.errors import Invalid, TagferryError
 from tagferry.http.early_sockets import EarlySockets
+from tagferry.http.proxies import Proxies
+from tagferry.http.urls import Origin
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 _LAYOUT_REPOSITORY = RepositoryName("images")
 """The name of the one repository of a layout; it is not stored."""
-_CONNECTIONS = 32
 
 
 class RegistryAccess(NamedTuple):
@@ -72,6 +74,7 @@ class Stores:
         self._state_directory = state_directory
         self._is_leaving = is_leaving
         self._environment = environment
+        self._begun: set[Origin] = set()
         self._stores: dict[str, ImageStore] = {}
         self._layouts: dict[str, LayoutStore] = {}
         self._stack = AsyncExitStack()
@@ -110,6 +113,26 @@ class Stores:
             self._stack.push_async_callback(store.close)
         return store
 
+    def begin_connections(self, reference: ImageReference, count: int) -> bool:
+        """Begin this many connections to a registry that soon gets as many requests; once for each registry.
+
+        Returns:
+            Whether connections have begun.
+        """
+        if self._early is None:
+            return False
+        try:
+            origin = connection_origin(
+                reference, plain_http=self._access.plain_http, proxies=Proxies(environment=self._environment)
+            )
+        except (Invalid, ValueError):
+            return False
+        if origin is None or origin in self._begun:
+            return False
+        self._begun.add(origin)
+        self._early.open(origin[1], origin[2], min(count, MOST_CONNECTIONS))
+        return True
+
     async def commit(self) -> dict[str, TagferryError]:
         """Write the archives to which something was added; return the errors, by the `layout_key` of the archive."""
         errors: dict[str, TagferryError] = {}
@@ -139,7 +162,7 @@ class Stores:
                 client_certificate=_path(own.certificate),
                 client_key=_path(own.key),
                 insecure_skip_verify=host in self._access.insecure,
-                max_connections=_CONNECTIONS,
+                max_connections=MOST_CONNECTIONS,
             )
             endpoint.check()
         except Invalid as error:

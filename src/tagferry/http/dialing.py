@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, TypeVar, cast
@@ -128,11 +129,10 @@ async def _connect(
         if not has_begun and parse_address(host) is not None:
             return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
         known = None if early is None else early.addresses(host, port)
+        addresses = allowed_addresses(address_policy, known or await _addresses(host, port))
+        factory = None if early is None else partial(early.connecting, host, port)
         sock = await start_connection(
-            allowed_addresses(address_policy, known or await _addresses(host, port)),
-            happy_eyeballs_delay=_HEAD_START_SECONDS,
-            interleave=1,
-            socket_factory=None if early is None else partial(early.connecting, host, port),
+            addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1, socket_factory=factory
         )
     return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
 
@@ -240,8 +240,11 @@ def allowed_addresses(address_policy: AddressPolicy, addresses: Sequence[AddrInf
 
 def _allowed(sock: socket.socket | None, address_policy: AddressPolicy) -> socket.socket | None:
     """Return a connected socket if the policy allows its address; otherwise close it."""
-    if sock is None or address_policy.zone is None or address_policy.allows(zone_of(str(sock.getpeername()[0]))):
+    if sock is None or address_policy.zone is None:
         return sock
+    with suppress(OSError):
+        if address_policy.allows(zone_of(str(sock.getpeername()[0]))):
+            return sock
     sock.close()
     return None
 

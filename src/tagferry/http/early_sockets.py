@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -22,61 +21,79 @@ _IS_AVAILABLE = sys.platform == "linux"
 """Elsewhere, a socket whose connection is already made cannot be passed to an event loop."""
 
 
-class _Early(NamedTuple):
+class _Begun(NamedTuple):
     """A connection that has begun.
 
     Attributes:
-        began_at: when, by the clock.
+        began_at: seconds, by the clock of its owner.
         address: the address of its host.
+        sock: its socket.
     """
 
     began_at: float
     address: tuple[Any, ...]
-    socket: socket.socket
+    sock: socket.socket
 
     @property
     def is_made(self) -> bool:
-        """Whether the handshake has ended."""
+        """Whether the handshake has succeeded."""
         try:
-            self.socket.getpeername()
+            self.sock.getpeername()
         except OSError:
             return False
         return True
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handshake has failed, or the host has closed the connection."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
 
 class EarlySockets:
-    """The early connections of one process, and the number of all its connections.
+    """The early connections of one process.
 
     Args:
         clock: seconds, monotonic.
 
     Attributes:
-        used: the number of connections that were needed to each host and port, early or not.
+        needed: the maximum number of connections that were open at once, early or not, by host and port.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._addresses: dict[tuple[str, int], tuple[float, list[Address]]] = {}
-        self._waiting: dict[tuple[str, int], list[_Early]] = {}
+        self._waiting: dict[tuple[str, int], list[_Begun]] = {}
         self._is_closed = False
-        self.used: Counter[tuple[str, int]] = Counter()
+        self.needed: dict[tuple[str, int], int] = {}
 
     def open(self, host: str, port: int, count: int) -> None:
-        """Begin this many connections to a host, in a thread because its name may have to be resolved first.
+        """Begin connections to a host, in a thread because its name may have to be resolved first.
 
         A host that cannot be reached is no error here: the connection is made again when it is needed, and fails then.
+
+        Args:
+            host: a name or an address.
+            port: the port.
+            count: how many.
         """
         if _IS_AVAILABLE:
-            threading.Thread(target=self._open, args=(host, port, count), daemon=True).start()
+            # Without another thread, connections begin when they are needed.
+            with suppress(RuntimeError):
+                threading.Thread(target=self._open, args=(host, port, count), daemon=True).start()
 
     def take(self, host: str, port: int) -> socket.socket | None:
-        """Count a connection that is needed now; return one that is made already, if any."""
-        self.used[host, port] += 1
-        return self._take(host, port, lambda early: early.is_made)
+        """Return a connection that is made, if there is one; the caller closes it."""
+        return self._take(host, port, lambda one: one.is_made)
 
     def has_begun(self, host: str, port: int) -> bool:
-        """Return whether more connections to a host have begun."""
+        """Return whether a connection to a host has begun that nobody has taken."""
         return bool(self._waiting.get((host, port)))
 
     def addresses(self, host: str, port: int) -> list[Address] | None:
@@ -86,28 +103,33 @@ class EarlySockets:
         return addresses if self._clock() - resolved_at < KEPT_SECONDS else None
 
     def connecting(self, host: str, port: int, address: Address) -> socket.socket:
-        """Return a socket for an address of a host: one whose connection has begun, if there is one, or a new one."""
+        """Return a socket to connect to an address: one whose connection has begun, or a new one."""
         family, kind, protocol, _, target = address
-        return self._take(host, port, lambda early: early.address == target) or socket.socket(family, kind, protocol)
+        return self._take(host, port, lambda one: one.address == target) or socket.socket(family, kind, protocol)
+
+    def record(self, host: str, port: int, count: int) -> None:
+        """Record that so many connections to a host are open."""
+        self.needed[host, port] = max(count, self.needed.get((host, port), 0))
 
     def close(self) -> None:
         """Close the sockets that were not taken, and open no more."""
         with self._lock:
             self._is_closed = True
-            for early in [early for waiting in self._waiting.values() for early in waiting]:
-                early.socket.close()
+            for one in [one for waiting in self._waiting.values() for one in waiting]:
+                one.sock.close()
             self._waiting.clear()
 
-    def _take(self, host: str, port: int, is_wanted: Callable[[_Early], bool]) -> socket.socket | None:
+    def _take(self, host: str, port: int, is_wanted: Callable[[_Begun], bool]) -> socket.socket | None:
         with self._lock:
             waiting = self._waiting.get((host, port), [])
-            while waiting and self._clock() - waiting[0].began_at >= KEPT_SECONDS:
-                waiting.pop(0).socket.close()
-            found = next(filter(is_wanted, waiting), None)
-            if found is None:
-                return None
-            waiting.remove(found)
-            return found.socket
+            for one in [*waiting]:
+                if one.has_ended or self._clock() - one.began_at >= KEPT_SECONDS:
+                    waiting.remove(one)
+                    one.sock.close()
+                elif is_wanted(one):
+                    waiting.remove(one)
+                    return one.sock
+        return None
 
     def _open(self, host: str, port: int, count: int) -> None:
         with suppress(OSError, UnicodeError):
@@ -118,16 +140,16 @@ class EarlySockets:
                 with self._lock:
                     if self._is_closed:
                         return
-                    self._waiting.setdefault((host, port), []).append(self._begun(addresses[0]))
+                    self._waiting.setdefault((host, port), []).append(self._begin(addresses[0]))
 
-    def _begun(self, address: Address) -> _Early:
+    def _begin(self, address: Address) -> _Begun:
         family, kind, protocol, _, target = address
-        early = socket.socket(family, kind, protocol)
+        sock = socket.socket(family, kind, protocol)
         try:
-            early.setblocking(False)
+            sock.setblocking(False)
             with suppress(BlockingIOError):
-                early.connect(target)
+                sock.connect(target)
         except OSError:
-            early.close()
+            sock.close()
             raise
-        return _Early(self._clock(), target, early)
+        return _Begun(self._clock(), target, sock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
@@ -13,7 +14,7 @@ from tagferry.http.early_sockets import EarlySockets
 from tagferry.http.faults import ConnectionFailed, ConnectionRejected, ConnectionTimedOut, ConnectTimedOut
 from tagferry.http.proxies import Proxies
 from tagferry.http.response import Response
-from tagferry.http.urls import authority, split
+from tagferry.http.urls import Origin, authority, split
 from tagferry.tls import ClientContexts
 
 KEEP_SECONDS = 15.0
@@ -50,6 +51,7 @@ class ConnectionPool:
         self._early = early
         self._idle: dict[Route, list[Connection]] = {}
         self._open: set[Connection] = set()
+        self._open_to: Counter[Origin] = Counter()
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def send(
@@ -167,7 +169,8 @@ class ConnectionPool:
         return None
 
     async def _connect(self, route: Route) -> Connection:
-        make = partial(Connection, on_lost=self._forget, on_free=partial(self._release, route))
+        origin = route.origin if route.proxy is None else route.proxy.origin
+        make = partial(Connection, on_lost=partial(self._forget, origin), on_free=partial(self._release, route))
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await dial(route, make, self._tls, self._early)
@@ -176,6 +179,9 @@ class ConnectionPool:
         except Invalid as error:
             raise ConnectionRejected(error.message) from None
         self._open.add(connection)
+        self._open_to[origin] += 1
+        if self._early is not None:
+            self._early.record(origin[1], origin[2], self._open_to[origin])
         return connection
 
     def _release(self, route: Route, connection: Connection) -> None:
@@ -195,8 +201,10 @@ class ConnectionPool:
         self._idle = {route: connections for route, connections in self._idle.items() if connections}
         self._sweeping = loop.call_later(KEEP_SECONDS, self._sweep) if self._idle else None
 
-    def _forget(self, connection: Connection) -> None:
-        self._open.discard(connection)
+    def _forget(self, origin: Origin, connection: Connection) -> None:
+        if connection in self._open:
+            self._open.remove(connection)
+            self._open_to[origin] -= 1
         for connections in self._idle.values():
             if connection in connections:
                 connections.remove(connection)

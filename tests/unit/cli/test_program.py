@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def run(main: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +32,13 @@ def test_functions_that_were_registered_for_the_exit_run():
 def test_the_process_waits_for_its_threads():
     ended = run("threading.Thread(target=lambda: (time.sleep(0.1), print('done'))).start()\nsys.exit(5)")
     assert (ended.stdout, ended.returncode) == ("done\n", 5)
+
+
+def test_a_profile_of_the_program_is_written(tmp_path: Path):
+    profile = tmp_path / "profile"
+    command = [sys.executable, "-m", "cProfile", "-o", str(profile), "-m", "tagferry", "--version"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert profile.stat().st_size > 0
 
 
 def test_an_unexpected_error_is_shown():

@@ -121,7 +121,7 @@ def test_a_document_that_was_not_written_for_months_is_deleted(tmp_path: Path):
     documents = [StateFile(str(tmp_path), str(number), clock=lambda: now[0]) for number in range(3)]
 
     def have_old_ones() -> None:
-        for document, age in zip(documents, (91, 89, 0), strict=True):
+        for document, age in zip(documents, (91, 88, 0), strict=True):
             document.save({"a": 1})
             path = tmp_path / file_name(str(documents.index(document)))
             os.utime(path, (now[0] - age * 86400, now[0] - age * 86400))

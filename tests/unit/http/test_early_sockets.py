@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -91,7 +92,7 @@ async def exchanged(early: EarlySockets) -> None:
         assert (answers, server.connections) == ([b"ok"] * 3, 3)
         assert await asyncio.gather(*(fetch(http, url) for _ in range(5))) == [b"ok"] * 5
         assert server.connections == 5
-        assert early.used == {(HOST, port_of(url)): 5}
+        assert early.needed == {(HOST, port_of(url)): 5}
         await http.close()
 
 
@@ -115,13 +116,80 @@ async def test_a_connection_that_is_still_being_made_is_waited_for(early: EarlyS
         url = f"http://{HOST}:{port}"
         await begun(early, url, 1)
         with pytest.raises(OSError, match="not connected"):
-            next(iter(early._waiting.values()))[0].socket.getpeername()
+            next(iter(early._waiting.values()))[0].sock.getpeername()
         async with await asyncio.start_server(server.handle, sock=listener):
             other.close()
             http = pool(early)
             assert await fetch(http, url) == b"ok"
             await http.close()
-    assert early.used == {(HOST, port): 1}
+    assert early.needed == {(HOST, port): 1}
+
+
+async def test_a_connection_that_is_refused_after_a_while_is_made_again(early: EarlySockets):
+    server = Server()
+    with socket.create_server((HOST, 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        other = socket.create_connection((HOST, port))
+        await begun(early, f"http://{HOST}:{port}", 1)
+    other.close()
+    (one,) = early._waiting[HOST, port]
+    await until(lambda: one.has_ended)
+    async with await asyncio.start_server(server.handle, HOST, port):
+        http = pool(early)
+        assert await fetch(http, f"http://{HOST}:{port}") == b"ok"
+        await http.close()
+    assert (server.connections, one.sock.fileno()) == (1, -1)
+
+
+async def test_a_connection_that_its_host_has_closed_is_made_again(early: EarlySockets):
+    closed, server = 0, Server()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal closed
+        if closed < 8:
+            closed += 1
+            writer.close()
+        else:
+            await server.handle(reader, writer)
+
+    async with listening(handle) as url:
+        await begun(early, url, 8)
+        await until(lambda: all(one.has_ended for one in early._waiting[HOST, port_of(url)]))
+        http = pool(early)
+        assert await fetch(http, url) == b"ok"
+        await http.close()
+    assert (closed, server.connections) == (8, 1)
+
+
+async def test_one_connection_after_the_other_counts_as_one(early: EarlySockets):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+        await writer.drain()
+
+    async with listening(handle) as url:
+        http = pool(early)
+        for _ in range(10):
+            assert await fetch(http, url) == b"ok"
+            await until(lambda: not http._open)
+        await http.close()
+    assert early.needed == {(HOST, port_of(url)): 1}
+
+
+async def test_without_another_thread_connections_begin_when_they_are_needed(
+    early: EarlySockets, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    server = Server()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    async with listening(server.handle) as url:
+        early.open(HOST, port_of(url), 2)
+        http = pool(early)
+        assert await fetch(http, url) == b"ok"
+        await http.close()
+    assert server.connections == 1
 
 
 async def test_a_host_that_refuses_is_reported_as_always(early: EarlySockets):
@@ -182,7 +250,7 @@ async def test_a_connection_to_a_proxy_may_begin_early(early: EarlySockets, tmp_
         http = ConnectionPool(headers={}, connect_timeout=5.0, proxies=Proxies(proxy.url), early=early, tls=tls)
         assert await fetch(http, url) == b"ok"
         await http.close()
-    assert early.used == {(HOST, port_of(proxy.url)): 1}
+    assert early.needed == {(HOST, port_of(proxy.url)): 1}
     assert len(proxy.asked) == 1
     assert not any(early._waiting.values())
 
@@ -234,7 +302,6 @@ async def test_what_nobody_took_is_closed():
         await begun(early, url, 4)
         early.close()
         await until(lambda: len(ended) == 4)
-        early.open(HOST, port_of(url), 1)
-        await asyncio.sleep(0.1)
+        early._open(HOST, port_of(url), 1)
         assert not early._waiting
     assert ended == [b""] * 4

@@ -36,7 +36,7 @@ class _Begun(NamedTuple):
 
     @property
     def is_made(self) -> bool:
-        """Whether the handshake has succeeded."""
+        """True if the handshake has succeeded."""
         try:
             self.sock.getpeername()
         except OSError:
@@ -45,7 +45,7 @@ class _Begun(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the handshake has failed, or the host has closed the connection."""
+        """True if the handshake has failed, or the host has closed the connection."""
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -93,7 +93,7 @@ class EarlySockets:
         return self._take(host, port, lambda one: one.is_made)
 
     def has_begun(self, host: str, port: int) -> bool:
-        """Return whether a connection to a host has begun that nobody has taken."""
+        """Return whether a connection to a host has begun, and was not taken."""
         return bool(self._waiting.get((host, port)))
 
     def addresses(self, host: str, port: int) -> list[Address] | None:

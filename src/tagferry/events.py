@@ -1,5 +1,6 @@
 """Loggers for modules that every command imports. The logging library is imported with the first event."""
 
+import sys
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -111,6 +112,9 @@ class Events:
         """Log an event at a level."""
         import structlog
 
+        if not structlog.is_configured():
+            # The standard output of a command is for its results.
+            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         getattr(structlog.get_logger(self._name), level)(event, **fields)
 
 

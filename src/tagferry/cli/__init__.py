@@ -153,7 +153,15 @@ def _call(name: str, arguments: list[str]) -> int:
 
 
 def _open_streams() -> None:
-    """Make standard output and error usable if the caller closed them, and for text that their encoding lacks."""
+    """Make standard output and error usable if the caller closed them, and for text that their encoding lacks.
+
+    The numbers of all three standard streams are taken, so that no connection gets one of them: libuv closes none.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None or sys.stderr is None:
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the process ends
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere

@@ -37,6 +37,17 @@ _OPTIONS = {
     "; set client_certificate and client_key": "; put client.cert and client.key into HOST of --certs-dir DIR",
 }
 """The options of a copy in place of the server's settings, which errors name."""
+_TRUST = "trust its authority with --ca-file FILE, or add --insecure HOST"
+_HINTS = {
+    NO_TLS: "for a registry without TLS, add --plain-http HOST",
+    "requires a client certificate": "",
+    "client certificate": "check client.cert and client.key in HOST of --certs-dir DIR",
+    "unknown authority": _TRUST,
+    "certificate is not trusted": _TRUST,
+    ": certificate ": "correct it, or accept it as it is with --insecure HOST",
+    ": 407 ": "write the user and the password into the URL of the proxy, http://USER:PASSWORD@HOST:PORT",
+}
+"""What helps, by the reason of a failed connection; the first one counts."""
 _LIST_SECONDS = 0.0005
 """Seconds to wait for the target's list of tags after the source's has arrived, for each request that it may save."""
 _LONGEST_LIST_SECONDS = 0.2
@@ -342,12 +353,11 @@ def _without_settings(message: str) -> str:
 
 
 def _hint(error: TagferryError) -> str:
-    """Return the option that helps after an error of TLS."""
-    if NO_TLS in error.message:
-        return "; for a registry without TLS, add --plain-http HOST"
-    if isinstance(error, Untrusted):
-        return "; trust its authority with --ca-file FILE, or add --insecure HOST"
-    return ""
+    """Return what helps after an error of TLS or of a proxy."""
+    if not isinstance(error, Untrusted) and NO_TLS not in error.message:
+        return ""
+    hint = next((hint for reason, hint in _HINTS.items() if reason in error.message), "")
+    return f"; {hint}" if hint else ""
 
 
 def _named(source: ImageReference, reference: Reference) -> str:

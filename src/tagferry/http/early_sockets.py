@@ -17,6 +17,8 @@ Address = tuple[int, int, int, str, tuple[Any, ...]]
 
 KEPT_SECONDS = 5.0
 """Seconds after which a socket or an address is no longer used, because the host may close the one or get another."""
+_SHARE = 8
+"""The sockets to one host may be this part of the files that this process may open."""
 _IS_AVAILABLE = sys.platform == "linux"
 """Elsewhere, a socket whose connection is already made cannot be passed to an event loop."""
 
@@ -81,12 +83,13 @@ class EarlySockets:
         Args:
             host: a name or an address.
             port: the port.
-            count: how many.
+            count: how many. Fewer begin if this process may open only a few files.
         """
         if _IS_AVAILABLE:
             # Without another thread, connections begin when they are needed.
             with suppress(RuntimeError):
-                threading.Thread(target=self._open, args=(host, port, count), daemon=True).start()
+                begun = min(count, _share_of_files())
+                threading.Thread(target=self._open, args=(host, port, begun), daemon=True).start()
 
     def take(self, host: str, port: int) -> socket.socket | None:
         """Return a connection that is made, if there is one; the caller closes it."""
@@ -153,3 +156,11 @@ class EarlySockets:
             sock.close()
             raise
         return _Begun(self._clock(), target, sock)
+
+
+def _share_of_files() -> int:
+    """Return the number of sockets to one host that leaves enough files for everything else."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft // _SHARE

@@ -52,6 +52,21 @@ def test_a_message_as_exit_code_is_printed():
     assert (ended.stderr, ended.returncode) == ("a message\n", 1)
 
 
+def test_no_connection_gets_the_number_of_a_standard_stream():
+    script = "import os, sys; from tagferry.cli import main; main(['--version']); sys.stderr.write(str(os.dup(2)))"
+    for closed in ("<&-", "<&- >&-"):
+        shell = ["sh", "-c", f'exec {sys.executable} -c "{script}" {closed}']
+        ended = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True)
+        assert int(ended.stderr) > 2
+
+
+def test_an_event_without_a_log_is_shown_on_standard_error():
+    script = "from tagferry.events import Events; Events('test').warning('something happened', region='r')"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == ""
+    assert "something happened" in ended.stderr
+
+
 def test_an_output_that_was_closed_changes_nothing():
     ended = run("reader, writer = os.pipe()\nos.dup2(writer, 1)\nos.close(reader)\nos.close(writer)\nprint('x')")
     assert (ended.stderr, ended.returncode) == ("", 0)

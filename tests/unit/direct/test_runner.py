@@ -286,7 +286,21 @@ async def test_a_failing_image_does_not_stop_the_others(stores: MemoryStores):
     ("error", "option"),
     [
         (Unavailable("cannot connect to https://a.example: the server does not speak TLS"), "--plain-http HOST"),
-        (Untrusted("cannot connect to https://a.example: certificate has expired"), "--insecure HOST"),
+        (Untrusted("cannot connect to https://a.example: certificate has expired"), "as it is with --insecure HOST"),
+        (Untrusted("cannot connect to https://a.example: certificate is for another host name"), "--insecure HOST"),
+        (
+            Untrusted("cannot connect to https://a.example: certificate is signed by an unknown authority"),
+            "trust its authority with --ca-file FILE, or add --insecure HOST",
+        ),
+        (
+            Untrusted("proxy http://p.example:3128 refused the connection to a.example:443: 407 Proxy Authentication"),
+            "http://USER:PASSWORD@HOST:PORT",
+        ),
+        (
+            Untrusted("cannot connect to https://a.example: the server refused the client certificate"),
+            "client.key in HOST of --certs-dir DIR",
+        ),
+        (Untrusted("proxy http://p.example:3128 refused the connection to a.example:443: 403 Forbidden"), "Forbidden"),
     ],
 )
 async def test_an_error_of_tls_names_the_option_that_helps(stores: MemoryStores, error: TagferryError, option: str):

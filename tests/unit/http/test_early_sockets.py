@@ -1,6 +1,7 @@
 """Connections that begin before the modules that use them are loaded."""
 
 import asyncio
+import resource
 import socket
 import ssl
 import threading
@@ -190,6 +191,16 @@ async def test_without_another_thread_connections_begin_when_they_are_needed(
         assert await fetch(http, url) == b"ok"
         await http.close()
     assert server.connections == 1
+
+
+async def test_few_connections_begin_if_few_files_may_be_open(early: EarlySockets, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    async with listening(Server().handle) as url:
+        early.open(HOST, port_of(url), 32)
+        await until(lambda: len(early._waiting.get((HOST, port_of(url)), [])) == 8)
+        # The thread has ended once it gave up the lock after the last one.
+        with early._lock:
+            assert len(early._waiting[HOST, port_of(url)]) == 8
 
 
 async def test_a_host_that_refuses_is_reported_as_always(early: EarlySockets):

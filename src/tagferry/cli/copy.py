@@ -16,18 +16,18 @@ _EXAMPLE = "Example: tagferry copy alpine:3.20 registry.example.com/base/alpine"
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     options = parser().parse(arguments)
-    # The parser alone answers --help. The connections are begun before the modules of the copy are loaded.
-    from tagferry.direct.early_start import EarlyStart, start_early
+    # The parser alone answers --help. Connections begin before the modules of the copy are loaded.
+    from tagferry.direct.early_start import start_early
 
-    several_tags = bool(options.all_tags or options.tags or options.exclude_tags)
-    early = (
-        start_early(options.images, plain_http=options.plain_http, several_tags=several_tags, jobs=options.jobs)
-        if options.list is None
-        else EarlyStart()
+    early_start = start_early(
+        options.images if options.list is None else [],
+        plain_http=options.plain_http,
+        several_tags=bool(options.all_tags or options.tags or options.exclude_tags),
+        jobs=options.jobs,
     )
     from tagferry.cli.copy_process import copy
 
-    return copy(options, early)
+    return copy(options, early_start)
 
 
 def parser() -> Parser:

@@ -47,11 +47,11 @@ _HINTS = {
     ": certificate ": "correct it, or accept it as it is with --insecure HOST",
     ": 407 ": "write the user and the password into the URL of the proxy, http://USER:PASSWORD@HOST:PORT",
 }
-"""What helps, by the reason of a failed connection; the first one counts."""
+"""The advice for each reason of a failed connection; the first reason that matches counts."""
 _LIST_SECONDS = 0.0005
 """Seconds to wait for the target's list of tags after the source's has arrived, for each request that it may save."""
 _LONGEST_LIST_SECONDS = 0.2
-"""The same for all requests together, at most."""
+"""The longest wait for that list."""
 
 
 class CopyOptions(NamedTuple):
@@ -353,7 +353,7 @@ def _without_settings(message: str) -> str:
 
 
 def _hint(error: TagferryError) -> str:
-    """Return what helps after an error of TLS or of a proxy."""
+    """Return the advice after an error of TLS or of a proxy; empty if there is none."""
     if not isinstance(error, Untrusted) and NO_TLS not in error.message:
         return ""
     hint = next((hint for reason, hint in _HINTS.items() if reason in error.message), "")

@@ -117,8 +117,8 @@ LARGE = random.Random(2).randbytes(PIECE) * 10 + b"the end"
 async def test_a_large_blob_with_high_latency_is_read_in_ranges_and_arrives_in_order(
     script: ScriptedRegistry, opened: Opening
 ):
-    script.always("GET", path(LARGE), serving_ranges(LARGE, delay=0.02))
-    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    script.always("GET", path(LARGE), serving_ranges(LARGE, delay=0.04))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.04, headers={"Content-Length": "0"}))
     store = opened()
     await store.stat_blob(APP, Digest.of(b""))
 
@@ -143,8 +143,8 @@ async def test_a_large_blob_with_low_latency_is_read_in_one_piece(script: Script
 
 async def test_ranges_are_fetched_no_further_ahead_than_their_number_allows(script: ScriptedRegistry, opened: Opening):
     content = random.Random(3).randbytes(PIECE) * 20
-    script.always("GET", path(content), serving_ranges(content, delay=0.02))
-    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    script.always("GET", path(content), serving_ranges(content, delay=0.04))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.04, headers={"Content-Length": "0"}))
     store = opened()
     await store.stat_blob(APP, Digest.of(b""))
 
@@ -158,8 +158,8 @@ async def test_ranges_are_fetched_no_further_ahead_than_their_number_allows(scri
 
 
 async def test_a_broken_range_resumes_at_its_position(script: ScriptedRegistry, opened: Opening):
-    script.always("GET", path(LARGE), serving_ranges(LARGE, broken_after=PIECE // 2 + 1, delay=0.02))
-    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    script.always("GET", path(LARGE), serving_ranges(LARGE, broken_after=PIECE // 2 + 1, delay=0.04))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.04, headers={"Content-Length": "0"}))
     store = opened(attempts=2)
     await store.stat_blob(APP, Digest.of(b""))
 
@@ -167,8 +167,8 @@ async def test_a_broken_range_resumes_at_its_position(script: ScriptedRegistry, 
 
 
 async def test_a_missing_large_blob_with_high_latency_is_not_found(script: ScriptedRegistry, opened: Opening):
-    script.always("GET", "/v2/team/app/*", Reply(status=404, delay=0.02))
-    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    script.always("GET", "/v2/team/app/*", Reply(status=404, delay=0.04))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.04, headers={"Content-Length": "0"}))
     store = opened()
     await store.stat_blob(APP, Digest.of(b""))
     missing = Descriptor(media_type="application/octet-stream", digest=Digest.of(b"?"), size=PIECE * 4)
@@ -179,7 +179,7 @@ async def test_a_missing_large_blob_with_high_latency_is_not_found(script: Scrip
 
 async def far(script: ScriptedRegistry, store: RemoteStore) -> None:
     """Make the store measure a high latency."""
-    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.04, headers={"Content-Length": "0"}))
     await store.stat_blob(APP, Digest.of(b""))
     script.asked.clear()
 
@@ -192,7 +192,7 @@ async def test_a_server_that_ignores_ranges_sends_a_large_blob_once_and_is_asked
     script: ScriptedRegistry, opened: Opening
 ):
     capabilities = MemoryCapabilities()
-    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.02))
+    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.04))
     for asked in (f"bytes=0-{PIECE - 1}", None):
         store = opened(capabilities=capabilities)
         await far(script, store)
@@ -203,7 +203,7 @@ async def test_a_server_that_ignores_ranges_sends_a_large_blob_once_and_is_asked
 
 
 async def test_a_server_that_ignores_ranges_is_read_on_from_an_offset(script: ScriptedRegistry, opened: Opening):
-    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.02))
+    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.04))
     store = opened()
     await far(script, store)
 
@@ -230,7 +230,7 @@ async def test_a_successful_range_makes_ranges_available_again(script: ScriptedR
 async def test_a_server_that_stops_giving_ranges_in_the_middle_is_read_on_in_one_stream(
     script: ScriptedRegistry, opened: Opening, pieces: int
 ):
-    given = serving_ranges(LARGE, delay=0.02)
+    given = serving_ranges(LARGE, delay=0.04)
     script.on("GET", path(LARGE), *[given] * pieces)
     script.always("GET", path(LARGE), Reply(body=LARGE))
     store = opened()

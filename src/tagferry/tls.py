@@ -88,7 +88,8 @@ class ClientTls(NamedTuple):
 
     def check(self) -> None:
         """Raise Invalid as `context` does, without loading the system's authorities."""
-        self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_certificate=True)
+        if self.ca_file or self.more_ca_files or self.certificate:
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_certificate=True)
 
     def _load(self, context: ssl.SSLContext, *, with_certificate: bool) -> None:
         for file in (self.ca_file, *self.more_ca_files):

@@ -11,6 +11,7 @@ from tagferry.concurrency import SingleFlight
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock, NullBlobLock
 from tagferry.copy.blobs import BlobCopier
+from tagferry.copy.early_blobs import EarlyBlobs
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
@@ -152,9 +153,11 @@ class CopyEngine:
         """Read the tag's content at the source, and look up its mount sources; raises as `plan_tag`."""
         return await self._plan(route, tag, self._search)
 
-    async def _plan(self, route: Route, tag: Tag, search: ReferrerSearch | None) -> Plan:
-        plan = await plan_tag(route, tag, search=search)
-        await self._blobs.find_mount_sources(route, plan.blobs)
+    async def _plan(
+        self, route: Route, tag: Tag, search: ReferrerSearch | None, early_blobs: EarlyBlobs | None = None
+    ) -> Plan:
+        plan = await plan_tag(route, tag, search=search, on_manifest=early_blobs.begin if early_blobs else None)
+        await self._blobs.find_mount_sources(route, early_blobs.unknown(plan.blobs) if early_blobs else plan.blobs)
         return plan
 
     async def copy(
@@ -206,19 +209,24 @@ class CopyEngine:
             tracked.timeline.add(Step.COMPARED, finding.target)
             if (outcome := outcome_without_copy(route, finding)) is not None:
                 return outcome
-            with tracing.span("plan", is_essential=True) as span:
-                planned = await (plan or self._plan(route, tag, search))
-                span.set({"tagferry.blobs": len(planned.blobs), "tagferry.bytes": planned.size})
-            return await TagCopy(
-                shared=self._shared,
-                route=route,
-                plan=planned,
-                finding=finding,
-                found_at=found_at,
-                override=override,
-                progress=tracked,
-                before_tag=before_tag,
-            ).run()
+            early_blobs = EarlyBlobs(self._blobs, route)
+            try:
+                with tracing.span("plan", is_essential=True) as span:
+                    planned = await (plan or self._plan(route, tag, search, early_blobs))
+                    span.set({"tagferry.blobs": len(planned.blobs), "tagferry.bytes": planned.size})
+                return await TagCopy(
+                    shared=self._shared,
+                    route=route,
+                    plan=planned,
+                    early_blobs=early_blobs,
+                    finding=finding,
+                    found_at=found_at,
+                    override=override,
+                    progress=tracked,
+                    before_tag=before_tag,
+                ).run()
+            finally:
+                await early_blobs.close()
 
         async with self._tag_slots[route.source.name, route.target.name]:
             seconds = self.tag_timeout_seconds

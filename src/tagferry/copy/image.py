@@ -1,6 +1,6 @@
 """An image: its manifest, and every manifest below it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tagferry import bounds
@@ -12,6 +12,9 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 8
+
+OnManifest = Callable[[Manifest], Awaitable[None]]
+"""Awaited with each manifest of an image when it was read, the root first."""
 
 
 class Image(NamedTuple):
@@ -44,7 +47,12 @@ class Image(NamedTuple):
 
 
 async def read_image(
-    store: ImageStore, repository: RepositoryName, reference: Reference, budget: ManifestBudget | None = None
+    store: ImageStore,
+    repository: RepositoryName,
+    reference: Reference,
+    budget: ManifestBudget | None = None,
+    *,
+    on_manifest: OnManifest | None = None,
 ) -> Image:
     """Read a manifest, and every manifest below it.
 
@@ -53,6 +61,7 @@ async def read_image(
         repository: the repository.
         reference: the digest or tag of the manifest.
         budget: limits the number and size of the manifests; by default, to the limits of one image.
+        on_manifest: see `OnManifest`.
 
     Raises:
         NotFound: the store lacks the manifest, or a manifest that its index lists.
@@ -62,8 +71,15 @@ async def read_image(
     """
     budget = budget or ManifestBudget()
     budget.require()
-    root = budget.take(await store.get_manifest(repository, reference))
-    levels, blobs = await _descend(store, repository, root, budget)
+
+    async def taken(manifest: Manifest) -> Manifest:
+        budget.take(manifest)
+        if on_manifest is not None:
+            await on_manifest(manifest)
+        return manifest
+
+    root = await taken(await store.get_manifest(repository, reference))
+    levels, blobs = await _descend(store, repository, root, budget, taken)
     return Image(root=root, levels=levels, listed_blobs=blobs)
 
 
@@ -85,7 +101,11 @@ def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> 
 
 
 async def _descend(
-    store: ImageStore, repository: RepositoryName, root: Manifest, budget: ManifestBudget
+    store: ImageStore,
+    repository: RepositoryName,
+    root: Manifest,
+    budget: ManifestBudget,
+    taken: Callable[[Manifest], Awaitable[Manifest]],
 ) -> tuple[tuple[tuple[Manifest, ...], ...], tuple[Descriptor, ...]]:
     """Return the levels below the root, deepest first, and the entries that are blobs.
 
@@ -100,7 +120,7 @@ async def _descend(
         if manifest is None:
             blobs[child.digest] = child
         else:
-            found[child.digest] = budget.take(manifest)
+            found[child.digest] = await taken(manifest)
 
     parents, depth = [root], 1
     while wanted := {child.digest: child for parent in parents for child in parent.children}:

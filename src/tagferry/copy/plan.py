@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tagferry import bounds
 from tagferry.concurrency import bounded_gather
-from tagferry.copy.image import Image, distinct_blobs, read_image
+from tagferry.copy.image import Image, OnManifest, distinct_blobs, read_image
 from tagferry.copy.referrers import NO_GAPS, Gaps, Referrer, ReferrerSearch
 from tagferry.copy.rewrite import Rewrite, images_without_platform, rewrite
 from tagferry.copy.route import Route
@@ -97,13 +97,16 @@ class Plan(NamedTuple):
         return self.image.manifests
 
 
-async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = None) -> Plan:
+async def plan_tag(
+    route: Route, tag: Tag, *, search: ReferrerSearch | None = None, on_manifest: OnManifest | None = None
+) -> Plan:
     """Read a tag's manifest, every manifest below it and their referrers at the source.
 
     Args:
         route: the source and target.
         tag: the target's tag.
         search: finds the referrers; without it, none are copied.
+        on_manifest: awaited with each manifest of the image at the source, but not of its referrers.
 
     Raises:
         NotFound: the source lacks the tag, content that its index lists, or a required foreign layer.
@@ -111,7 +114,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
         Invalid: the image's index nests too deep or lists too much, or it has too many referrers.
         Unavailable, Refused: `search` requires referrers that could not be found or read.
     """
-    source, image, rewritten = await read_accepted(route, route.reference(tag))
+    source, image, rewritten = await read_accepted(route, route.reference(tag), on_manifest)
     referrers: tuple[Referrer, ...] = ()
     gaps = NO_GAPS
     if search is not None:
@@ -142,9 +145,11 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
     )
 
 
-async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Image, Rewrite | None]:
+async def read_accepted(
+    route: Route, reference: Reference, on_manifest: OnManifest | None = None
+) -> tuple[Digest, Image, Rewrite | None]:
     """Return the source's digest, its image as the target accepts it, and the difference; raises as `plan_tag`."""
-    image = await read_image(route.source, route.source_repository, reference)
+    image = await read_image(route.source, route.source_repository, reference, on_manifest=on_manifest)
     platforms: dict[Digest, str] = {}
     if route.accepts.platforms:
         unknown = images_without_platform(image)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tagferry import tracing
 from tagferry.concurrency import SingleFlight, gather
 from tagferry.copy.blobs import BlobCopier, ContentKey, content_key
+from tagferry.copy.early_blobs import EarlyBlobs
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.image import Image
 from tagferry.copy.outcome import Outcome, outcome_of_overwrite
@@ -87,6 +88,7 @@ class TagCopy:
         shared: the content shared with other copies.
         route: the source and target.
         plan: the content to copy; without the referrers that turn out to be unreadable.
+        early_blobs: the blobs of the plan that have begun already.
         finding: the comparison that led to this copy.
         found_at: when the target was compared, by the shared clock.
         override: whether a different image under that tag may be replaced.
@@ -97,6 +99,7 @@ class TagCopy:
     shared: SharedContent
     route: Route
     plan: Plan
+    early_blobs: EarlyBlobs
     finding: Finding
     found_at: float
     override: bool
@@ -196,10 +199,7 @@ class TagCopy:
 
     async def _ensure_blob(self, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         try:
-            with tracing.span("blob", _described(blob.digest, blob.size)) as span:
-                await self.shared.blobs.ensure(self.route, blob, transfer, force=force)
-                outcome, read = transfer.take_outcome()
-                span.set({"tagferry.outcome": outcome.value, "tagferry.bytes_moved": read})
+            outcome, read = await self.early_blobs.ensure(blob, transfer, force=force)
             timeline = self.progress.timeline
             if timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source):
                 shown = _RESUMED if outcome is BlobOutcome.UPLOADED and transfer.is_resumed else _OUTCOMES[outcome]

@@ -1,7 +1,7 @@
 """An image store in memory with a log and scripted faults."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ class ScriptedStore(MemoryStore):
         log: the content written, in order: `blob DIGEST`, `manifest DIGEST`, `tag TAG`.
         outcomes: the outcome of each blob's write.
         failures: raised when this blob, manifest or tag is queried, read or written.
+        on_failure: called with the name before it is raised.
         referrer_failures: the error that makes a list of referrers incomplete, by subject.
         hidden_referrers: manifests whose referrers are not listed.
         dangling: referrers of a manifest that are listed and do not exist.
@@ -39,6 +40,7 @@ class ScriptedStore(MemoryStore):
         self.log: list[str] = []
         self.outcomes: dict[Digest, BlobOutcome] = {}
         self.failures: dict[str, Exception] = {}
+        self.on_failure: Callable[[str], None] = lambda _: None
         self.referrer_failures: dict[Digest, TagferryError] = {}
         self.hidden_referrers: set[Digest] = set()
         self.dangling: dict[Digest, list[Descriptor]] = {}
@@ -134,6 +136,7 @@ class ScriptedStore(MemoryStore):
 
     def _fail(self, what: str) -> None:
         if what in self.failures:
+            self.on_failure(what)
             raise self.failures[what]
 
 

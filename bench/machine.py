@@ -1,5 +1,6 @@
 """A description of the machine, without its name, and of the moment and the version of a measurement."""
 
+import mmap
 import os
 import platform
 import re
@@ -29,6 +30,17 @@ def facts() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "docker_registry": _registry_version(),
     }
+
+
+def touch_memory(size: int) -> None:
+    """Use this many bytes of memory, and free them.
+
+    A virtual machine may return free pages to its host. The first use of such a page takes up to ten times as long as
+    that of another one, and which program gets them would be chance.
+    """
+    with mmap.mmap(-1, size) as memory:
+        for position in range(0, size, mmap.PAGESIZE):
+            memory[position] = 1
 
 
 def sentence(about: Mapping[str, Any]) -> str:

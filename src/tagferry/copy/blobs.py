@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from tagferry import tracing
@@ -25,18 +24,6 @@ from tagferry.tracing import Attributes
 
 ContentKey = tuple[StoreKey, RepositoryName, Digest]
 """Content at a target: the store, the repository and the digest."""
-
-
-class CopiedBlob(NamedTuple):
-    """How a target obtained a blob.
-
-    Attributes:
-        outcome: how; PRESENT also if another tag has counted its transfer.
-        read: bytes that were read from the source for it and not counted yet.
-    """
-
-    outcome: BlobOutcome
-    read: int
 
 
 class BlobCopier:
@@ -84,14 +71,13 @@ class BlobCopier:
         wanted = [blob.digest for blob in blobs if not held(route.target, route.target_repository, blob.digest)]
         await self._mount_sources.load(route.target, wanted)
 
-    async def ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> CopiedBlob:
+    async def ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         """Make the target hold a blob; with `force`, send it even if the target reports that it exists."""
         attributes: Attributes = {"tagferry.digest": blob.digest, "tagferry.bytes": blob.size}
         with tracing.span("blob", attributes) as span:
             await self._ensure(route, blob, transfer, force=force)
-            copied = CopiedBlob(*transfer.take_outcome())
-            span.set({"tagferry.outcome": copied.outcome.value, "tagferry.bytes_moved": copied.read})
-        return copied
+            outcome, read = transfer.uncounted
+            span.set({"tagferry.outcome": outcome.value, "tagferry.bytes_moved": read})
 
     async def _ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         held = (route.target, route.target_repository, blob.digest)

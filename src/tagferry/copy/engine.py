@@ -11,7 +11,6 @@ from tagferry.concurrency import SingleFlight
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock, NullBlobLock
 from tagferry.copy.blobs import BlobCopier
-from tagferry.copy.early_blobs import EarlyBlobs
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
@@ -21,6 +20,7 @@ from tagferry.copy.preflight import ContentCheck, Finding, compare, compare_all
 from tagferry.copy.progress import Progress
 from tagferry.copy.referrers import Gaps, ReferrerSearch, are_tags_up_to_date
 from tagferry.copy.route import Route
+from tagferry.copy.tag_blobs import TagBlobs
 from tagferry.copy.tag_copy import SharedContent, TagCopy
 from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, VerifyMode
@@ -151,13 +151,17 @@ class CopyEngine:
 
     async def plan(self, route: Route, tag: Tag) -> Plan:
         """Read the tag's content at the source, and look up its mount sources; raises as `plan_tag`."""
-        return await self._plan(route, tag, self._search)
+        plan = await plan_tag(route, tag, search=self._search)
+        await self._blobs.find_mount_sources(route, plan.blobs)
+        return plan
 
-    async def _plan(
-        self, route: Route, tag: Tag, search: ReferrerSearch | None, early_blobs: EarlyBlobs | None = None
-    ) -> Plan:
-        plan = await plan_tag(route, tag, search=search, on_manifest=early_blobs.begin if early_blobs else None)
-        await self._blobs.find_mount_sources(route, early_blobs.unknown(plan.blobs) if early_blobs else plan.blobs)
+    async def _plan(self, route: Route, tag: Tag, search: ReferrerSearch | None, blobs: TagBlobs) -> Plan:
+        try:
+            plan = await plan_tag(route, tag, search=search, on_manifest=blobs.begin)
+        except Unavailable:
+            await blobs.finish()
+            raise
+        await blobs.find_mount_sources(plan.blobs)
         return plan
 
     async def copy(
@@ -194,6 +198,7 @@ class CopyEngine:
         """
         started_at = self._clock()
         tracked = progress if progress is not None else Progress()
+        blobs = TagBlobs(self._blobs, route, tracked)
 
         async def attempt(
             search: ReferrerSearch | None, finding: Finding | None = None, plan: Awaitable[Plan] | None = None
@@ -209,24 +214,20 @@ class CopyEngine:
             tracked.timeline.add(Step.COMPARED, finding.target)
             if (outcome := outcome_without_copy(route, finding)) is not None:
                 return outcome
-            early_blobs = EarlyBlobs(self._blobs, route)
-            try:
-                with tracing.span("plan", is_essential=True) as span:
-                    planned = await (plan or self._plan(route, tag, search, early_blobs))
-                    span.set({"tagferry.blobs": len(planned.blobs), "tagferry.bytes": planned.size})
-                return await TagCopy(
-                    shared=self._shared,
-                    route=route,
-                    plan=planned,
-                    early_blobs=early_blobs,
-                    finding=finding,
-                    found_at=found_at,
-                    override=override,
-                    progress=tracked,
-                    before_tag=before_tag,
-                ).run()
-            finally:
-                await early_blobs.close()
+            with tracing.span("plan", is_essential=True) as span:
+                planned = await (plan or self._plan(route, tag, search, blobs))
+                span.set({"tagferry.blobs": len(planned.blobs), "tagferry.bytes": planned.size})
+            return await TagCopy(
+                shared=self._shared,
+                route=route,
+                plan=planned,
+                blobs=blobs,
+                finding=finding,
+                found_at=found_at,
+                override=override,
+                progress=tracked,
+                before_tag=before_tag,
+            ).run()
 
         async with self._tag_slots[route.source.name, route.target.name]:
             seconds = self.tag_timeout_seconds
@@ -243,6 +244,8 @@ class CopyEngine:
                 if not deadline.expired():
                     raise
                 raise Expired(f"the copy of {tag} exceeded its time limit of {seconds:g} s") from None
+            finally:
+                await blobs.close()
 
     def _content_check(self, *, thorough: bool) -> ContentCheck | None:
         """Return the check of images that are up to date by their digests and direct referrers."""

@@ -45,11 +45,16 @@ class Transfer:
         """Bytes that need no further transfer."""
         return self.size if self.is_held else min(self.position, self.size)
 
+    @property
+    def uncounted(self) -> tuple[BlobOutcome, int]:
+        """How the target obtained the blob, and the bytes read for that, unless a tag has counted it."""
+        return self.outcome or BlobOutcome.PRESENT, self.read - self.counted
+
     def take_outcome(self) -> tuple[BlobOutcome, int]:
-        """Return how the target obtained the blob, and the bytes read for that; the next tag finds it present."""
-        outcome, read = self.outcome or BlobOutcome.PRESENT, self.read - self.counted
+        """Return `uncounted`; the next tag finds the blob present."""
+        taken = self.uncounted
         self.outcome, self.counted = None, self.read
-        return outcome, read
+        return taken
 
     def count(self, size: int) -> None:
         """Count further bytes that were read."""
@@ -78,12 +83,14 @@ class Progress:
 
     Attributes:
         transfers: one for each blob of the plan; empty until there is a plan.
+        early: the transfers that have begun before there was a plan.
         clock: seconds, monotonic.
         timeline: what the copy did.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.transfers: Sequence[Transfer] = ()
+        self.early: list[Transfer] = []
         self.clock = clock
         self.timeline = CopyTimeline()
         self._samples: deque[tuple[float, int]] = deque()
@@ -106,12 +113,12 @@ class Progress:
     @property
     def bytes_read(self) -> int:
         """Bytes read from the source in all attempts."""
-        return sum(transfer.read for transfer in self.transfers)
+        return sum(transfer.read for transfer in self.transfers or self.early)
 
     @property
     def state(self) -> tuple[int, ...]:
         """A value that changes whenever the copy makes progress."""
-        held = sum(transfer.is_held for transfer in self.transfers)
+        held = sum(transfer.is_held for transfer in self.transfers or self.early)
         return len(self.transfers), held, self.bytes_read
 
     def snapshot(self) -> ProgressSnapshot:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from tagferry import tracing
 from tagferry.concurrency import SingleFlight, gather
 from tagferry.copy.blobs import BlobCopier, ContentKey, content_key
-from tagferry.copy.early_blobs import EarlyBlobs
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.image import Image
 from tagferry.copy.outcome import Outcome, outcome_of_overwrite
@@ -17,12 +16,11 @@ from tagferry.copy.preflight import Finding, Verdict
 from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.referrers import Referrer
 from tagferry.copy.route import Route
+from tagferry.copy.tag_blobs import TagBlobs
 from tagferry.copy.timeline import Step
 from tagferry.copy.verify import ContentVerifier, Defect, incomplete
 from tagferry.errors import Conflict, Corrupt, NotFound, Unavailable
-from tagferry.metrics import BLOBS
 from tagferry.names import Digest, Tag
-from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.tracing import Attributes
 
@@ -30,10 +28,6 @@ _STALE_SECONDS = 5.0
 """The age at which a comparison is repeated before a tag is written without `override`.
 
 It is also repeated if the target is queried as another user since then."""
-
-
-_OUTCOMES = {BlobOutcome.UPLOADED: "copied", BlobOutcome.MOUNTED: "mounted", BlobOutcome.PRESENT: "present"}
-_RESUMED = "resumed"
 
 
 class _ContentMissing(Exception):
@@ -88,7 +82,7 @@ class TagCopy:
         shared: the content shared with other copies.
         route: the source and target.
         plan: the content to copy; without the referrers that turn out to be unreadable.
-        early_blobs: the blobs of the plan that have begun already.
+        blobs: copies the blobs, of which some may have begun already.
         finding: the comparison that led to this copy.
         found_at: when the target was compared, by the shared clock.
         override: whether a different image under that tag may be replaced.
@@ -99,7 +93,7 @@ class TagCopy:
     shared: SharedContent
     route: Route
     plan: Plan
-    early_blobs: EarlyBlobs
+    blobs: TagBlobs
     finding: Finding
     found_at: float
     override: bool
@@ -199,11 +193,7 @@ class TagCopy:
 
     async def _ensure_blob(self, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         try:
-            outcome, read = await self.early_blobs.ensure(blob, transfer, force=force)
-            timeline = self.progress.timeline
-            if timeline.add_blob(blob.digest, blob.size, outcome, read=read, source=transfer.source):
-                shown = _RESUMED if outcome is BlobOutcome.UPLOADED and transfer.is_resumed else _OUTCOMES[outcome]
-                BLOBS.labels(target_region=self.route.target.name, outcome=shown).inc()
+            await self.blobs.ensure(blob, transfer, force=force)
         except (NotFound, Corrupt) as error:
             is_lost = isinstance(error, Corrupt) or error.kind == "blob"
             if is_lost and blob.digest in self.plan.referrer_blobs:

@@ -271,6 +271,15 @@ def high_latency(store: ImageStore) -> bool | None:
     return found
 
 
+def free_requests(store: ImageStore) -> int | None:
+    """Return the number of reads that the store can begin at once; None without a limit.
+
+    A store with a limit has an attribute of this name.
+    """
+    found: int | None = getattr(store, "free_requests", None)
+    return found
+
+
 @runtime_checkable
 class RemembersRefusals(Protocol):
     """A store that remembers which types of manifests it has refused."""

@@ -120,6 +120,11 @@ class RemoteStore:
         return self._transport.observed
 
     @property
+    def free_requests(self) -> int:
+        """See `oci.images.free_requests`."""
+        return self._transport.free_requests
+
+    @property
     def load(self) -> Load:
         """The current load of the registry by this process."""
         return self._transport.load

@@ -6,6 +6,7 @@ import pytest
 
 from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName
+from tagferry.oci.images import free_requests
 from tagferry.remote.transport.retry import Retries, Retry, RetryBudget
 from tagferry.remote.transport.throttle import Throttle, rate_limit_pause
 from tests.support.clock import Clock
@@ -38,6 +39,36 @@ async def test_refusals_halve_the_slots_and_answers_let_them_grow_back(clock: Cl
     for _ in range(100):
         throttled.record_response(200, {})
     assert (throttled.requests.size, throttled.uploads.size) == (8, 8)
+
+
+async def test_slots_in_use_and_requests_that_wait_are_not_free(clock: Clock):
+    slots = throttle(clock, capacity=3).requests
+    assert slots.free == 3
+    entered = asyncio.Event()
+
+    async def enter() -> None:
+        async with slots:
+            await entered.wait()
+
+    free = []
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(enter())
+            await asyncio.sleep(0)
+            free.append(slots.free)
+        slots.halve()
+        entered.set()
+    assert free == [2, 1, 0, 0, 0]
+    assert slots.free == 2
+
+
+async def test_a_store_reports_the_requests_that_it_can_begin(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", TAGS, said({"tags": ["a"]}))
+    store = opened(max_connections=3)
+    assert free_requests(store) == 3
+    tags = store.list_tags(APP)
+    assert [tag async for tag in tags] == ["a"]
+    assert free_requests(store) == 3
 
 
 async def test_refusals_that_come_together_count_as_one(clock: Clock):

@@ -32,7 +32,7 @@ HIGH_LATENCY_SECONDS = 0.025
 """Response time from which a registry counts as one with a high latency.
 
 The fastest response of a busy machine takes up to 20 ms, where blobs are still best sent through the kernel. Over a
-network with such a latency, one connection still carries about 1 Gbit/s."""
+network with such a latency, one connection with a window of 3 MB still carries 1 Gbit/s."""
 
 
 class Transport:
@@ -190,6 +190,11 @@ class Transport:
     def connections(self) -> tuple[int, int]:
         """The number of connections in use, and of idle ones."""
         return self._exchange.connections
+
+    @property
+    def free_requests(self) -> int:
+        """The number of requests, other than uploads, that need not wait for others."""
+        return self._throttle.requests.free
 
     @property
     def load(self) -> Load:

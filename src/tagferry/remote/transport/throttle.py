@@ -151,6 +151,11 @@ class Slots:
     ) -> None:
         self._release()
 
+    @property
+    def free(self) -> int:
+        """The number of slots that can be entered at once."""
+        return max(0, self.size - self._in_use - len(self._waiting))
+
     def halve(self) -> None:
         """Halve the size, to one at least; slots in use end when they are released."""
         self.size -= self.size // 2

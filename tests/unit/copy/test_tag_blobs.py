@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.early_blobs import MOST
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Verdict
 from tagferry.copy.progress import Progress
 from tagferry.copy.rewrite import Acceptance
+from tagferry.copy.tag_blobs import KEPT, MOST
 from tagferry.copy.timeline import Step
 from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName
@@ -29,6 +29,7 @@ class SlowSource(ScriptedStore):
         super().__init__(name)
         self.late: set[Digest] = set()
         self.answering = asyncio.Event()
+        self.free_requests: int | None = None
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         if reference in self.late:
@@ -103,6 +104,58 @@ async def test_the_plan_counts_blobs_that_began_before_it(slow: SlowSource, targ
     assert outcomes == [BlobOutcome.UPLOADED] * len(BOTH.all_blobs)
 
 
+async def test_a_layer_that_is_listed_twice_is_copied_and_counted_once(slow: SlowSource, target: ScriptedStore):
+    same = image(layer("empty"), layer("other"), layer("empty"), seed="same")
+    progress = Progress()
+    running = await start(slow, target, sample=index(same, LATE), progress=progress)
+    assert slow.counts["read_blob"] == len(same.blobs)
+
+    slow.answering.set()
+    await running
+
+    blobs = same.all_blobs | LATE.all_blobs
+    assert progress.timeline.uploaded == (len(blobs), sum(map(len, blobs.values())))
+    assert progress.timeline.present.blobs == 0
+
+
+async def test_early_blobs_show_that_the_copy_moves(slow: SlowSource, target: ScriptedStore):
+    progress = Progress()
+    before = progress.state
+    running = await start(slow, target, progress=progress)
+    assert progress.state != before
+    assert progress.bytes_total == 0
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_plan_that_may_succeed_later_lets_the_blobs_arrive(slow: SlowSource, target: ScriptedStore):
+    slow.reading.clear()
+    progress = Progress()
+    running = await start(slow, target, progress=progress)
+    slow.failures[LATE.digest] = Unavailable("the source is overloaded")
+    slow.answering.set()
+    await asyncio.sleep(0.01)
+    assert not running.done()
+
+    slow.reading.set()
+
+    with pytest.raises(Unavailable, match="overloaded"):
+        await running
+    assert written(target) == set(READY.blobs)
+    assert progress.timeline.uploaded.blobs == len(READY.blobs)
+
+
+async def test_blobs_that_arrived_before_a_plan_failed_are_recorded(slow: SlowSource, target: ScriptedStore):
+    progress = Progress()
+    running = await start(slow, target, progress=progress)
+    await slow.delete_manifest(APP, LATE.digest)
+    slow.answering.set()
+
+    with pytest.raises(NotFound):
+        await running
+    assert progress.timeline.uploaded == (len(READY.blobs), sum(map(len, READY.blobs.values())))
+
+
 async def test_a_plan_that_fails_ends_the_blobs_that_began(slow: SlowSource, target: ScriptedStore):
     slow.reading.clear()
     running = await start(slow, target)
@@ -155,6 +208,17 @@ async def test_the_other_connections_are_left_for_manifests(slow: SlowSource, ta
     assert written(target) == set(large.all_blobs) | set(LATE.all_blobs)
 
 
+async def test_a_busy_source_reads_the_manifests_first(slow: SlowSource, target: ScriptedStore):
+    slow.free_requests = KEPT + 1
+    running = await start(slow, target)
+    assert len(written(target)) == 1
+
+    slow.free_requests = 0
+    slow.answering.set()
+    await running
+    assert written(target) == set(BOTH.all_blobs)
+
+
 @pytest.mark.parametrize(
     "accepts",
     [
@@ -174,13 +238,29 @@ async def test_nothing_begins_if_only_a_part_may_be_copied(
     await asyncio.wait([running])
 
 
-async def test_nothing_begins_if_the_target_is_known_to_refuse_the_image(slow: SlowSource, target: ScriptedStore):
-    class Refusing(ScriptedStore):
-        async def refuses(self, manifest: Manifest) -> bool:
-            return manifest.digest == BOTH.digest
+class Refusing(ScriptedStore):
+    """A target that is known to refuse one manifest."""
 
-    refusing = Refusing("target")
+    def __init__(self, refused: Digest) -> None:
+        super().__init__("target")
+        self.refused = refused
+
+    async def refuses(self, manifest: Manifest) -> bool:
+        return manifest.digest == self.refused
+
+
+async def test_nothing_begins_if_the_target_is_known_to_refuse_the_image(slow: SlowSource):
+    refusing = Refusing(BOTH.digest)
     running = await start(slow, refusing)
     assert refusing.log == []
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_blobs_end_if_the_target_is_known_to_refuse_another_manifest(slow: SlowSource):
+    slow.reading.clear()
+    third = image(layer("third"), seed="third")
+    running = await start(slow, Refusing(third.digest), sample=index(READY, third, LATE))
+    assert slow.open_reads == 0
     running.cancel()
     await asyncio.wait([running])

@@ -23,7 +23,7 @@ from tagferry.direct.references import LATEST, ImageReference, LayoutReference, 
 from tagferry.direct.results import CopyResult, Status
 from tagferry.direct.stores import Stores, layout_key
 from tagferry.direct.tasks import CopyTask
-from tagferry.errors import InvalidName, Misused, TagferryError, Untrusted, detached
+from tagferry.errors import InvalidName, Misused, NotFound, TagferryError, Untrusted, detached
 from tagferry.http.faults import NO_TLS
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
@@ -52,6 +52,10 @@ _LIST_SECONDS = 0.0005
 """Seconds to wait for the target's list of tags after the source's has arrived, for each request that it may save."""
 _LONGEST_LIST_SECONDS = 0.2
 """The longest wait for that list."""
+
+
+_NAMED = ("repository", "tag")
+"""The kinds of content that only the source may lack."""
 
 
 class CopyOptions(NamedTuple):
@@ -341,7 +345,11 @@ def _result(
 
 
 def _failed(source: ImageReference | str, target: ImageReference, error: TagferryError) -> CopyResult:
-    reason = f"{_without_settings(error.message)}{_hint(error)}"
+    message = error.message
+    if isinstance(error, NotFound) and error.kind in _NAMED and not isinstance(source, LayoutReference):
+        # The engine's error names no registry, and the target may have an image of the same name.
+        message = NotFound(error.kind, str(source), error.hint).message
+    reason = f"{_without_settings(message)}{_hint(error)}"
     return CopyResult(source=str(source), target=str(target), status="failed", reason=reason, error=detached(error))
 
 

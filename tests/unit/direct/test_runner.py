@@ -188,6 +188,16 @@ async def test_a_selection_that_matches_nothing_fails(stores: MemoryStores):
     assert result.reason == "nothing to copy from a.example/team/app: none of its tags is selected"
 
 
+async def test_what_the_source_lacks_is_named_with_its_registry(stores: MemoryStores):
+    await push(stores.hosts["a.example"], APP, image(), V1)
+    await push(stores.hosts["b.example"], APP, image(seed="same name"), Tag("v9"))
+
+    (tag,) = await run(stores, task("a.example/team/app:v9", "b.example/team/app:v9"))
+
+    assert (tag.status, code_of(tag)) == ("failed", 3)
+    assert tag.reason == 'tag "a.example/team/app:v9" does not exist'
+
+
 async def test_another_image_is_kept_without_override(stores: MemoryStores):
     await push(stores.hosts["a.example"], APP, image(seed="new"), V1)
     await push(stores.hosts["b.example"], COPY, image(seed="old"), V1)

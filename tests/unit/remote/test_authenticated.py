@@ -390,6 +390,18 @@ async def test_a_redirect_target_may_require_its_own_anonymous_token(script: Scr
         assert not any(asked.headers.get("Authorization", "").startswith("Basic") for asked in other.asked)
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_a_refused_password_is_not_taken_for_a_missing_permission(
+    script: ScriptedRegistry, opened: Opening, method: str
+):
+    script.always(method, "/*", Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
+    script.always("GET", "/v2/", Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
+    store = opened(credentials=USER)
+
+    with pytest.raises(Refused, match='it does not accept the user "u": check the name and the password'):
+        await (store.head_manifest(APP, V1) if method == "HEAD" else store.get_manifest(APP, V1))
+
+
 async def test_a_redirect_target_does_not_get_the_credentials(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as other:
         challenge = Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"})

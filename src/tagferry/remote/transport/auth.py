@@ -87,6 +87,11 @@ class Authenticator:
         """
         return self._identities + self._tokens.renewals
 
+    @property
+    def sends_password(self) -> bool:
+        """True if the registry asked for a user and a password with each request, not for a token."""
+        return self._challenge is not None and self._challenge.scheme == "basic" and not self._is_presumed
+
     def expect_writes(self, repository: str) -> None:
         """Include write access to a repository in all later token requests for it."""
         if repository not in self._write_repositories:

@@ -83,12 +83,14 @@ class AuthorizedSender:
         return self._auth.expects_writes(repository)
 
     def with_permission_hint(self, call: Call, error: TagferryError) -> TagferryError:
-        """Add the permission that the request needs to the configured user's refusal."""
+        """Add the permission that the request needs, or what is wrong, to the configured user's refusal."""
         repository = repository_of(call.scopes)
         if not isinstance(error, Refused) or not repository or self._endpoint.credentials is None:
             return error
         needed = " and ".join(sorted(actions_of(call.scopes[0])))
         who = self._endpoint.credential_source.origin
+        if isinstance(error, NotAuthenticated) and self._auth.sends_password:
+            return NotAuthenticated(f"{error.message}; it does not accept the {who}: check the name and the password")
         kind = NotAuthenticated if isinstance(error, NotAuthenticated) else Refused
         return kind(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
 

@@ -17,8 +17,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     options = parser().parse(arguments)
     # The parser alone answers --help. Connections begin before the modules of the copy are loaded.
+    from tagferry import open_files
     from tagferry.direct.early_start import start_early
 
+    open_files.raise_limit()
     early_start = start_early(
         options.images if options.list is None else [],
         plain_http=options.plain_http,

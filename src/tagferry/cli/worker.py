@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tagferry import logs
+from tagferry import logs, open_files
 from tagferry.app import Backend, Reloader, Serving, checked_settings, open_backend
 from tagferry.app.startup.configuration import load_settings
 from tagferry.app.startup.site import ready_to_start
@@ -54,6 +54,7 @@ def worker(
         check_start(config, serves=False)
         return
     limit_arenas()
+    open_files.raise_limit()
     collect_rarely()
     run(_work(config, max_concurrent_tags or slots))
 

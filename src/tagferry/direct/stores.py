@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from tagferry import open_files
 from tagferry.direct.certificates import HostCertificates, certificate_directories, host_certificates
 from tagferry.direct.early_start import MOST_CONNECTIONS, connection_origin
 from tagferry.direct.references import ImageReference, LayoutReference, RegistryReference, registry_url
 from tagferry.direct.state import FileCapabilities, FileUploadCheckpoints
 from tagferry.direct.state_file import LAYOUTS, REGISTRIES, UPLOADS, StateFile
 from tagferry.errors import Invalid, TagferryError
-from tagferry.http.early_sockets import EarlySockets
+from tagferry.http.early_sockets import FILE_PARTS, EarlySockets
 from tagferry.http.proxies import Proxies
 from tagferry.http.urls import Origin
 from tagferry.names import RepositoryName
@@ -162,7 +163,8 @@ class Stores:
                 client_certificate=_path(own.certificate),
                 client_key=_path(own.key),
                 insecure_skip_verify=host in self._access.insecure,
-                max_connections=MOST_CONNECTIONS,
+                # An upload needs a connection of its own, and several files if it stays in the kernel.
+                max_connections=min(MOST_CONNECTIONS, open_files.share(FILE_PARTS)),
             )
             endpoint.check()
         except Invalid as error:

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from tagferry import open_files
+
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 """An address as `socket.getaddrinfo` returns it."""
 
 KEPT_SECONDS = 5.0
 """Seconds after which a socket or an address is no longer used, because the host may close the one or get another."""
-_SHARE = 8
-"""The sockets to one host may be this part of the files that this process may open."""
+FILE_PARTS = 16
+"""The sockets to one host may be one of so many parts of the files that this process may have open."""
 _IS_AVAILABLE = sys.platform == "linux"
 """Elsewhere, a socket whose connection is already made cannot be passed to an event loop."""
 
@@ -88,7 +90,7 @@ class EarlySockets:
         if _IS_AVAILABLE:
             # Without another thread, connections begin when they are needed.
             with suppress(RuntimeError):
-                begun = min(count, _share_of_files())
+                begun = min(count, open_files.share(FILE_PARTS))
                 threading.Thread(target=self._open, args=(host, port, begun), daemon=True).start()
 
     def take(self, host: str, port: int) -> socket.socket | None:
@@ -156,11 +158,3 @@ class EarlySockets:
             sock.close()
             raise
         return _Begun(self._clock(), target, sock)
-
-
-def _share_of_files() -> int:
-    """Return the number of sockets to one host that leaves enough files for everything else."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft // _SHARE

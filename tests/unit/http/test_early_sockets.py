@@ -197,10 +197,10 @@ async def test_few_connections_begin_if_few_files_may_be_open(early: EarlySocket
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     async with listening(Server().handle) as url:
         early.open(HOST, port_of(url), 32)
-        await until(lambda: len(early._waiting.get((HOST, port_of(url)), [])) == 8)
+        await until(lambda: len(early._waiting.get((HOST, port_of(url)), [])) == 4)
         # The thread has ended once it gave up the lock after the last one.
         with early._lock:
-            assert len(early._waiting[HOST, port_of(url)]) == 8
+            assert len(early._waiting[HOST, port_of(url)]) == 4
 
 
 async def test_a_host_that_refuses_is_reported_as_always(early: EarlySockets):

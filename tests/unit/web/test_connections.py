@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import resource
 import socket
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from structlog.testing import capture_logs
 from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS, SHED_SECONDS
 from tagferry.settings import LimitSettings
 from tagferry.web.server import accepting
-from tagferry.web.server.connections import Connections, Slot, affordable_connections, raise_descriptor_limit
+from tagferry.web.server.connections import Connections, Slot, affordable_connections
 from tagferry.web.server.proxies import trust
 from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
@@ -107,16 +106,6 @@ def test_the_slots_follow_from_the_descriptors():
     assert affordable_connections(4096, 256) == (256 - DESCRIPTOR_RESERVE) // 2
     assert affordable_connections(4096, 1_000_000) == 4096
     assert affordable_connections(4096, 10) == 16
-
-
-def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
-        assert raise_descriptor_limit() == hard
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_connections_over_the_limit_are_told_to_try_again():

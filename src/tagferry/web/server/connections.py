@@ -4,7 +4,6 @@ When a limit is reached, the connection that has been idle longest is closed to 
 requests in progress can exclude others. A connection is idle while it waits for a request or the rest of its head.
 """
 
-import resource
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -188,18 +187,6 @@ class Connections:
         slot.release()
         slot.close()
         return True
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the limit of file descriptors to the maximum allowed, and return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            # Some systems enforce a lower limit than the one they report.
-            return soft
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
 def affordable_connections(wanted: int, available: int) -> int:

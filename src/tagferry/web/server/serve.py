@@ -12,10 +12,11 @@ from pathlib import Path
 import structlog
 from starlette.types import ASGIApp
 
+from tagferry import open_files
 from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
-from tagferry.web.server.connections import Connections, affordable_connections, raise_descriptor_limit
+from tagferry.web.server.connections import Connections, affordable_connections
 from tagferry.web.server.listener_protocols import ListenerProtocols
 from tagferry.web.server.proxies import trust
 from tagferry.web.server.sockets import bind, listen
@@ -229,7 +230,7 @@ async def until_signalled(is_waiting: Callable[[], None] = lambda: None) -> None
 
 def _connection_limits(limits: LimitSettings) -> tuple[int, int]:
     """Return the number of connections that the process can afford, and that of one address."""
-    most = affordable_connections(limits.connections, raise_descriptor_limit())
+    most = affordable_connections(limits.connections, open_files.raise_limit())
     return most, min(limits.connections_per_address, max(most // 2, 1))
 
 

@@ -63,7 +63,7 @@ class CopyDisplay:
         if not self._is_terminal and now - self._shown_at < PROGRESS_SECONDS:
             return
         self._shown_at = now
-        transfers = {id(one): one for copy in copier.copies for one in copy.transfers}.values()
+        transfers = {id(one): one for copy in copier.copies for one in copy.known_transfers}.values()
         total, done = sum(one.size for one in transfers), sum(one.done for one in transfers)
         rate = sum(one.read for one in transfers) / max(0.001, now - self._started_at)
         line = (

@@ -156,11 +156,7 @@ class CopyEngine:
         return plan
 
     async def _plan(self, route: Route, tag: Tag, search: ReferrerSearch | None, blobs: TagBlobs) -> Plan:
-        try:
-            plan = await plan_tag(route, tag, search=search, on_manifest=blobs.begin)
-        except Unavailable:
-            await blobs.finish()
-            raise
+        plan = await plan_tag(route, tag, search=search, on_manifest=blobs.begin)
         await blobs.find_mount_sources(plan.blobs)
         return plan
 
@@ -237,7 +233,10 @@ class CopyEngine:
                     try:
                         return await attempt(self._search, finding, plan)
                     except Unavailable as error:
-                        if not error.is_optional or not is_last(error):
+                        if not is_last(error):
+                            await blobs.finish()
+                            raise
+                        if not error.is_optional:
                             raise
                         return await attempt(self._lenient_search)
             except TimeoutError:

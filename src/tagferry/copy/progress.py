@@ -95,6 +95,11 @@ class Progress:
         self.timeline = CopyTimeline()
         self._samples: deque[tuple[float, int]] = deque()
 
+    @property
+    def known_transfers(self) -> Sequence[Transfer]:
+        """The transfers of the plan, or those that have begun before there is one."""
+        return self.transfers or self.early
+
     def begin(self, transfers: Sequence[Transfer]) -> None:
         """Start with the transfers of a plan."""
         self.transfers = transfers
@@ -113,12 +118,12 @@ class Progress:
     @property
     def bytes_read(self) -> int:
         """Bytes read from the source in all attempts."""
-        return sum(transfer.read for transfer in self.transfers or self.early)
+        return sum(transfer.read for transfer in self.known_transfers)
 
     @property
     def state(self) -> tuple[int, ...]:
         """A value that changes whenever the copy makes progress."""
-        held = sum(transfer.is_held for transfer in self.transfers or self.early)
+        held = sum(transfer.is_held for transfer in self.known_transfers)
         return len(self.transfers), held, self.bytes_read
 
     def snapshot(self) -> ProgressSnapshot:

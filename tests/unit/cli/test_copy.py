@@ -10,6 +10,7 @@ import pytest
 
 from tagferry.cli.copy import main
 from tagferry.cli.copy_display import CopyDisplay
+from tagferry.copy.progress import Progress, Transfer
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import CopyOptions, DirectCopier
 from tagferry.direct.stores import RegistryAccess, Stores
@@ -244,6 +245,21 @@ def test_a_dry_run_tells_changes_from_none_if_it_is_asked_to(source: str, capsys
     capsys.readouterr()
     assert main(["--exit-code", *copied]) == 2
     assert capsys.readouterr().err == "error: --exit-code: needs --dry-run\n"
+
+
+def test_the_progress_counts_blobs_that_begin_before_there_is_a_plan(capsys: pytest.CaptureFixture[str]):
+    now = 0.0
+    copier = DirectCopier(Stores(RegistryAccess(), state_directory="unused"), CopyOptions())
+    copying = Progress()
+    copying.early.append(Transfer(size=4_000))
+    copying.early[0].count(1_000)
+    copier.copies.append(copying)
+    display = CopyDisplay(as_json=True, clock=lambda: now)
+
+    now = 10.0
+    display.progress(copier)
+
+    assert capsys.readouterr().err == "progress: 0 of 0 images, 1.0 kB of 4.0 kB, 100 B/s\n"
 
 
 def test_without_a_terminal_the_progress_is_one_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]):

@@ -49,11 +49,14 @@ async def start(
     sample: SampleImage = BOTH,
     progress: Progress | None = None,
     accepts: Acceptance | None = None,
+    is_last: bool = False,
 ) -> "asyncio.Task[Outcome]":
     """Begin the copy of an image of which one manifest is late, and let it do all that it can."""
     await push(source, APP, sample, V1)
     source.late.add(LATE.digest)
-    copying = CopyEngine().copy(route(source, target, accepts=accepts), V1, override=False, progress=progress)
+    copying = CopyEngine().copy(
+        route(source, target, accepts=accepts), V1, override=False, progress=progress, is_last=lambda _: is_last
+    )
     running = asyncio.create_task(copying)
     for _ in range(200):
         await asyncio.sleep(0)
@@ -143,6 +146,17 @@ async def test_a_plan_that_may_succeed_later_lets_the_blobs_arrive(slow: SlowSou
         await running
     assert written(target) == set(READY.blobs)
     assert progress.timeline.uploaded.blobs == len(READY.blobs)
+
+
+async def test_the_last_attempt_waits_for_no_blob(slow: SlowSource, target: ScriptedStore):
+    slow.reading.clear()
+    running = await start(slow, target, is_last=True)
+    slow.failures[LATE.digest] = Unavailable("the source is overloaded")
+    slow.answering.set()
+
+    with pytest.raises(Unavailable, match="overloaded"):
+        await asyncio.wait_for(running, 5.0)
+    assert slow.open_reads == 0
 
 
 async def test_blobs_that_arrived_before_a_plan_failed_are_recorded(slow: SlowSource, target: ScriptedStore):

@@ -29,6 +29,7 @@ LISTS = [
     f"/v3/{_REPOSITORY}",
     f"/v3/{_REPOSITORY}?with_manifest=true&limit=3",
 ]
+ROUNDS = 20
 IMAGES: dict[str, SampleImage] = {
     "v1": built("2024-05-06T07:08:09Z", seed="v1"),
     "v2": image(seed="v2"),
@@ -92,9 +93,14 @@ async def built_anew(ferry: Deployment, path: str) -> tuple[dict[str, str], byte
 @pytest.mark.parametrize("path", LISTS)
 async def test_an_unchanged_list_is_not_built_again(ferry: Deployment, described: Described, path: str):
     first = await listed(ferry, path)
-    described.__init__()  # type: ignore[misc]
+    described.lists = 0
 
-    assert await listed(ferry, path) == first
+    # Work in the background may use the threads during one of the requests.
+    for _ in range(ROUNDS):
+        described.turns = 0
+        assert await listed(ferry, path) == first
+        if described.turns == 1:
+            break
 
     assert (described.lists, described.turns) == (0, 1)
     assert await built_anew(ferry, path) == first

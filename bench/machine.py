@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,9 @@ from bench.registries import PROGRAM
 _CHECKOUT = Path(__file__).parents[1]
 _MEASURED = ("src", ":(glob)bench/**/*.py", ":(glob)bench/**/*.go", ":(glob)**/go.mod")
 """Not the results, which earlier parts of a measurement may have written already."""
+
+_DISTRIBUTED = " of the distribution"
+"""After Python's version: distributions optimize Python by a profile; other builds often do not."""
 
 
 def facts() -> dict[str, str | int | float]:
@@ -27,7 +31,7 @@ def facts() -> dict[str, str | int | float]:
         "cores": os.cpu_count() or 0,
         "memory_gib": round(memory / 1024**3, 1),
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}{_DISTRIBUTED if sys.base_prefix == '/usr' else ''}",
         "docker_registry": _registry_version(),
     }
 

@@ -14,8 +14,6 @@ from tagferry.cli import exit_codes
 from tagferry.cli.copy_display import CopyDisplay
 from tagferry.cli.usage import describe
 from tagferry.direct.early_start import EarlyStart
-from tagferry.direct.lists import parse_list
-from tagferry.direct.platforms import parse_platform
 from tagferry.direct.references import LayoutReference, parse_host, parse_image
 from tagferry.direct.results import CopyResult
 from tagferry.direct.runner import CopyOptions, DirectCopier
@@ -109,6 +107,8 @@ def _wanted(options: Namespace) -> CopyList:
         if len(images) > 1:
             raise Invalid("SOURCE", "must be omitted with --from", images[0])
         name = "standard input" if options.list == "-" else options.list
+        from tagferry.direct.lists import parse_list
+
         return parse_list(_read(options.list), name=name, target=images[0] if images else None)
     if len(images) != 2:
         raise Invalid("tagferry copy", "needs a SOURCE and a TARGET, or --from FILE")
@@ -122,7 +122,7 @@ def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
         selection = TagSelection(
             patterns=_patterns(options.tags, "--tags"), excluded=_patterns(options.exclude_tags, "--exclude-tags")
         )
-    platforms = tuple(dict.fromkeys(parse_platform(platform) for platform in options.platform))
+    platforms = _platforms(options.platform)
     tasks = [
         task._replace(
             selection=selection or task.selection,
@@ -143,6 +143,14 @@ def _tasks(wanted: CopyList, options: Namespace) -> list[CopyTask]:
             )
             raise Invalid("TARGET", rule, f"docker-archive:{task.target.path}")
     return tasks
+
+
+def _platforms(texts: Sequence[str]) -> tuple[str, ...]:
+    if not texts:
+        return ()
+    from tagferry.direct.platforms import parse_platform
+
+    return tuple(dict.fromkeys(parse_platform(text) for text in texts))
 
 
 def _patterns(texts: Sequence[str], field: str) -> tuple[TagPattern, ...]:

@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tagferry import tracing
 from tagferry.concurrency import SingleFlight
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock, NullBlobLock
 from tagferry.copy.blobs import BlobCopier
-from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.outcome import Outcome, outcome_without_copy
@@ -27,6 +26,9 @@ from tagferry.copy.verify import ContentVerifier, VerifyMode
 from tagferry.errors import Expired, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import ImageStore
+
+if TYPE_CHECKING:
+    from tagferry.copy.estimate import Estimates
 
 
 class Limits(NamedTuple):
@@ -144,8 +146,11 @@ class CopyEngine:
             for tag, found in findings.items()
         }
 
-    async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
+    async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> "Estimates":
         """Return the work that `copy` would do for each of these tags, without writing anything."""
+        # Imported here: a copy starts without it.
+        from tagferry.copy.estimate import estimate_all
+
         findings = await self.compare_all(route, tags, override=override)
         return await estimate_all(route, findings, mount_sources=self._mount_sources, search=self._search)
 

@@ -18,7 +18,6 @@ from tagferry.copy.progress import Progress
 from tagferry.copy.referrers import Gaps
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.copy.route import Route
-from tagferry.direct.platforms import select_platforms
 from tagferry.direct.references import LATEST, ImageReference, LayoutReference, parse_image
 from tagferry.direct.results import CopyResult, Status
 from tagferry.direct.stores import Stores, layout_key
@@ -29,7 +28,7 @@ from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.referrer_tags import is_referrer_tag
 
 _TASKS_AT_ONCE = 16
-_SETTING_HINT = re.compile(r"; (if it [^;]*, )?set \[regions\.[^;]*")
+_SETTING_HINT = r"; (if it [^;]*, )?set \[regions\.[^;]*"
 _OPTIONS = {
     "or set sync.referrers to false": "or add --no-referrers",
     "; set ca_file to trust it, or have the server": "; have the server",
@@ -307,6 +306,9 @@ async def _with_platforms(task: CopyTask, route: Route, tag: Tag) -> Route:
     """Return the route of an image of which only the platforms of the task are copied."""
     if not task.platforms:
         return route
+    # Imported here: most copies are of all platforms.
+    from tagferry.direct.platforms import select_platforms
+
     digest = await select_platforms(route, tag, task.platforms)
     if digest is None:
         return route._replace(accepts=Acceptance(platforms=task.platforms, rewrite=True))
@@ -357,7 +359,7 @@ def _without_settings(message: str) -> str:
     """Return a message without hints to settings of the server, which a copy without one does not read."""
     for setting, option in _OPTIONS.items():
         message = message.replace(setting, option)
-    return _SETTING_HINT.sub("", message)
+    return re.sub(_SETTING_HINT, "", message)
 
 
 def _hint(error: TagferryError) -> str:

@@ -5,13 +5,13 @@ import re
 from tagferry.errors import Invalid
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
+_RATE = r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmgt]?)(i?)b?(?:/s|ps)?"
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_rate(text: str, *, field: str) -> float:
     """Return bytes per second of a rate such as `20MB` (decimal) or `20MiB/s` (binary); raises Invalid."""
-    match = _RATE.fullmatch(text.strip())
+    match = re.fullmatch(_RATE, text.strip(), re.IGNORECASE)
     rate = float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()] if match else 0.0
     if rate < 1:
         raise Invalid(field, "must be a number of bytes per second, as in 500kB, 20MB or 1GiB", text)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple, TypeVar, cast
-
-from aiohappyeyeballs import AddrInfoType, start_connection
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from tagferry.addresses import parse_address
 from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, zone_of, zone_of_host
@@ -22,6 +20,9 @@ from tagferry.http.proxies import Proxy
 from tagferry.http.urls import Origin, authority
 from tagferry.tls import ClientContexts, ClientTls
 
+if TYPE_CHECKING:
+    from aiohappyeyeballs import AddrInfoType
+
 P = TypeVar("P", bound=asyncio.Protocol)
 _HEAD_START_SECONDS = 0.25
 """Delay before the next address of a host is tried in parallel (RFC 8305)."""
@@ -29,7 +30,7 @@ _HEAD_LIMIT = 16 * 1024
 """Maximum size of a proxy's response to CONNECT."""
 _SECOND_LOOK_SECONDS = 2.0
 """Timeout of the second connection, which reads the dates of a refused certificate."""
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
+_STATUS = rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?"
 _FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
 
 
@@ -131,6 +132,9 @@ async def _connect(
         known = None if early is None else early.addresses(host, port)
         addresses = allowed_addresses(address_policy, known or await _addresses(host, port))
         factory = None if early is None else partial(early.connecting, host, port)
+        # Imported here: a host that is named by its address needs no race between several.
+        from aiohappyeyeballs import start_connection
+
         sock = await start_connection(
             addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1, socket_factory=factory
         )
@@ -211,7 +215,7 @@ class _Tunnel(asyncio.Protocol):
         self._transport.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode("latin-1"))
         await self._answered
         head, end, rest = self._head.partition(b"\r\n\r\n")
-        status = _STATUS.match(head)
+        status = re.match(_STATUS, head)
         if status is None or not end:
             raise ConnectionFailed(f"proxy {proxy} did not respond with HTTP when asked to connect to {target}")
         if not status[1].startswith(b"2"):
@@ -227,7 +231,7 @@ def proxy_refusal(proxy: Proxy, target: str, status: int, phrase: str = "") -> C
     return ConnectionRejected(message) if status in (401, 403, 405, 407) else ConnectionFailed(message)
 
 
-def allowed_addresses(address_policy: AddressPolicy, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
+def allowed_addresses(address_policy: AddressPolicy, addresses: "Sequence[AddrInfoType]") -> "list[AddrInfoType]":
     """Return the addresses that the policy allows; raise AddressForbidden if it allows none."""
     if address_policy.zone is None:
         return list(addresses)
@@ -249,6 +253,6 @@ def _allowed(sock: socket.socket | None, address_policy: AddressPolicy) -> socke
     return None
 
 
-async def _addresses(host: str, port: int) -> list[AddrInfoType]:
+async def _addresses(host: str, port: int) -> "list[AddrInfoType]":
     loop = asyncio.get_running_loop()
     return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

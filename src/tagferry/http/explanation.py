@@ -9,14 +9,12 @@ _READ = 2000
 """Characters of a text that are processed, more than a message shows."""
 _TITLE_WITHIN = 4096
 """Characters of a web page that are searched for its title."""
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
-_HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>?")
+_TITLE = r"(?is)<title[^>]*>(.*?)</title\s*>"
+_HIDDEN = r"(?is)<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)"
+_TAG = r"<[^>]*>?"
 _KEYS = ("code", "error", "errors", "title", "message", "error_description", "error_msg", "details", "detail")
 
-_SECRETS = re.compile(
-    r"(?<=://)[^\s/@]+@|\?[^\s\"'?]+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
-)
+_SECRETS = r"(?<=://)[^\s/@]+@|\?[^\s\"'?]+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
 """Credentials in URLs, queries (of signed URLs), authorizations and JSON web tokens."""
 
 
@@ -25,7 +23,7 @@ def without_secrets(text: str) -> str:
     if len(text) > _READ:
         # The cut may fall into a secret, so the last word is dropped.
         text = text[:_READ].rpartition(" ")[0] or text[:_READ]
-    return _SECRETS.sub("…", text)
+    return re.sub(_SECRETS, "…", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:
@@ -80,6 +78,6 @@ def _page(text: str) -> str:
     # Imported here: web pages are rare, and the table of entities is large.
     from html import unescape
 
-    title = _TITLE.search(text, 0, _TITLE_WITHIN)
-    shown = title[1] if title and title[1].strip() else _TAG.sub(" ", _HIDDEN.sub(" ", text))
+    title = re.search(_TITLE, text[:_TITLE_WITHIN])
+    shown = title[1] if title and title[1].strip() else re.sub(_TAG, " ", re.sub(_HIDDEN, " ", text))
     return one_line(unescape(shown), _PAGE_LIMIT)

@@ -10,7 +10,6 @@ import httptools
 from tagferry import bounds
 from tagferry.http.faults import ConnectionFailed, TransferTooSlow, connection_failure
 from tagferry.http.headers import Headers
-from tagferry.http.lenient_heads import TLS_RECORDS, may_be_http, normalized
 from tagferry.http.minimum_rate import MinimumRate
 from tagferry.http.splice import BodyFlow
 from tagferry.streams import Flow
@@ -166,6 +165,9 @@ class Response:
 
     def _feed_normalized(self) -> None:
         """Normalize a head that the parser refused and parse it again, once it is complete."""
+        # Imported here: most servers send proper heads.
+        from tagferry.http.lenient_heads import may_be_http, normalized
+
         data = normalized(self._head)
         if data is None:
             if not may_be_http(self._head):
@@ -194,6 +196,8 @@ class Response:
             self._fail()
 
     def _fail(self) -> None:
+        from tagferry.http.lenient_heads import TLS_RECORDS
+
         is_tls = self._head.startswith(TLS_RECORDS)
         message = "is TLS; use an https:// URL" if is_tls else "is not HTTP"
         self._connection.fail(ConnectionFailed(f"the response {message}"))

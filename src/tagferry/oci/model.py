@@ -47,7 +47,7 @@ _GENERIC_TYPES = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
 )
 """Content types with which storage servers send files of unknown types."""
-_NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_PRINTED = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 """Control characters and lone surrogates."""
 
 
@@ -383,7 +383,7 @@ def _plain_text(text: str, field: str, name: str) -> str:
     """Return a string that can be displayed, stored and sent everywhere; raises Invalid for others."""
     if len(text) > bounds.MEDIA_TYPE_CHARACTERS:
         raise Invalid(_inside(field, name), f"must be at most {bounds.MEDIA_TYPE_CHARACTERS} characters long", text)
-    if not text.isprintable() and _NOT_PRINTED.search(text):
+    if not _is_clean(text):
         raise Invalid(_inside(field, name), "must not contain control characters or lone surrogates", text)
     return text
 
@@ -404,4 +404,8 @@ def platform_name(document: Any) -> str | None:
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text) <= bounds.MEDIA_TYPE_CHARACTERS and not _NOT_PRINTED.search(text)
+    return 0 < len(text) <= bounds.MEDIA_TYPE_CHARACTERS and _is_clean(text)
+
+
+def _is_clean(text: str) -> bool:
+    return text.isprintable() or not re.search(_NOT_PRINTED, text)

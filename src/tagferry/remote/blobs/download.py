@@ -25,7 +25,7 @@ from tagferry.remote.transport.response import Answer
 from tagferry.remote.transport.scopes import pull_scope
 from tagferry.streams import Flow, Spliceable
 
-_RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
+_RANGE = r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)"
 PIECE = 4 * 1024 * 1024
 """Size of one range of a blob that is read in several ranges."""
 CONCURRENT_PIECES = 8
@@ -193,7 +193,7 @@ class _Span:
         if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
             return None
         reported = answer.headers.get("Content-Range", "")
-        match = _RANGE.match(reported)
+        match = re.match(_RANGE, reported, re.ASCII)
         if match is None:
             return None if reported else self._position
         return int(match[1]) if int(match[1]) <= self._position <= int(match[2]) else None

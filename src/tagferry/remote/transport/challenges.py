@@ -11,11 +11,11 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
-_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
-_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_SCHEME = rf"[\s,]*({_TOKEN})(?=\s|,|$)"
+_PARAMETER = rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))'
 _MAX_CHALLENGES = 32
 """Maximum number of challenges that are read from one response."""
-_UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
+_UNREADABLE = r"[\s,]*[^,]+(?=,|$)"
 
 
 class Challenge(NamedTuple):
@@ -67,19 +67,20 @@ def supported_challenge(headers: Iterable[str], base: str) -> Challenge | None:
 
 
 def _challenges(header: str) -> Iterator[Challenge]:
+    one_scheme, one_parameter, unreadable = map(re.compile, (_SCHEME, _PARAMETER, _UNREADABLE))
     position = 0
     while position < len(header):
-        scheme = _SCHEME.match(header, position)
+        scheme = one_scheme.match(header, position)
         if scheme is None:
             # The opaque data of Negotiate and NTLM has any form; the next challenge follows a comma.
-            skipped = _UNREADABLE.match(header, position)
+            skipped = unreadable.match(header, position)
             if skipped is None:
                 return
             position = skipped.end()
             continue
         position = scheme.end()
         parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(header, position):
+        while parameter := one_parameter.match(header, position):
             quoted, plain = parameter[2], parameter[3]
             value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
             parameters.setdefault(parameter[1].lower(), value)

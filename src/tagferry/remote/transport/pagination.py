@@ -13,7 +13,7 @@ from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
 
 PAGE_SIZE = 1000
-_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*?\brel="?next\b"?', re.IGNORECASE)
+_NEXT = r'<([^<>]*)>\s*;[^,<]*?\brel="?next\b"?'
 
 Fetch = Callable[[Call], Awaitable[Answer]]
 
@@ -114,8 +114,9 @@ def not_a_list(transport: Transport, call: Call, page: Answer) -> NotAList:
 
 
 def _next(page: Answer) -> str | None:
-    link = _NEXT.search(page.headers.get("Link", ""))
-    return link[1] if link else None
+    links = page.headers.get("Link", "")
+    found = re.search(_NEXT, links, re.IGNORECASE) if links else None
+    return found[1] if found else None
 
 
 def _at_same_host(transport: Transport, link: str, base: str) -> str:

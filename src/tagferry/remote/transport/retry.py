@@ -5,7 +5,6 @@ unavailable registry gets as many requests for an upload as for a single request
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,13 @@ from tagferry.errors import Unavailable
 T = TypeVar("T")
 
 OnRetry = Callable[[Unavailable], None]
+
+
+def _random() -> float:
+    # Imported here: most copies end without a retry.
+    from random import random
+
+    return random()  # noqa: S311 - a pause need not be secret
 
 
 class Retry(NamedTuple):
@@ -38,7 +44,7 @@ class Retry(NamedTuple):
     max_delay: float = 20.0
     max_wait: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = _random
 
     def delay(self, failures: int) -> float | None:
         """Return the seconds to wait after this many failures, or None if no attempt is left."""

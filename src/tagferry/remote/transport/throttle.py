@@ -19,8 +19,8 @@ DEFAULT_WAIT = 2.0
 """Seconds to wait if a registry throttles without saying for how long."""
 _EPOCH = 1e9
 """A reset time beyond this many seconds is a Unix time, not a duration."""
-_REMAINING = re.compile(r"(?:^|[;,\s])r=(\d+)")
-_RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
+_REMAINING = r"(?:^|[;,\s])r=(\d+)"
+_RESET = r"(?:^|[;,\s])t=(\d+)"
 
 
 class Load(NamedTuple):
@@ -202,7 +202,7 @@ def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time
     """
     combined = headers.get("RateLimit", "")
     if combined:
-        remaining, reset = _REMAINING.search(combined), _RESET.search(combined)
+        remaining, reset = re.search(_REMAINING, combined), re.search(_RESET, combined)
         return float(reset[1][:9]) if remaining and reset and not remaining[1].strip("0") else 0.0
     for prefix in ("RateLimit", "X-RateLimit"):
         if f"{prefix}-Remaining" not in headers:

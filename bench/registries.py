@@ -20,11 +20,13 @@ class DockerRegistry:
     Attributes:
         address: HOST:PORT.
         process_id: the server's.
+        folder: its data and its log.
     """
 
-    def __init__(self, address: str, log: AccessLog, process_id: int) -> None:
+    def __init__(self, address: str, log: AccessLog, process_id: int, folder: Path) -> None:
         self.address = address
         self.process_id = process_id
+        self.folder = folder
         self._log = log
 
     def forget_requests(self) -> None:
@@ -70,7 +72,7 @@ def docker_registry(folder: Path, *, program: str = PROGRAM) -> Iterator[DockerR
             process = subprocess.Popen(tied([program, "serve", str(config)]), stdout=output, stderr=subprocess.STDOUT)
             try:
                 wait_until_it_listens(process, address)
-                yield DockerRegistry(address, AccessLog(log), process.pid)
+                yield DockerRegistry(address, AccessLog(log), process.pid, folder)
             finally:
                 stop(process)
     finally:

@@ -218,6 +218,10 @@ class Corrupt(TagferryError):
     """Content does not match its digest or size."""
 
 
+class WrongContent(Corrupt):
+    """Bytes that were read do not match the digest or size of what was requested."""
+
+
 class Unavailable(TagferryError):
     """Another system failed; a retry may succeed.
 

@@ -14,6 +14,7 @@ from tagferry.copy.held_content import HeldContent
 from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.progress import Transfer
 from tagferry.copy.route import Route, StoreKey, key_of
+from tagferry.errors import WrongContent
 from tagferry.metrics import BYTES
 from tagferry.metrics.instruments import CounterSeries
 from tagferry.names import Digest, RepositoryName
@@ -106,9 +107,14 @@ class BlobCopier:
                     return
             async with self._slots[route.source.name, route.target.name]:
                 mount_from = None if force else await self._mount_from(route, blob)
-                outcome = await route.target.write_blob(
-                    route.target_repository, blob, source, mount_from=mount_from, force=force
-                )
+                try:
+                    outcome = await route.target.write_blob(
+                        route.target_repository, blob, source, mount_from=mount_from, force=force
+                    )
+                except WrongContent as error:
+                    # Raised where the bytes arrive, which does not know where they come from.
+                    message = f"{route.source.name} holds wrong bytes: {error.message}; push the image there again"
+                    raise WrongContent(message) from error
             locked.is_copied = True
         transfer.outcome = outcome
         if outcome is BlobOutcome.MOUNTED:

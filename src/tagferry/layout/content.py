@@ -15,7 +15,7 @@ class NeededContent(NamedTuple):
 
     Attributes:
         found: what the layout has.
-        defective: what it lacks, or has with another size; manifests with other content; if blobs were read, those with
+        defective: what it lacks; blobs of another size; manifests with other content; if blobs were read, those with
             other content.
     """
 
@@ -42,11 +42,10 @@ def needed_content(
         size = files.size(blob_name(one.digest))
         if size is not None:
             needed.found.add(one.digest)
-        if size != one.size and not (size is None and one.is_foreign):
-            needed.defective.add(one.digest)
+        has_size = size == one.size or (size is None and one.is_foreign)
         content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if size and one.may_be_manifest else None
         if content is None:
-            if holds is not None and size == one.size and not holds(one):
+            if not has_size or (holds is not None and size is not None and not holds(one)):
                 needed.defective.add(one.digest)
             continue
         try:
@@ -55,7 +54,9 @@ def needed_content(
             needed.defective.add(one.digest)
         except (Invalid, Unsupported):
             # Not a manifest: an entry of an index may be a blob.
-            pass
+            if not has_size:
+                needed.defective.add(one.digest)
         else:
+            # Its bytes have the right digest. If an index lists another size, the index is wrong, at the source too.
             waiting += (*manifest.listed, *manifest.blobs)
     return needed

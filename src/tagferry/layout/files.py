@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from tagferry.errors import Corrupt
+from tagferry.errors import WrongContent
 from tagferry.oci.model import Descriptor
 
 INDEX = "index.json"
@@ -155,9 +155,9 @@ class Draft:
         return self.size
 
     def write(self, chunk: bytes) -> None:
-        """Append bytes; raises Corrupt if there are more than the blob's size."""
+        """Append bytes; raises WrongContent if there are more than the blob's size."""
         if self.size + len(chunk) > self._blob.size:
-            raise Corrupt(f"{self._blob.digest} is longer than its {self._blob.size} bytes")
+            raise WrongContent(f"{self._blob.digest} is longer than its {self._blob.size} bytes")
         self._hash.update(chunk)
         view = memoryview(chunk)
         while view:
@@ -165,12 +165,12 @@ class Draft:
         self.size += len(chunk)
 
     def commit(self) -> None:
-        """Move the verified blob into the layout, durably; raises Corrupt if its size or digest differs."""
+        """Move the verified blob into the layout, durably; raises WrongContent if its size or digest differs."""
         digest = self._blob.digest
         if self.size != self._blob.size:
-            raise Corrupt(f"{digest} ended after {self.size} of its {self._blob.size} bytes")
+            raise WrongContent(f"{digest} ended after {self.size} of its {self._blob.size} bytes")
         if self._hash.hexdigest() != digest.encoded:
-            raise Corrupt(f"{digest} has content with the digest {digest.algorithm}:{self._hash.hexdigest()}")
+            raise WrongContent(f"{digest} has content with the digest {digest.algorithm}:{self._hash.hexdigest()}")
         os.fsync(self._descriptor)
         os.makedirs(os.path.dirname(self._target), exist_ok=True)  # noqa: PTH103, PTH120 - a string is cheaper
         try:

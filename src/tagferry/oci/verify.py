@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 
-from tagferry.errors import Corrupt
+from tagferry.errors import WrongContent
 from tagferry.oci.model import Descriptor
 
 
@@ -22,20 +22,22 @@ class Verifier:
         self.received = start
 
     def update(self, chunk: bytes) -> None:
-        """Count and hash the next bytes; raises Corrupt if there are more than the descriptor's size."""
+        """Count and hash the next bytes; raises WrongContent if there are more than the descriptor's size."""
         self.received += len(chunk)
         if self.received > self._descriptor.size:
-            raise Corrupt(f"{self._descriptor.digest} is longer than its {self._descriptor.size} bytes")
+            raise WrongContent(f"{self._descriptor.digest} is longer than its {self._descriptor.size} bytes")
         if self._hash is not None:
             self._hash.update(chunk)
 
     def finish(self) -> None:
-        """Check all received bytes; raises Corrupt if the size or the digest differs."""
+        """Check all received bytes; raises WrongContent if the size or the digest differs."""
         if self.received != self._descriptor.size:
-            raise Corrupt(f"{self._descriptor.digest} ended after {self.received} of its {self._descriptor.size} bytes")
+            raise WrongContent(
+                f"{self._descriptor.digest} ended after {self.received} of its {self._descriptor.size} bytes"
+            )
         if self._hash is not None and self._hash.hexdigest() != self._descriptor.digest.encoded:
             actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
-            raise Corrupt(f"{self._descriptor.digest} has content with the digest {actual}")
+            raise WrongContent(f"{self._descriptor.digest} has content with the digest {actual}")
 
     async def verify(self, chunks: AsyncIterator[bytes], *, offset: int = 0) -> AsyncIterator[bytes]:
         """Yield chunks and verify them.
@@ -48,7 +50,7 @@ class Verifier:
             offset: the position of the first chunk; bytes that were verified before are not hashed again.
 
         Raises:
-            Corrupt: the size or the digest differs.
+            WrongContent: the size or the digest differs.
         """
         hashed = self.received - offset
         held: bytes | None = None

@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
+from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable, WrongContent
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import may_be_replaced, tag_changed
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parse_manifest
@@ -86,10 +86,15 @@ class Manifests:
         """See `ImageStore.get_manifest`."""
         answer = await self._get(repository, reference)
         if answer.status == 404:
-            raise not_found(repository, reference, answer)
+            raise not_found(repository, reference, answer, hint=f"registry {self._transport.name} lacks it")
         expected = reference if isinstance(reference, Digest) else answer.digest
         try:
             return await parse_manifest(answer.body, answer.media_type, digest=expected)
+        except Corrupt as error:
+            if expected is None:
+                raise
+            digest = Digest.of(answer.body, expected.algorithm)
+            raise self._wrong_content(repository, expected, digest) from error
         except Invalid as error:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error
@@ -119,7 +124,7 @@ class Manifests:
         if isinstance(reference, Digest):
             digest = Digest.of(answer.body, reference.algorithm)
             if digest != reference:
-                raise Corrupt(f"the manifest's bytes hash to {digest} instead of {reference}")
+                raise self._wrong_content(repository, reference, digest)
         else:
             digest = Digest.of(answer.body, answer.digest.algorithm if answer.digest else "sha256")
             if answer.digest not in (None, digest):
@@ -247,6 +252,12 @@ class Manifests:
         await self.refusals.note_accepted(manifest)
         return answer
 
+    def _wrong_content(self, repository: RepositoryName, digest: Digest, actual: Digest) -> WrongContent:
+        return WrongContent(
+            f"registry {self._transport.name} holds wrong bytes: manifest {digest} of {repository} has content with "
+            f"the digest {actual}; push the image there again"
+        )
+
     async def _current(
         self, repository: RepositoryName, reference: Reference, is_expected: Callable[[Digest], bool] | None = None
     ) -> Descriptor | None:
@@ -314,10 +325,10 @@ def _is_about_content(answer: Answer) -> bool:
     return answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES)
 
 
-def not_found(repository: RepositoryName, reference: Reference, answer: Answer) -> NotFound:
-    """Return the error that a 404 for a tag or manifest means."""
+def not_found(repository: RepositoryName, reference: Reference, answer: Answer, *, hint: str = "") -> NotFound:
+    """Return the error that a 404 for a tag or manifest means; the hint is for a manifest."""
     if answer.code == "NAME_UNKNOWN":
         return NotFound("repository", repository)
     if isinstance(reference, Digest):
-        return NotFound("manifest", f"{repository}@{reference}")
+        return NotFound("manifest", f"{repository}@{reference}", hint)
     return NotFound("tag", f"{repository}:{reference}")

@@ -8,6 +8,7 @@ import secrets
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unsup
 from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
-from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
+from tagferry.oci.model import Manifest
+from tests.support.images import SampleImage, artifact, blob, image, index, listing_blobs, opening, push, read
 
 ANY, V1, V2 = RepositoryName("any"), Tag("v1"), Tag("v2")
 
@@ -312,6 +314,36 @@ async def test_a_truncated_blob_does_not_count_as_present(tmp_path: Path):
 
     assert await store.write_blob(ANY, blob(content), opening(content)) is BlobOutcome.UPLOADED
     assert await read(store, ANY, blob(content)) == content
+
+
+def with_wrong_sizes(sample: SampleImage, by: int) -> SampleImage:
+    """Return an index that lists its entries with sizes that differ from theirs."""
+    document = json.loads(sample.manifest.raw)
+    for listed in document["manifests"]:
+        listed["size"] += by
+    return replace(sample, manifest=Manifest.parse(json.dumps(document).encode(), sample.manifest.media_type))
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+@pytest.mark.parametrize("name", ["layout", "images.tar"])
+async def test_manifests_are_complete_although_an_index_lists_other_sizes(tmp_path: Path, name: str, by: int):
+    path, sample = tmp_path / name, index(with_wrong_sizes(index(), by), image())
+    store = layout(path) if name == "layout" else written_archive(path)
+
+    await push(store, ANY, sample, V1)
+    await store.commit()
+
+    store = layout(path) if name == "layout" else archive(path)
+    assert (await store.get_manifest(ANY, V1)).raw == sample.manifest.raw
+    assert not await store.is_damaged(ANY, sample.digest)
+
+
+async def test_an_entry_of_an_index_that_is_a_blob_of_another_size_is_damaged(tmp_path: Path):
+    store, sample = layout(tmp_path), with_wrong_sizes(listing_blobs(), 1)
+
+    await push(store, ANY, sample, V1)
+
+    assert await store.is_damaged(ANY, sample.digest)
 
 
 async def test_a_damaged_manifest_is_corrupt(tmp_path: Path):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tagferry import __version__, bounds
-from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable, Unsupported
+from tagferry.errors import Corrupt, NotFound, Refused, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
@@ -289,8 +289,17 @@ async def test_a_manifest_whose_bytes_do_not_match_is_corrupt(script: ScriptedRe
     script.always("GET", "*sha256*", Reply(body=raw, headers=typed))
 
     for reference in (LATEST, Digest.of(b"else")):
-        with pytest.raises(Corrupt):
+        with pytest.raises(Corrupt, match=r"^registry script holds wrong bytes: manifest .*; push the image there"):
             await store.get_manifest(APP, reference)
+
+
+async def test_the_registry_that_lacks_a_part_of_an_image_is_named(script: ScriptedRegistry, store: RemoteStore):
+    script.always("GET", "*", error(404, "MANIFEST_UNKNOWN"))
+
+    with pytest.raises(NotFound, match=r"does not exist; registry script lacks it$"):
+        await store.get_manifest(APP, Digest.of(b"else"))
+    with pytest.raises(NotFound, match=r"does not exist; registry script lacks it; push the image there again$"):
+        await read(store, APP, blob(b"x"))
 
 
 @pytest.mark.parametrize("document", [{"errors": []}, {"tags": ["v1"]}, {}, {"status": "ok"}])

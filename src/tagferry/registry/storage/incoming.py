@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from tagferry.errors import Corrupt, TagferryError, Unavailable
+from tagferry.errors import Corrupt, TagferryError, Unavailable, WrongContent
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
@@ -105,7 +105,7 @@ class IncomingBlobs:
             async with source(offset) as chunks:
                 received = await spool.extend(chunks)
         if received != size:
-            raise Corrupt(f"{digest} ended after {received} of its {size} bytes")
+            raise WrongContent(f"{digest} ended after {received} of its {size} bytes")
 
         def end() -> None:
             spool.check(digest)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from tagferry.errors import Corrupt
+from tagferry.errors import Corrupt, WrongContent
 from tagferry.names import Digest
 from tagferry.registry.storage.files import sync_file
 from tagferry.registry.storage.free_space import FreeSpace
@@ -115,7 +115,7 @@ class Spool:
             self._rehash(digest.algorithm)
         actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
         if actual != digest:
-            raise Corrupt(f"expected digest {digest}, received {actual}")
+            raise WrongContent(f"expected digest {digest}, received {actual}")
         record_size(self.path)
         sync_file(self.path)
 
@@ -138,7 +138,7 @@ class Spool:
             # The upload was cancelled; writes to its deleted file would use space that no directory shows.
             raise FileNotFoundError(self.path)
         if self._limit is not None and self._hashed + size > self._limit:
-            raise Corrupt(f"the blob has more than its {self._limit} bytes")
+            raise WrongContent(f"the blob has more than its {self._limit} bytes")
         if self._free_space is not None:
             self._free_space.require(size)
         for chunk in chunks:

@@ -65,7 +65,6 @@ class Embedded:
 class _Server:
     address: str
     process_id: int
-    folder: Path
     login: tuple[str, str] | None
     count_requests: Callable[[], int] | None
 
@@ -85,8 +84,9 @@ def measure(folder: Path, *, runs: int, quick: bool) -> Embedded:
     try:
         for _ in range(runs):
             for name, start in _registries().items():
-                with start(folder / "server") as server:
-                    exercise = _exercise(server, blob, digest, outcome.manifests)
+                place = folder / "server"
+                with start(place) as server:
+                    exercise = _exercise(server, place, blob, digest, outcome.manifests)
                     if server.count_requests is not None:
                         outcome.requests.append(server.count_requests())
                 outcome.exercises.setdefault(name, []).append(exercise)
@@ -106,7 +106,7 @@ def _amount(*, quick: bool) -> tuple[int, int]:
     return (64 * MIB, 10) if quick else (1024 * MIB, 100)
 
 
-def _exercise(server: _Server, blob: Path, digest: str, manifests: int) -> Exercise:
+def _exercise(server: _Server, folder: Path, blob: Path, digest: str, manifests: int) -> Exercise:
     with RegistryClient(server.address, server.login) as client:
         # The first login is slow on purpose, and is not measured.
         client.ping()
@@ -130,7 +130,7 @@ def _exercise(server: _Server, blob: Path, digest: str, manifests: int) -> Exerc
         push_cpu=push_cpu,
         pull_cpu=pull_cpu,
         rss=peak_rss_of(server.process_id),
-        disk=_disk_of(server.folder),
+        disk=_disk_of(folder),
     )
 
 
@@ -148,7 +148,7 @@ def _registries() -> dict[str, Callable[[Path], AbstractContextManager[_Server]]
 @contextmanager
 def _tagferry(folder: Path) -> Iterator[_Server]:
     with served(folder) as server:
-        yield _Server(server.address, server.process_id, folder, server.login, None)
+        yield _Server(server.address, server.process_id, server.login, None)
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _distribution(program: str, folder: Path) -> Iterator[_Server]:
         registry.forget_requests()
         # Distribution 3 writes another kind of log.
         count = (lambda: len(registry.requests())) if program == PROGRAM else None
-        yield _Server(registry.address, registry.process_id, registry.folder, None, count)
+        yield _Server(registry.address, registry.process_id, None, count)
 
 
 def _manifest(config: str, blob: str, size: int, number: int) -> dict[str, object]:

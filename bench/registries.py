@@ -20,13 +20,11 @@ class DockerRegistry:
     Attributes:
         address: HOST:PORT.
         process_id: the server's.
-        folder: its data and its log.
     """
 
-    def __init__(self, address: str, log: AccessLog, process_id: int, folder: Path) -> None:
+    def __init__(self, address: str, log: AccessLog, process_id: int) -> None:
         self.address = address
         self.process_id = process_id
-        self.folder = folder
         self._log = log
 
     def forget_requests(self) -> None:
@@ -51,14 +49,8 @@ def repeated_downloads(requests: Sequence[Seen]) -> int:
 
 @contextmanager
 def docker_registry(folder: Path, *, program: str = PROGRAM) -> Iterator[DockerRegistry]:
-    """Run a registry, by default Debian's.
-
-    Args:
-        folder: how the folder of its data and log begins; its parent is a temporary folder, which its owner deletes.
-        program: the registry's program.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    """Run a registry, by default Debian's, with its data and log in a new folder, which is put aside at the end."""
+    folder.mkdir(parents=True)
     address = free_address()
     config, log = folder / "registry.yml", folder / "registry.log"
     config.write_text(
@@ -72,22 +64,24 @@ def docker_registry(folder: Path, *, program: str = PROGRAM) -> Iterator[DockerR
             process = subprocess.Popen(tied([program, "serve", str(config)]), stdout=output, stderr=subprocess.STDOUT)
             try:
                 wait_until_it_listens(process, address)
-                yield DockerRegistry(address, AccessLog(log), process.pid, folder)
+                yield DockerRegistry(address, AccessLog(log), process.pid)
             finally:
                 stop(process)
     finally:
-        _empty_files(folder)
+        put_aside(folder)
 
 
-def _empty_files(folder: Path) -> None:
-    """Free the space of a folder's files, but keep the files.
+def put_aside(folder: Path) -> None:
+    """Empty the files of a folder and rename it, so that there can be another one of that name.
 
-    Each file that ext4 without a journal creates costs a search through the files that were deleted in the last
-    minutes: deleting the data of one run would slow down the next ones.
+    Its parent is a temporary folder, which is deleted at the end of the benchmark. Each file that ext4 without a
+    journal creates costs a search through the files that were deleted in the last minutes: deleting what one run has
+    written would slow down the next ones.
     """
     for path in folder.rglob("*"):
         if path.is_file():
             os.truncate(path, 0)
+    folder.rename(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
 
 
 def free_address() -> str:

@@ -3,7 +3,6 @@
 import http.client
 import json
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.measure import cpu_of
-from bench.registries import free_address
+from bench.registries import free_address, put_aside
 from tagferry import signing
 from tests.support.processes import stop, tied
 
@@ -85,7 +84,7 @@ def served(
     """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one.
 
     Args:
-        folder: created for it, and removed in the end.
+        folder: created for it, and put aside at the end.
         registries: none, or two.
         database_url: a database instead of a file of SQLite in the folder; needs a `bench.serve` that has the option.
         python: the Python whose tagferry serves; that of another checkout runs the `bench.serve` of that checkout.
@@ -116,7 +115,7 @@ def served(
                 if process.stdout is not None:
                     process.stdout.close()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        put_aside(folder)
 
 
 @dataclass(frozen=True)

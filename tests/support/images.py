@@ -107,7 +107,11 @@ def built(created: Any, *layers: bytes, seed: str = "") -> SampleImage:
 
 
 def artifact(
-    *, subject: Manifest | None = None, artifact_type: str = SIGNATURE, payload: bytes = b"signed"
+    *,
+    subject: Manifest | None = None,
+    artifact_type: str = SIGNATURE,
+    payload: bytes = b"signed",
+    media_type: str = "application/octet-stream",
 ) -> SampleImage:
     """An OCI 1.1 artifact, such as a signature, with the empty config and, if given, a subject."""
     empty = b"{}"
@@ -116,7 +120,7 @@ def artifact(
         "mediaType": OCI_MANIFEST,
         "artifactType": artifact_type,
         "config": _descriptor(empty, OCI_EMPTY_CONFIG),
-        "layers": [_descriptor(payload, "application/octet-stream")],
+        "layers": [_descriptor(payload, media_type)],
         "annotations": {"org.example.made-by": "tagferry's tests"},
     }
     if subject is not None:

@@ -113,7 +113,10 @@ class BlobCopier:
                     )
                 except WrongContent as error:
                     # Raised where the bytes arrive, which does not know where they come from.
-                    message = f"{route.source.name} holds wrong bytes: {error.message}; push the image there again"
+                    message = (
+                        f"{route.source.name} holds a blob that does not match its manifest: {error.message}; "
+                        "build the image again, or replace it there by an intact copy"
+                    )
                     raise WrongContent(message) from error
             locked.is_copied = True
         transfer.outcome = outcome

@@ -43,7 +43,7 @@ def needed_content(
         if size is not None:
             needed.found.add(one.digest)
         has_size = size == one.size or (size is None and one.is_foreign)
-        content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if size and one.may_be_manifest else None
+        content = files.read(blob_name(one.digest), bounds.MANIFEST_BYTES) if _is_read(one, size) else None
         if content is None:
             if not has_size or (holds is not None and size is not None and not holds(one)):
                 needed.defective.add(one.digest)
@@ -60,3 +60,10 @@ def needed_content(
             # Its bytes have the right digest. If an index lists another size, the index is wrong, at the source too.
             waiting += (*manifest.listed, *manifest.blobs)
     return needed
+
+
+def _is_read(one: Descriptor, size: int | None) -> bool:
+    """Return whether content of this size is read as a manifest. Large documents, such as SBOMs, are blobs."""
+    if not size or not one.may_be_manifest:
+        return False
+    return one.is_known_manifest or size <= bounds.MANIFEST_BYTES

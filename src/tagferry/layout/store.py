@@ -13,7 +13,7 @@ from functools import partial
 from typing import NoReturn
 
 from tagferry import bounds
-from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Unsupported
+from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Unsupported, WrongContent
 from tagferry.layout.content import needed_content
 from tagferry.layout.files import Draft, LayoutFiles, OpenFile, blob_name
 from tagferry.layout.index import Entry, LayoutIndex
@@ -27,6 +27,7 @@ from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
 from tagferry.oci.referrer_tags import referrers_tag
 
 _CHUNK = 1024 * 1024
+_AGAIN = "copy the image there again"
 
 
 class LayoutStore:
@@ -195,7 +196,7 @@ class LayoutStore:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         file = await self._threads.run(self._files.open, blob_name(descriptor.digest))
         if file is None:
-            raise NotFound("blob", f"{self._name}@{descriptor.digest}")
+            raise NotFound("blob", f"{self._name}@{descriptor.digest}", _AGAIN)
         try:
             yield self._chunks(file, offset)
         finally:
@@ -339,17 +340,20 @@ class LayoutStore:
     async def _require_manifest(self, digest: Digest, listed: Descriptor | None) -> Manifest:
         content = await self._threads.run(self._files.read, blob_name(digest), bounds.MANIFEST_BYTES)
         if content is None:
-            raise NotFound("manifest", f"{self._name}@{digest}")
+            raise NotFound("manifest", f"{self._name}@{digest}", _AGAIN)
         if len(content) > bounds.MANIFEST_BYTES:
             raise Invalid("manifest", f"must have at most {bounds.MANIFEST_BYTES} bytes")
-        return await parse_manifest(content, listed.media_type if listed else None, digest=digest)
+        try:
+            return await parse_manifest(content, listed.media_type if listed else None, digest=digest)
+        except Corrupt as error:
+            raise WrongContent(f"{self._name} holds wrong bytes: {error.message}; {_AGAIN}") from error
 
     async def _require_content(self, manifest: Manifest) -> None:
         """Raise NotFound if the layout lacks something that the manifest needs."""
         needed = [blob for blob in manifest.blobs if not blob.is_foreign]
         for kind, one in (*(("blob", blob) for blob in needed), *(("manifest", child) for child in manifest.children)):
             if await self._threads.run(self._files.size, blob_name(one.digest)) is None:
-                raise NotFound(kind, f"{self._name}@{one.digest}")
+                raise NotFound(kind, f"{self._name}@{one.digest}", _AGAIN)
 
 
 def _names_hint(index: LayoutIndex) -> str:

@@ -86,15 +86,24 @@ class Manifests:
         """See `ImageStore.get_manifest`."""
         answer = await self._get(repository, reference)
         if answer.status == 404:
-            raise not_found(repository, reference, answer, hint=f"registry {self._transport.name} lacks it")
+            raise not_found(
+                repository,
+                reference,
+                answer,
+                hint=f"registry {self._transport.name} lacks it; push the image there again",
+            )
         expected = reference if isinstance(reference, Digest) else answer.digest
         try:
             return await parse_manifest(answer.body, answer.media_type, digest=expected)
         except Corrupt as error:
-            if expected is None:
-                raise
-            digest = Digest.of(answer.body, expected.algorithm)
-            raise self._wrong_content(repository, expected, digest) from error
+            if not isinstance(reference, Digest):
+                # Its header may be wrong instead of its bytes.
+                raise Corrupt(
+                    f"registry {self._transport.name} returned manifest {repository}:{reference} with the digest "
+                    f"{expected}, but other bytes; try again, or push the image there again"
+                ) from error
+            digest = Digest.of(answer.body, reference.algorithm)
+            raise self._wrong_content(repository, reference, digest) from error
         except Invalid as error:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error

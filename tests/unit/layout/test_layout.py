@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tagferry import bounds
 from tagferry.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unsupported
 from tagferry.layout import ArchiveFiles, DirectoryFiles, LayoutStore
 from tagferry.names import Digest, RepositoryName, Tag
@@ -346,12 +347,25 @@ async def test_an_entry_of_an_index_that_is_a_blob_of_another_size_is_damaged(tm
     assert await store.is_damaged(ANY, sample.digest)
 
 
+@pytest.mark.parametrize("name", ["layout", "images.tar"])
+async def test_a_large_document_is_a_blob(tmp_path: Path, name: str):
+    path, content = tmp_path / name, json.dumps({"packages": "x" * bounds.MANIFEST_BYTES}).encode()
+    sample = artifact(payload=content, media_type="application/vnd.in-toto+json")
+    store = layout(path) if name == "layout" else written_archive(path)
+
+    await push(store, ANY, sample, V1)
+    await store.commit()
+
+    store = layout(path) if name == "layout" else archive(path)
+    assert not await store.is_damaged(ANY, sample.digest)
+
+
 async def test_a_damaged_manifest_is_corrupt(tmp_path: Path):
     sample = image()
     await push(layout(tmp_path), ANY, sample, V1)
     (tmp_path / "blobs/sha256" / sample.digest.encoded).write_bytes(b"{}")
 
-    with pytest.raises(Corrupt):
+    with pytest.raises(Corrupt, match=r"holds wrong bytes: .*; copy the image there again$"):
         await layout(tmp_path).get_manifest(ANY, V1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from tagferry.errors import Corrupt, WrongContent
+from tagferry.errors import WrongContent
 from tagferry.names import Digest
 from tagferry.registry.storage.files import sync_file
 from tagferry.registry.storage.free_space import FreeSpace
@@ -265,7 +265,7 @@ async def verified_chunks(
     if hashing is not None:
         await settled(hashing)
     if running.hexdigest() != digest.encoded:
-        raise Corrupt(f"expected digest {digest}, stored content has {digest.algorithm}:{running.hexdigest()}")
+        raise WrongContent(f"expected digest {digest}, stored content has {digest.algorithm}:{running.hexdigest()}")
     on_verified()
     if previous is not None:
         yield previous

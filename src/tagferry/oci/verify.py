@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 
-from tagferry.errors import WrongContent
+from tagferry.errors import Corrupt, WrongContent
 from tagferry.oci.model import Descriptor
 
 
@@ -51,8 +51,11 @@ class Verifier:
 
         Raises:
             WrongContent: the size or the digest differs.
+            Corrupt: the receiver claims to have bytes that it was never sent.
         """
         hashed = self.received - offset
+        if hashed < 0:
+            raise Corrupt(f"the target reports {offset} bytes of {self._descriptor.digest}, but got {self.received}")
         held: bytes | None = None
         async for chunk in chunks:
             if not chunk:

@@ -53,6 +53,13 @@ async def test_other_content_is_never_yielded_completely(chunks, wanted):
     assert content.startswith(received)
 
 
+async def test_a_target_that_reports_more_bytes_than_it_got_is_sent_nothing():
+    received, error = await receive(Verifier(descriptor(b"onetwo")).verify(stream(b"two"), offset=3))
+    assert received == b""
+    assert error is not None
+    assert "the target reports 3 bytes" in error.message
+
+
 async def test_the_last_chunk_is_held_back_if_the_digest_differs():
     received, error = await receive(stream(b"one", b"two"), descriptor(b"onetwx"))
     assert received == b"one"

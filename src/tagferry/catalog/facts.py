@@ -15,7 +15,8 @@ from tagferry import bounds
 from tagferry.names import Digest
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
 from tagferry.oci.dates import parse_date
-from tagferry.oci.model import Descriptor, Manifest, platform_name
+from tagferry.oci.fields import platform_name
+from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.strict_json import has_too_many_values
 
 _CREATED = "org.opencontainers.image.created"

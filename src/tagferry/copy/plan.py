@@ -14,8 +14,9 @@ from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
+from tagferry.oci.fields import platform_name
 from tagferry.oci.images import is_known_to_refuse
-from tagferry.oci.model import Descriptor, Manifest, platform_name
+from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.strict_json import has_too_many_values
 from tagferry.oci.verify import verified

@@ -15,8 +15,9 @@ from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.attestations import attestation_subject, is_listed_as_attestation
 from tagferry.oci.dates import parse_date
+from tagferry.oci.fields import platform_name
 from tagferry.oci.images import ImageStore
-from tagferry.oci.model import Descriptor, Manifest, platform_name
+from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.strict_json import has_too_many_values
 
 _MANIFESTS = 32

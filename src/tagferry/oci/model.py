@@ -4,7 +4,6 @@ A `Manifest` keeps the bytes that were received and never serializes them again,
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, Unsupported
 from tagferry.names import Digest
+from tagferry.oci.fields import annotations_of, optional_text, plain_text, platform_name, urls_of
 from tagferry.oci.optional_fields import check_optional_fields
 from tagferry.oci.strict_json import parse_object
 
@@ -47,8 +47,6 @@ _GENERIC_TYPES = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
 )
 """Content types with which storage servers send files of unknown types."""
-_NOT_PRINTED = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-"""Control characters and lone surrogates."""
 
 
 class Descriptor(NamedTuple):
@@ -108,12 +106,12 @@ class Descriptor(NamedTuple):
         if not isinstance(media_type, str):
             raise Invalid(f"{field}.mediaType", "must be a string", media_type)
         return cls(
-            media_type=_plain_text(media_type, field, "mediaType"),
+            media_type=plain_text(media_type, field, "mediaType"),
             digest=Digest(digest, field=f"{field}.digest"),
             size=size,
-            urls=_urls(document["urls"], field) if "urls" in document else (),
-            artifact_type=_optional_text(document, field, "artifactType"),
-            annotations=_annotations(document, field) if "annotations" in document else {},
+            urls=urls_of(document["urls"], field) if "urls" in document else (),
+            artifact_type=optional_text(document, field, "artifactType"),
+            annotations=annotations_of(document, field) if "annotations" in document else {},
             platform=platform_name(document["platform"]) if "platform" in document else None,
         )
 
@@ -234,7 +232,7 @@ class Manifest:
     @property
     def artifact_type(self) -> str | None:
         """The artifact type, as the referrers API reports it (distribution-spec 1.1)."""
-        declared = _optional_text(self.document, "", "artifactType")
+        declared = optional_text(self.document, "", "artifactType")
         if declared or self.is_index:
             return declared
         return self.config.media_type if self.config else None
@@ -262,7 +260,7 @@ class Manifest:
     @property
     def annotations(self) -> Mapping[str, str]:
         """The manifest's own annotations."""
-        return _annotations(self.document, "")
+        return annotations_of(self.document, "")
 
     @property
     def descriptor(self) -> Descriptor:
@@ -296,8 +294,8 @@ async def parse_manifest(
 
 
 def _media_type(document: dict[str, Any], declared: str | None) -> str:
-    embedded = _plain_type(_optional_text(document, "", "mediaType"))
-    header = _plain_type(_plain_text(declared or "", "", "Content-Type"))
+    embedded = _plain_type(optional_text(document, "", "mediaType"))
+    header = _plain_type(plain_text(declared or "", "", "Content-Type"))
     if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
         raise Unsupported(
             "Docker image manifests of schema 1 are not supported; push the image again with a current "
@@ -354,58 +352,3 @@ def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
     if len(entries) > bounds.DESCRIPTORS:
         raise Invalid(name, f"must have at most {bounds.DESCRIPTORS} entries", len(entries))
     return tuple(Descriptor.from_json(entry, field=f"{name}[{index}]") for index, entry in enumerate(entries))
-
-
-def _urls(urls: Any, field: str) -> tuple[str, ...]:
-    if not isinstance(urls, list):
-        return ()
-    if len(urls) > bounds.DESCRIPTOR_URLS:
-        raise Invalid(f"{field}.urls", f"must have at most {bounds.DESCRIPTOR_URLS} entries", len(urls))
-    return tuple(url for url in urls if isinstance(url, str))
-
-
-def _annotations(document: dict[str, Any], field: str) -> dict[str, str]:
-    annotations = document.get("annotations")
-    if not isinstance(annotations, dict):
-        return {}
-    for key, value in annotations.items():
-        if "\0" in key or (isinstance(value, str) and "\0" in value):
-            raise Invalid(_inside(field, "annotations"), "must not contain the character U+0000", key)
-    return {key: value for key, value in annotations.items() if isinstance(value, str)}
-
-
-def _optional_text(document: dict[str, Any], field: str, name: str) -> str | None:
-    value = document.get(name)
-    return _plain_text(value, field, name) if isinstance(value, str) and value else None
-
-
-def _plain_text(text: str, field: str, name: str) -> str:
-    """Return a string that can be displayed, stored and sent everywhere; raises Invalid for others."""
-    if len(text) > bounds.MEDIA_TYPE_CHARACTERS:
-        raise Invalid(_inside(field, name), f"must be at most {bounds.MEDIA_TYPE_CHARACTERS} characters long", text)
-    if not _is_clean(text):
-        raise Invalid(_inside(field, name), "must not contain control characters or lone surrogates", text)
-    return text
-
-
-def _inside(field: str, name: str) -> str:
-    return f"{field}.{name}" if field else name
-
-
-def platform_name(document: Any) -> str | None:
-    """Return `os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None if it has none.
-
-    A part that is not printable text is left out.
-    """
-    if not isinstance(document, dict):
-        return None
-    parts = (document.get("os"), document.get("architecture"), document.get("variant"))
-    return "/".join(part for part in parts if isinstance(part, str) and _is_name(part)) or None
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= bounds.MEDIA_TYPE_CHARACTERS and _is_clean(text)
-
-
-def _is_clean(text: str) -> bool:
-    return text.isprintable() or not re.search(_NOT_PRINTED, text)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, InvalidName, TagferryError, Unsupported
 from tagferry.names import Digest
+from tagferry.oci.fields import platform_name
 from tagferry.oci.model import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -23,7 +24,6 @@ from tagferry.oci.model import (
     Descriptor,
     Manifest,
     parse_manifest,
-    platform_name,
 )
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

@@ -24,7 +24,7 @@ TagferryError
 ├── Stalled              the rest of a request did not arrive in time
 ├── Unsupported          the operation is not supported
 ├── Corrupt              content that does not match its digest or size
-│   └── WrongContent     the bytes that were read are wrong, not what was stored or reported
+│   └── WrongContent     bytes that were read do not match the expected digest or size
 └── Unavailable          another system failed; a retry may succeed
     ├── StorageUnavailable    a disk of this installation is full, read-only or failing
     ├── Untrusted        no connection is possible until an operator acts, such as for an expired certificate
@@ -220,7 +220,7 @@ class Corrupt(TagferryError):
 
 
 class WrongContent(Corrupt):
-    """Bytes that were read do not match the digest or size of what was requested."""
+    """Bytes that were read do not match the expected digest or size."""
 
 
 class Unavailable(TagferryError):

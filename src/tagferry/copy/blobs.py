@@ -115,7 +115,7 @@ class BlobCopier:
                     # Raised where the bytes arrive, which does not know where they come from.
                     message = (
                         f"{route.source.name} holds a blob that does not match its manifest: {error.message}; "
-                        "build the image again, or replace it there by an intact copy"
+                        "build the image again, or replace it there with an intact copy"
                     )
                     raise WrongContent(message) from error
             locked.is_copied = True

@@ -86,12 +86,7 @@ class Manifests:
         """See `ImageStore.get_manifest`."""
         answer = await self._get(repository, reference)
         if answer.status == 404:
-            raise not_found(
-                repository,
-                reference,
-                answer,
-                hint=f"registry {self._transport.name} lacks it; push the image there again",
-            )
+            raise not_found(repository, reference, answer, hint=self._transport.missing_hint)
         expected = reference if isinstance(reference, Digest) else answer.digest
         try:
             return await parse_manifest(answer.body, answer.media_type, digest=expected)

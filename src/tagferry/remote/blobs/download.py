@@ -135,8 +135,7 @@ class _Span:
             lambda: self._connection.enter_async_context(self._transport.open(call, once=True))
         )
         if answer.status == 404:
-            hint = f"registry {self._transport.name} lacks it; push the image there again"
-            raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}", hint)
+            raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}", self._transport.missing_hint)
         is_range = "Range" in call.headers
         begins_at = 0 if answer.status == 200 else self._begins_at(answer, body)
         if begins_at is None:

@@ -76,6 +76,11 @@ class Transport:
         )
 
     @property
+    def missing_hint(self) -> str:
+        """The advice for a reader of an image of which the registry lacks a part."""
+        return f"registry {self.name} lacks it; push the image there again"
+
+    @property
     def high_latency(self) -> bool | None:
         """True if the registry has a noticeable latency; None while it is unknown."""
         fastest = self._exchange.round_trip

@@ -55,8 +55,8 @@ data_dir = "tagferry-data"
 # max_blob_locations = 1000000  # blob locations remembered in the database, to mount blobs instead of uploading them
 # verify = "copied"             # verify the content of copied tags at the target; "all": of tags that are up to date,
 #                               # too; "off": no verification
-# splice = true                 # let the target alone verify large blobs between registries without TLS, if it is
-#                               # known to reject wrong content; this is faster; false: verify all content here, too
+# splice = true                 # let the target alone verify blobs from 256 KiB on between registries without TLS, if
+#                               # it is known to reject wrong content; this is faster; false: verify all content here
 # tag_timeout_seconds = 3600    # timeout of the copy of one tag; none by default
 # request_timeout_seconds = 7200  # timeout of the tags of a request, queue time included; none by default
 # retry_minutes = 15            # how long to retry a tag while a registry is unavailable; 0: one attempt

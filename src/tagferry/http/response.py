@@ -75,12 +75,11 @@ class Response:
             while self._chunks:
                 chunk = self._chunks.popleft()
                 self._waiting -= len(chunk)
-                if self._is_paused and self._waiting <= READ_AHEAD // 2:
-                    self._is_paused = False
-                    self._connection.resume_reading()
+                self._resume_if_read()
                 yield chunk
             if self.ended:
                 return
+            self._resume_if_read()
             await self._wait()
 
     async def _wait(self) -> None:
@@ -162,6 +161,9 @@ class Response:
             )
         elif self.begun and not self.ended and self._left is None:
             self._left = self._announced()
+            if (self._left or 0) > READ_AHEAD // 2:
+                # The rest may stay in the kernel, which only its reader decides.
+                self._pause()
 
     def _feed_normalized(self) -> None:
         """Normalize a head that the parser refused and parse it again, once it is complete."""
@@ -282,6 +284,11 @@ class Response:
         if not self._is_paused:
             self._is_paused = True
             self._connection.pause_reading()
+
+    def _resume_if_read(self) -> None:
+        if self._is_paused and self._waiting <= READ_AHEAD // 2:
+            self._is_paused = False
+            self._connection.resume_reading()
 
     def _end(self) -> None:
         self.ended = True

@@ -48,7 +48,7 @@ class SyncSettings(Section):
     """Verification before a tag is written. `copied`: query the target for all content that was not just sent. `all`:
     also for tags that are up to date. `off`: trust the target's responses to uploads."""
     splice: bool = True
-    """On Linux, copy large blobs between registries without TLS inside the kernel, if the target is known to verify
-    uploads. Otherwise tagferry verifies every byte, too."""
+    """On Linux, copy blobs from 256 KiB on between registries without TLS inside the kernel, if the target is known to
+    verify uploads. Otherwise tagferry verifies every byte, too."""
     max_concurrent_requests_per_user: PositiveInt = 64
     """Maximum number of concurrent requests of one user; further ones get 429."""

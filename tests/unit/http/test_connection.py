@@ -208,6 +208,20 @@ async def test_unread_bodies_are_not_buffered(http: ConnectionPool):
     assert max(rest) <= READ_AHEAD
 
 
+async def test_a_long_body_that_comes_after_its_head_is_read(http: ConnectionPool):
+    body = b"x" * (4 * READ_AHEAD)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        await asyncio.sleep(0.05)
+        writer.write(body)
+        await writer.drain()
+
+    async with listening(handle) as url:
+        assert await fetched(http, url) == (200, body)
+
+
 async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: ConnectionPool):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

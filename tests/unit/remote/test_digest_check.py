@@ -17,6 +17,7 @@ from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
 from tagferry.remote.blobs import uploader
+from tagferry.remote.blobs.digest_check import SMALLEST, WORTHWHILE
 from tagferry.remote.blobs.stagger import LARGE
 from tagferry.remote.transport import requests as transport
 from tagferry.remote.transport.requests import Transport
@@ -73,8 +74,10 @@ class Crossing:
     @asynccontextmanager
     async def __call__(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async with self._source.read_blob(APP, self._descriptor, offset=offset) as chunks:
-            assert isinstance(chunks, Spliceable)
-            yield Spliceable(chunks, lambda: self._watched(chunks.pieces()))
+            # A small blob may have arrived as a whole.
+            yield (
+                Spliceable(chunks, lambda: self._watched(chunks.pieces())) if isinstance(chunks, Spliceable) else chunks
+            )
 
     async def _watched(self, pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes | Flow]:
         async for piece in pieces:
@@ -224,7 +227,7 @@ async def test_a_digest_check_that_fails_temporarily_is_repeated_later(
 
 @pytest.mark.parametrize(
     ("content", "algorithm", "force"),
-    [(CONTENT[: LARGE - 1], "sha256", False), (CONTENT, "sha512", False), (CONTENT, "sha256", True)],
+    [(CONTENT[: SMALLEST - 1], "sha256", False), (CONTENT, "sha512", False), (CONTENT, "sha256", True)],
     ids=["small", "sha512", "lost once"],
 )
 async def test_some_blobs_are_always_verified_here(
@@ -246,6 +249,80 @@ async def test_some_blobs_are_always_verified_here(
 
     assert (target.stored, crossing.flowed) == ([content], 0)
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]
+
+
+def served_by(script: ScriptedRegistry, *, size: int, count: int) -> list[bytes]:
+    """Make a source return `count` different blobs of `size` bytes, and return them."""
+    contents = [bytes([number]) * size for number in range(count)]
+    for content in contents:
+        script.always("GET", path(content), Reply(body=content))
+    return contents
+
+
+async def test_several_small_blobs_together_are_worth_the_test(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, source: RemoteStore, opened: Opening, target: Target
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    contents = served_by(source_script, size=MIB, count=WORTHWHILE // MIB + 2)
+    crossings = [Crossing(source, blob(content)) for content in contents]
+    store, tested = opened(capabilities=MemoryCapabilities(KNOWN)), 3
+
+    for content, crossing in zip(contents, crossings, strict=True):
+        await store.write_blob(APP, blob(content), crossing)
+
+    assert sorted(target.stored) == sorted(contents)
+    assert [crossing.flowed > 0 for crossing in crossings] == [False] * 7 + [True] * 3
+    assert len(script.asked) == 2 * len(contents) + tested
+
+
+async def test_a_blob_waits_for_the_test_that_the_blobs_sent_with_it_are_worth(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, source: RemoteStore, opened: Opening, target: Target
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    contents = served_by(source_script, size=MIB, count=WORTHWHILE // MIB)
+    crossings = [Crossing(source, blob(content)) for content in contents]
+    store = opened(capabilities=MemoryCapabilities(KNOWN))
+
+    await asyncio.gather(
+        *(store.write_blob(APP, blob(content), one) for content, one in zip(contents, crossings, strict=True))
+    )
+
+    assert sorted(target.stored) == sorted(contents)
+    assert all(crossing.flowed > 0 for crossing in crossings)
+
+
+async def test_few_small_blobs_are_not_worth_the_test(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, source: RemoteStore, opened: Opening, target: Target
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    capabilities = MemoryCapabilities(KNOWN)
+    content = served_by(source_script, size=WORTHWHILE - 1, count=1)[0]
+    crossing = Crossing(source, blob(content))
+
+    await opened(capabilities=capabilities).write_blob(APP, blob(content), crossing)
+
+    assert (target.stored, crossing.flowed, capabilities.stored.refuses_wrong_bytes) == ([content], 0, None)
+
+
+@pytest.mark.parametrize("has_high_latency", [False, True])
+async def test_a_small_blob_is_verified_here_if_the_target_has_a_high_latency(
+    script: ScriptedRegistry,
+    source_script: ScriptedRegistry,
+    source: RemoteStore,
+    opened: Opening,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    has_high_latency: bool,
+):
+    monkeypatch.setattr(Transport, "high_latency", property(lambda one: has_high_latency and one.name == "script"))
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    content = served_by(source_script, size=LARGE - 1, count=1)[0]
+    crossing = Crossing(source, blob(content))
+
+    known = MemoryCapabilities(KNOWN._replace(refuses_wrong_bytes=True))
+    await opened(capabilities=known).write_blob(APP, blob(content), crossing)
+
+    assert (target.stored, crossing.flowed > 0) == ([content], not has_high_latency)
 
 
 async def test_wrong_content_is_refused_by_the_target_and_attributed_to_the_source(

@@ -7,10 +7,17 @@ from contextlib import suppress
 from tagferry.concurrency import BackgroundWork
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import Descriptor
 from tagferry.remote.blobs.session import Session, cancel, commit_url, open_call
+from tagferry.remote.blobs.stagger import LARGE
 from tagferry.remote.capabilities import LearnedCapabilities
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.scopes import push_scope
+
+SMALLEST = 256 * 1024
+"""Bytes of the smallest blob that a registry with a low latency verifies alone: less arrives with a response's head."""
+WORTHWHILE = 8 * 1024 * 1024
+"""Bytes that take as long to hash here as the registry takes for the test."""
 
 _STORED = frozenset({200, 201, 202, 204})
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -24,19 +31,33 @@ class DigestCheck:
         self._learned = learned
         self._background = background
         self._probing = asyncio.Lock()
+        self._expected = 0
 
-    async def passes(self, repository: RepositoryName) -> bool:
-        """Return whether the registry refuses wrong content; False also if that is not known yet.
+    def expect(self, blob: Descriptor) -> None:
+        """Record that a blob is about to be sent, so that several blobs together can be worth the test."""
+        if self._is_suitable(blob):
+            self._expected += blob.size
 
-        The caller holds an upload slot, under which the registry is tested if the answer is unknown. If the registry
-        has a high latency, it is tested in the background: three round trips take longer than to verify the blob here.
+    async def passes(self, repository: RepositoryName, blob: Descriptor) -> bool:
+        """Return whether the registry can be trusted to refuse wrong content for this blob; False if it is not known.
+
+        The caller holds an upload slot, under which the registry is tested if the answer is unknown and the expected
+        blobs are worth it. If the registry has a high latency, it is tested in the background: three round trips take
+        longer than to verify the blob here.
         """
-        if not self._transport.high_latency:
-            return await self._tested(repository, holds_slot=True)
+        if not self._is_suitable(blob):
+            return False
         refuses = (await self._learned.known()).refuses_wrong_bytes
-        if refuses is None and not self._probing.locked():
-            self._background.start(self._test(repository))
+        if refuses is None and self._expected >= WORTHWHILE:
+            if not self._transport.high_latency:
+                return await self._tested(repository, holds_slot=True)
+            if not self._probing.locked():
+                self._background.start(self._test(repository))
         return bool(refuses)
+
+    def _is_suitable(self, blob: Descriptor) -> bool:
+        smallest = LARGE if self._transport.high_latency else SMALLEST
+        return blob.size >= smallest and blob.digest.algorithm == "sha256"
 
     async def _test(self, repository: RepositoryName) -> None:
         with suppress(TagferryError):

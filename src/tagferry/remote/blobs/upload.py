@@ -15,7 +15,7 @@ from tagferry.oci.verify import Verifier
 from tagferry.remote.blobs.checkpoint import UploadCheckpoint
 from tagferry.remote.blobs.digest_check import DigestCheck
 from tagferry.remote.blobs.session import Session, cancel, commit_url, session_location
-from tagferry.remote.blobs.stagger import LARGE, UploadStagger
+from tagferry.remote.blobs.stagger import UploadStagger
 from tagferry.remote.transport.authorization import MAX_REDIRECTS
 from tagferry.remote.transport.exchange import StreamRedirected
 from tagferry.remote.transport.requests import Call, Transport
@@ -108,10 +108,8 @@ class Upload:
             self._digest_check is not None
             and isinstance(chunks, Spliceable)
             and verifier.received == self._initial_offset
-            and self._descriptor.size >= LARGE
-            and self._descriptor.digest.algorithm == "sha256"
             and self._location.startswith("http://")
-            and await self._digest_check.passes(self._repository)
+            and await self._digest_check.passes(self._repository, self._descriptor)
         )
 
     async def resumable(self) -> Session | None:

@@ -125,6 +125,8 @@ class _BlobUpload:
 
     async def run(self, mount_from: RepositoryName | None) -> BlobOutcome:
         """Find, mount or upload the blob."""
+        if self._digest_check is not None:
+            self._digest_check.expect(self._descriptor)
         with self._transport.retry.operation() as attempts:
             may_resume = True
             while True:

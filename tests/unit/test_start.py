@@ -36,11 +36,14 @@ _CLIENT = {"aiohttp", "yarl", "multidict", "typer", "rich", "pydantic", "structl
 _LAYOUT = {"tagferry.layout", "tarfile", "pathlib", "shutil"}
 _RARE = {
     "aiohappyeyeballs",
+    "dataclasses",
+    "encodings.idna",
     "random",
     "tagferry.copy.estimate",
     "tagferry.direct.lists",
     "tagferry.direct.platforms",
     "tagferry.http.lenient_heads",
+    "tagferry.remote.deletions",
 }
 """What only some copies need."""
 _COPYING = {"asyncio", "ssl", "uvloop", "httptools", "tagferry.remote", "tagferry.copy"}

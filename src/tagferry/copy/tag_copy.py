@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tagferry import tracing
@@ -74,7 +73,6 @@ class SharedContent(NamedTuple):
     manifests: SingleFlight[ContentKey, None]
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class TagCopy:
     """The copy of one tag.
 
@@ -90,15 +88,28 @@ class TagCopy:
         before_tag: awaited just before the tag is written.
     """
 
-    shared: SharedContent
-    route: Route
-    plan: Plan
-    blobs: TagBlobs
-    finding: Finding
-    found_at: float
-    override: bool
-    progress: Progress
-    before_tag: Callable[[], Awaitable[None]] | None = None
+    def __init__(
+        self,
+        *,
+        shared: SharedContent,
+        route: Route,
+        plan: Plan,
+        blobs: TagBlobs,
+        finding: Finding,
+        found_at: float,
+        override: bool,
+        progress: Progress,
+        before_tag: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.shared = shared
+        self.route = route
+        self.plan = plan
+        self.blobs = blobs
+        self.finding = finding
+        self.found_at = found_at
+        self.override = override
+        self.progress = progress
+        self.before_tag = before_tag
 
     async def run(self) -> Outcome:
         """Copy the content and write the tag.

@@ -138,7 +138,9 @@ class EarlySockets:
 
     def _open(self, host: str, port: int, count: int) -> None:
         with suppress(OSError, UnicodeError):
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # A str would load the codec for international names, which takes 2 ms.
+            name = host.encode() if host.isascii() else host
+            addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
             with self._lock:
                 self._addresses[host, port] = self._clock(), [*addresses]
             for _ in range(count):

@@ -18,15 +18,11 @@ from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import not_found
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
+from tagferry.remote.transport.scopes import delete_scope
 
 _CONCURRENCY = 8
 _MAX_LEVELS = 2 * bounds.INDEX_DEPTH
 """Maximum nesting of indexes within indexes and of referrers of referrers."""
-
-
-def delete_scope(repository: RepositoryName) -> str:
-    """Return the scope of requests that delete from a repository."""
-    return f"repository:{repository}:pull,delete"
 
 
 class Deletions:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagferry import bounds
 from tagferry.concurrency import EXTERNAL_WAIT
@@ -20,7 +20,6 @@ from tagferry.remote.blobs.size import BlobSizes
 from tagferry.remote.blobs.uploader import Uploader
 from tagferry.remote.capabilities import Capabilities, CapabilityStore, LearnedCapabilities
 from tagferry.remote.check import CheckResult, RegistryCheck, Sample
-from tagferry.remote.deletions import Deletions, delete_scope
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import Guard, Manifests
 from tagferry.remote.referrers import Referrers
@@ -32,8 +31,11 @@ from tagferry.remote.transport.observed import Observed
 from tagferry.remote.transport.pagination import PAGE_SIZE, NotAList, not_a_list, pages, require_bounded, too_many_names
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.retry import Retry
-from tagferry.remote.transport.scopes import pull_scope
+from tagferry.remote.transport.scopes import delete_scope, pull_scope
 from tagferry.remote.transport.throttle import Load
+
+if TYPE_CHECKING:
+    from tagferry.remote.deletions import Deletions
 
 DESCRIBED_AT_ONCE = 8
 _SHORT = 10_000
@@ -61,6 +63,7 @@ class RemoteStore:
         early: EarlySockets | None = None,
     ) -> None:
         retry = retry or Retry()
+        self._sleep = retry.sleep
         self._transport = Transport(endpoint, retry=retry, early=early)
         self._address = endpoint.url
         self._is_hub = is_hub(endpoint.url)
@@ -69,7 +72,6 @@ class RemoteStore:
         self._heads = ManifestLookup(self._manifests)
         self._check = RegistryCheck(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
-        self._deletions = Deletions(self._transport, self._heads, retry.sleep)
         self._lists = asyncio.Semaphore(bounds.CONCURRENT_LISTS)
         self._tag_lists = TagLists(self._transport, self._learned)
         self._downloader = Downloader(self._transport, self._learned)
@@ -192,10 +194,16 @@ class RemoteStore:
             found = await self._heads.find(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
                 raise tag_changed(repository, seen.tag)
-        await self._deletions.delete(repository, reference)
+        await self._deletions().delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        await self._deletions.delete_repository(self, self._full_name(repository))
+        await self._deletions().delete_repository(self, self._full_name(repository))
+
+    def _deletions(self) -> "Deletions":
+        # Imported here: a copy deletes nothing.
+        from tagferry.remote.deletions import Deletions
+
+        return Deletions(self._transport, self._heads, self._sleep)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         repository = self._full_name(repository)

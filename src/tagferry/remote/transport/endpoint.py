@@ -1,6 +1,5 @@
 """A registry's address, credentials and connection settings."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -71,8 +70,6 @@ class FixedCredentials(NamedTuple):
         return self.credentials
 
 
-# Each generated method lengthens the start of every command; a generated repr would also show secrets.
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Endpoint:
     """A registry's address and connection settings.
 
@@ -99,39 +96,60 @@ class Endpoint:
         chunk_size: bytes per part of an upload to a registry that does not accept whole blobs.
     """
 
-    name: str
-    url: str
-    credentials: Credentials | CredentialSource | None = None
-    ca_file: "Path | None" = None
-    more_ca_files: "tuple[Path, ...]" = ()
-    ca_only: bool = False
-    insecure_skip_verify: bool = False
-    client_certificate: "Path | None" = None
-    client_key: "Path | None" = None
-    proxy: str | None = None
-    token_hosts: tuple[str, ...] = ()
-    redirect_hosts: tuple[str, ...] = ()
-    connect_timeout: float = 10.0
-    read_timeout: float = 60.0
-    min_bytes_per_second: int = 1024
-    request_timeout: float = 120.0
-    max_connections: int = 64
-    chunk_size: int = 16 * 1024 * 1024
+    # Written out, because to generate it lengthens the start of every command.
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        credentials: Credentials | CredentialSource | None = None,
+        ca_file: "Path | None" = None,
+        more_ca_files: "tuple[Path, ...]" = (),
+        ca_only: bool = False,
+        insecure_skip_verify: bool = False,
+        client_certificate: "Path | None" = None,
+        client_key: "Path | None" = None,
+        proxy: str | None = None,
+        token_hosts: tuple[str, ...] = (),
+        redirect_hosts: tuple[str, ...] = (),
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        min_bytes_per_second: int = 1024,
+        request_timeout: float = 120.0,
+        max_connections: int = 64,
+        chunk_size: int = 16 * 1024 * 1024,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid("url", "must have the form https://host[:port]", url)
+        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+            raise Invalid("url", "must hold no path, query or credentials", f"{parts.scheme}://{parts.hostname}")
+        if max_connections < 1:
+            raise Invalid("max_connections", "must be at least 1", max_connections)
+        self.name = name
+        self.url = url
+        self.credentials = credentials
+        self.ca_file = ca_file
+        self.more_ca_files = more_ca_files
+        self.ca_only = ca_only
+        self.insecure_skip_verify = insecure_skip_verify
+        self.client_certificate = client_certificate
+        self.client_key = client_key
+        self.proxy = proxy
+        self.token_hosts = token_hosts
+        self.redirect_hosts = redirect_hosts
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.min_bytes_per_second = min_bytes_per_second
+        self.request_timeout = request_timeout
+        self.max_connections = max_connections
+        self.chunk_size = chunk_size
 
     @property
     def credential_source(self) -> CredentialSource:
         """The source of the credentials."""
         held = self.credentials
         return FixedCredentials(held) if held is None or isinstance(held, Credentials) else held
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Invalid("url", "must have the form https://host[:port]", self.url)
-        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-            raise Invalid("url", "must hold no path, query or credentials", f"{parts.scheme}://{parts.hostname}")
-        if self.max_connections < 1:
-            raise Invalid("max_connections", "must be at least 1", self.max_connections)
 
     def may_get_credentials(self, url: str) -> bool:
         """Return whether a token server at this URL may receive the credentials, and be quoted."""

@@ -18,6 +18,11 @@ def push_scope(repository: RepositoryName) -> str:
     return f"repository:{repository}:pull,push"
 
 
+def delete_scope(repository: RepositoryName) -> str:
+    """Return the scope of requests that delete from a repository."""
+    return f"repository:{repository}:pull,delete"
+
+
 def missing_scopes(held: Iterable[str], wanted: Iterable[str]) -> list[str]:
     """Return the wanted scopes that no held scope covers."""
     ours = list(held)

@@ -120,7 +120,7 @@ class Bench:
                     raise Failed(f"{images.repository}:{tag} arrived as {found} instead of {digest}")
 
     def _turns(self, outcome: Outcome) -> Iterator[Peer]:
-        for _ in range(self._runs):
+        for _ in range(self._runs * outcome.work.repeats):
             yield from (program for program in self._programs if self._runs_again(outcome, program))
 
     def _runs_again(self, outcome: Outcome, program: Peer) -> bool:

@@ -13,6 +13,8 @@ THIN = replace(LONG, connection_rate=LONG.rate / 5)
 
 ON_LINK = 30.0
 """Seconds for the runs of a peer over a link: slow ones need a minute for one."""
+SHORT = 3
+"""Repeats of a work of less than a second, which other work on the machine disturbs more."""
 
 Make = Callable[[RegistryClient, str], Images]
 
@@ -29,6 +31,7 @@ class Work:
         link: the link to the target.
         source_link: the link to the source.
         in_place: whether the target is up to date.
+        repeats: runs for each one that is asked for.
         runs: the maximum number of runs of tagferry.
         peer_seconds: a peer makes no further run once its runs would take longer together; it makes one in any case.
         timeout: the time limit of one run in seconds.
@@ -42,6 +45,7 @@ class Work:
     link: Link | None = None
     source_link: Link | None = None
     in_place: bool = False
+    repeats: int = 1
     runs: int = 100
     peer_seconds: float = 60.0
     timeout: float = 300.0
@@ -64,8 +68,8 @@ def copying_works(*, quick: bool) -> tuple[Work, ...]:
     return (
         Work("BIG", f"one image, 4 layers of {mib} MiB", "big", big),
         Work("MANY", f"{tags} tags, 6 of 8 layers of {kib} KiB shared", "many", many),
-        Work("SAME", f"MANY again, all {tags} tags in place", "many", many, in_place=True),
-        Work("WIDE", f"one index, 8 platforms with 10 layers of {kib} KiB each", "wide", wide),
+        Work("SAME", f"MANY again, all {tags} tags in place", "many", many, in_place=True, repeats=SHORT),
+        Work("WIDE", f"one index, 8 platforms with 10 layers of {kib} KiB each", "wide", wide, repeats=SHORT),
         Work(
             "BIG-100ms",
             f"one image, 4 layers of {medium // MIB} MiB, {behind}",

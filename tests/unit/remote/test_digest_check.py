@@ -304,6 +304,22 @@ async def test_few_small_blobs_are_not_worth_the_test(
     assert (target.stored, crossing.flowed, capabilities.stored.refuses_wrong_bytes) == ([content], 0, None)
 
 
+async def test_blobs_that_the_target_has_do_not_make_the_test_worth_it(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, source: RemoteStore, opened: Opening, target: Target
+):
+    script.on("POST", UPLOADS, *[Reply(status=201)] * (WORTHWHILE // MIB), SESSION)
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    contents = served_by(source_script, size=MIB, count=WORTHWHILE // MIB + 1)
+    store = opened(capabilities=MemoryCapabilities(KNOWN))
+
+    for content in contents:
+        await store.write_blob(APP, blob(content), Crossing(source, blob(content)))
+
+    assert target.stored == contents[-1:]
+    assert [asked.method for asked in script.asked[-2:]] == ["POST", "PUT"]
+    assert len(script.asked) == len(contents) + 1
+
+
 @pytest.mark.parametrize("has_high_latency", [False, True])
 async def test_a_small_blob_is_verified_here_if_the_target_has_a_high_latency(
     script: ScriptedRegistry,

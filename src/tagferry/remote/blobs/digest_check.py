@@ -34,9 +34,14 @@ class DigestCheck:
         self._expected = 0
 
     def expect(self, blob: Descriptor) -> None:
-        """Record that a blob is about to be sent, so that several blobs together can be worth the test."""
+        """Record that a blob may have to be sent, so that several blobs together can be worth the test."""
         if self._is_suitable(blob):
             self._expected += blob.size
+
+    def no_longer_expect(self, blob: Descriptor) -> None:
+        """Record that an expected blob need not be sent."""
+        if self._is_suitable(blob):
+            self._expected -= blob.size
 
     async def passes(self, repository: RepositoryName, blob: Descriptor) -> bool:
         """Return whether the registry can be trusted to refuse wrong content for this blob; False if it is not known.

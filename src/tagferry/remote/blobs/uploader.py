@@ -132,6 +132,8 @@ class _BlobUpload:
             while True:
                 begun = await self._open_session() if self._force else await self._begin(mount_from)
                 if isinstance(begun, BlobOutcome):
+                    if self._digest_check is not None:
+                        self._digest_check.no_longer_expect(self._descriptor)
                     return begun
                 if may_resume:
                     begun = await self._resumable_session(begun)

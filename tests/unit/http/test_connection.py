@@ -1,15 +1,19 @@
 """Responses that a connection accepts, and when it serves another request."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tagferry import bounds
-from tagferry.http.connection import Stream
+from tagferry.http.connection import Connection, Stream
 from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut
 from tagferry.http.pool import ConnectionPool
 from tagferry.http.response import READ_AHEAD
+from tagferry.tls import ClientContexts, ClientTls
+from tests.support.certificates import Authority
 from tests.support.raw_server import Handler, listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -220,6 +224,34 @@ async def test_a_long_body_that_comes_after_its_head_is_read(http: ConnectionPoo
 
     async with listening(handle) as url:
         assert await fetched(http, url) == (200, body)
+
+
+@pytest.mark.parametrize("is_paused", [True, False], ids=["plain", "tls"])
+async def test_a_response_is_paused_at_its_head_only_if_its_body_may_stay_in_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_paused: bool
+):
+    # uvloop drops the bytes of a paused TLS connection that the server closes.
+    authority = Authority()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(authority.issue(tmp_path / "server.pem", "127.0.0.1"))
+    contexts = ClientContexts(ClientTls(ca_file=authority.write(tmp_path / "ca.pem")))
+    body = b"x" * (READ_AHEAD * 3 // 4)
+    pauses: list[None] = []
+    pause = Connection.pause_reading
+    monkeypatch.setattr(Connection, "pause_reading", lambda connection: pauses.append(pause(connection)))
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        await asyncio.sleep(0.05)
+        writer.write(body)
+        await writer.drain()
+
+    http = ConnectionPool(headers={}, connect_timeout=5.0, tls=contexts)
+    async with listening(handle, tls=None if is_paused else served) as url:
+        assert await fetched(http, url) == (200, body)
+    await http.close()
+    assert bool(pauses) is is_paused
 
 
 async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: ConnectionPool):

@@ -10,13 +10,13 @@ from hashlib import sha256
 
 import pytest
 
-from tagferry.errors import Corrupt
+from tagferry.errors import Corrupt, Invalid
 from tagferry.http.response import READ_AHEAD
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
-from tagferry.remote.blobs import uploader
+from tagferry.remote.blobs import digest_check, uploader
 from tagferry.remote.blobs.digest_check import SMALLEST, WORTHWHILE
 from tagferry.remote.blobs.stagger import LARGE
 from tagferry.remote.transport import requests as transport
@@ -117,6 +117,14 @@ def target(script: ScriptedRegistry) -> Target:
     return Target()
 
 
+def served_by(script: ScriptedRegistry, *, size: int, count: int) -> list[bytes]:
+    """Make a source return `count` different blobs of `size` bytes, and return them."""
+    contents = [bytes([number]) * size for number in range(count)]
+    for content in contents:
+        script.always("GET", path(content), Reply(body=content))
+    return contents
+
+
 async def test_a_target_that_refused_wrong_content_verifies_large_blobs(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
@@ -212,17 +220,66 @@ async def test_a_target_that_does_not_verify_digests_is_not_relied_on(
     assert capabilities.stored.refuses_wrong_bytes is learned
 
 
-async def test_a_digest_check_that_fails_temporarily_is_repeated_later(
-    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+@pytest.mark.parametrize("seconds", [0.0, 300.0], ids=["after a pause", "not at once"])
+async def test_a_test_without_a_result_is_repeated(
+    script: ScriptedRegistry,
+    opened: Opening,
+    target: Target,
+    crossing: Crossing,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
 ):
+    monkeypatch.setattr(digest_check, "RETRY_SECONDS", seconds)
     script.on("PUT", f"{UPLOADS}s", error(503, "UNAVAILABLE"))
     script.always("PUT", f"{UPLOADS}s", target.honest)
     capabilities = MemoryCapabilities(KNOWN)
+    store = opened(capabilities=capabilities)
 
-    await opened(capabilities=capabilities).write_blob(APP, blob(CONTENT), crossing)
+    await store.write_blob(APP, blob(CONTENT), crossing)
+    assert (target.stored, crossing.flowed, capabilities.stored.refuses_wrong_bytes) == ([CONTENT], 0, None)
+    await store.write_blob(APP, blob(CONTENT), crossing)
 
-    assert (target.stored, crossing.flowed) == ([CONTENT], 0)
-    assert capabilities.stored.refuses_wrong_bytes is None
+    assert target.stored == [CONTENT, CONTENT]
+    assert capabilities.stored.refuses_wrong_bytes is (None if seconds else True)
+    assert (crossing.flowed > 0) is (not seconds)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [error(500, "UNKNOWN"), error(403, "DENIED"), error(429, "TOOMANYREQUESTS"), replace(REFUSED, delay=60.0)],
+    ids=["fails", "is denied", "is limited", "is not answered"],
+)
+async def test_many_blobs_share_one_test_without_a_result(
+    script: ScriptedRegistry,
+    source_script: ScriptedRegistry,
+    source: RemoteStore,
+    opened: Opening,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Reply,
+):
+    monkeypatch.setattr(digest_check, "MAX_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(uploader, "_CLOSE_SECONDS", 0.1)
+    tests = []
+
+    def put(asked: Asked) -> Reply:
+        if len(asked.body) > 16:
+            return target.honest(asked)
+        tests.append(asked)
+        return answer
+
+    script.always("PUT", f"{UPLOADS}s", put)
+    contents = served_by(source_script, size=MIB, count=2 * WORTHWHILE // MIB)
+    store = opened(capabilities=MemoryCapabilities(KNOWN))
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            *(store.write_blob(APP, blob(content), Crossing(source, blob(content))) for content in contents)
+        )
+        await store.close()
+
+    assert sorted(target.stored) == sorted(contents)
+    assert len(tests) == 1
 
 
 @pytest.mark.parametrize(
@@ -249,14 +306,6 @@ async def test_some_blobs_are_always_verified_here(
 
     assert (target.stored, crossing.flowed) == ([content], 0)
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]
-
-
-def served_by(script: ScriptedRegistry, *, size: int, count: int) -> list[bytes]:
-    """Make a source return `count` different blobs of `size` bytes, and return them."""
-    contents = [bytes([number]) * size for number in range(count)]
-    for content in contents:
-        script.always("GET", path(content), Reply(body=content))
-    return contents
 
 
 async def test_several_small_blobs_together_are_worth_the_test(
@@ -302,6 +351,20 @@ async def test_few_small_blobs_are_not_worth_the_test(
     await opened(capabilities=capabilities).write_blob(APP, blob(content), crossing)
 
     assert (target.stored, crossing.flowed, capabilities.stored.refuses_wrong_bytes) == ([content], 0, None)
+
+
+async def test_a_blob_that_the_target_rejects_again_and_again_does_not_make_the_test_worth_it(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, source: RemoteStore, opened: Opening, target: Target
+):
+    script.always("PUT", f"{UPLOADS}s", error(400, "BLOB_UPLOAD_INVALID"))
+    content = served_by(source_script, size=MIB, count=1)[0]
+    store, attempts = opened(capabilities=MemoryCapabilities(KNOWN)), 2 * WORTHWHILE // MIB
+
+    for _ in range(attempts):
+        with pytest.raises(Invalid):
+            await store.write_blob(APP, blob(content), Crossing(source, blob(content)))
+
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE"] * attempts
 
 
 async def test_blobs_that_the_target_has_do_not_make_the_test_worth_it(

@@ -61,9 +61,7 @@ def commit_url(location: str, digest: Digest) -> str:
     return f"{location}{separator}digest={quote(digest, safe='')}"
 
 
-async def cancel(
-    transport: Transport, repository: RepositoryName, location: str, *, task: str, holds_slot: bool = False
-) -> None:
+async def cancel(transport: Transport, repository: RepositoryName, location: str, *, task: str) -> None:
     """Ask the registry to drop a session; if that fails, the registry cleans it up.
 
     Args:
@@ -71,7 +69,6 @@ async def cancel(
         repository: the session's repository.
         location: the session's URL.
         task: as in `Call`.
-        holds_slot: as for `Transport.fetch`.
     """
     call = Call(
         method="DELETE",
@@ -82,6 +79,6 @@ async def cancel(
     )
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
-            await transport.fetch(call, once=True, holds_slot=holds_slot)
+            await transport.fetch(call, once=True)
     except (TagferryError, TimeoutError):
         return

@@ -85,7 +85,14 @@ class Uploader:
     ) -> BlobOutcome:
         """See `ImageStore.write_blob`; a temporary fault restarts the upload, including its source."""
         upload = _BlobUpload(self._registry, repository, descriptor, source, force=force)
-        return await upload.run(mount_from if mount_from != repository else None)
+        digest_check, outcome = self._registry.digest_check, None
+        counted = 0 if force else digest_check.expect(descriptor)
+        try:
+            outcome = await upload.run(mount_from if mount_from != repository else None)
+        finally:
+            if outcome is not BlobOutcome.UPLOADED:
+                digest_check.withdraw(counted)
+        return outcome
 
     async def close(self) -> None:
         """End the requests in the background."""
@@ -125,15 +132,11 @@ class _BlobUpload:
 
     async def run(self, mount_from: RepositoryName | None) -> BlobOutcome:
         """Find, mount or upload the blob."""
-        if self._digest_check is not None:
-            self._digest_check.expect(self._descriptor)
         with self._transport.retry.operation() as attempts:
             may_resume = True
             while True:
                 begun = await self._open_session() if self._force else await self._begin(mount_from)
                 if isinstance(begun, BlobOutcome):
-                    if self._digest_check is not None:
-                        self._digest_check.no_longer_expect(self._descriptor)
                     return begun
                 if may_resume:
                     begun = await self._resumable_session(begun)

@@ -6,7 +6,7 @@ and the task.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
 from tagferry.concurrency import EXTERNAL_WAIT
@@ -120,13 +120,12 @@ class Transport:
         """Wait until another request may start under a slot that is held."""
         await self._throttle.limiter.acquire()
 
-    async def fetch(self, call: Call, *, once: bool = False, holds_slot: bool = False) -> Answer:
+    async def fetch(self, call: Call, *, once: bool = False) -> Answer:
         """Send a request and read its whole response.
 
         Args:
             call: the request.
             once: do not retry.
-            holds_slot: the caller holds an upload slot, under which this is sent.
 
         Raises:
             Unavailable: a temporary fault that outlasted the retries.
@@ -138,7 +137,7 @@ class Transport:
 
         async def attempt() -> Answer:
             with self._circuit_guard(call):
-                async with nullcontext() if holds_slot else self._throttle.requests:
+                async with self._throttle.requests:
                     return await self._fetch_in_time(call)
 
         with EXTERNAL_WAIT.get():

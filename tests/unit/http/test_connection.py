@@ -212,8 +212,8 @@ async def test_unread_bodies_are_not_buffered(http: ConnectionPool):
     assert max(rest) <= READ_AHEAD
 
 
-async def test_a_long_body_that_comes_after_its_head_is_read(http: ConnectionPool):
-    body = b"x" * (4 * READ_AHEAD)
+def head_first(body: bytes) -> Handler:
+    """Send the head of a response, and its body a moment later."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -222,7 +222,13 @@ async def test_a_long_body_that_comes_after_its_head_is_read(http: ConnectionPoo
         writer.write(body)
         await writer.drain()
 
-    async with listening(handle) as url:
+    return handle
+
+
+async def test_a_long_body_that_comes_after_its_head_is_read(http: ConnectionPool):
+    body = b"x" * (4 * READ_AHEAD)
+
+    async with listening(head_first(body)) as url:
         assert await fetched(http, url) == (200, body)
 
 
@@ -240,15 +246,8 @@ async def test_a_response_is_paused_at_its_head_only_if_its_body_may_stay_in_the
     pause = Connection.pause_reading
     monkeypatch.setattr(Connection, "pause_reading", lambda connection: pauses.append(pause(connection)))
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-        await asyncio.sleep(0.05)
-        writer.write(body)
-        await writer.drain()
-
     http = ConnectionPool(headers={}, connect_timeout=5.0, tls=contexts)
-    async with listening(handle, tls=None if is_paused else served) as url:
+    async with listening(head_first(body), tls=None if is_paused else served) as url:
         assert await fetched(http, url) == (200, body)
     await http.close()
     assert bool(pauses) is is_paused

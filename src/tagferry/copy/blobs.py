@@ -36,7 +36,7 @@ class BlobCopier:
         mount_sources: the repositories from which blobs can be mounted.
         blob_lock: keeps other processes from copying the same blob at the same time.
         bandwidth: the limit of each store by its name, for both directions together.
-        splice: whether large blobs may stay in the kernel on their path between the stores.
+        splice: whether blobs may stay in the kernel on their path between the stores.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class CopyEngine:
             be found and read.
         verify: the tags whose content is verified at the target.
         bandwidth: the limit of each store by its name, for both directions together.
-        splice: whether large blobs may stay in the kernel on their path between the stores, if both support it and the
+        splice: whether blobs may stay in the kernel on their path between the stores, if both support it and the
             target verifies them.
         clock: seconds, monotonic.
     """

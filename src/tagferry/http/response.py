@@ -161,8 +161,8 @@ class Response:
             )
         elif self.begun and not self.ended and self._left is None:
             self._left = self._announced()
-            if self.can_flow and (self._left or 0) > READ_AHEAD // 2:
-                # The rest may stay in the kernel, which its reader decides.
+            if (self._left or 0) > READ_AHEAD // 2 and self.can_flow:
+                # The reader decides whether the rest stays in the kernel.
                 self._pause()
 
     def _feed_normalized(self) -> None:

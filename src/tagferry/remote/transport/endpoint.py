@@ -96,7 +96,7 @@ class Endpoint:
         chunk_size: bytes per part of an upload to a registry that does not accept whole blobs.
     """
 
-    # Written out, because to generate it lengthens the start of every command.
+    # Not a data class: generating this method would lengthen the start of every copy.
     def __init__(
         self,
         *,
